@@ -1,0 +1,292 @@
+"""Print the notebooks of the course from its text.
+
+`book/lessons/NN_name.md` is the text, a MyST-Markdown notebook. From it come
+
+- `lessons/NN_name.ipynb`, which a learner opens: exercises blank, outputs stored;
+- `solutions/NN_name.ipynb`, the same with every exercise solved;
+- on demand, the site's variant: stubs as text, solutions in closed boxes, widgets alive without a kernel.
+
+Three marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and becomes
+signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged `source`
+becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run to run (a time):
+its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
+
+The same text gives the same bytes: ids come from the lesson and the cell's place, counts run 1..n from a clean kernel, and
+nothing of the machine is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import os
+import re
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = ROOT / "book" / "lessons"
+VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
+WORKERS = 2
+CELL_SECONDS = 300
+
+HEADING = re.compile(r"^### Exercise (\d+\.\d+)", re.MULTILINE)
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class PressError(Exception):
+    """What is wrong with the text, in one sentence."""
+
+
+# --- the text, and the code it names ------------------------------------------------------------------------------------
+
+
+def lessons(numbers: list[str] | None = None) -> list[Path]:
+    """Paths of the lessons' texts in order; `numbers` such as ["01"] selects, and an unknown number is a PressError."""
+    every = {path.stem[:2]: path for path in sorted(TEXT.glob("[0-9][0-9]_*.md"))}
+    for number in numbers or []:
+        if number not in every:
+            raise PressError(f"there is no lesson {number}; there are {', '.join(every)}")
+    return [every[number] for number in numbers or every]
+
+
+def mechanism(dotted: str) -> tuple[str, ast.AST]:
+    """Source, without decorators, and syntax tree of a top-level function or class named like `solutions.quadratic.softmax`."""
+    module, _, name = dotted.strip().rpartition(".")
+    path = ROOT / (module.replace(".", "/") + ".py")
+    if not path.exists():
+        raise PressError(f"the mark {dotted!r} names no module: {path.relative_to(ROOT)} does not exist")
+    text = path.read_text(encoding="utf-8")
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]), node
+    raise PressError(f"the mark {dotted!r} names nothing: {path.relative_to(ROOT)} has no top-level {name}")
+
+
+def body_lines(source: str, node: ast.AST) -> int:
+    """Lines of a function's body that hold code: no docstring, no blank line, no line of comment alone."""
+    statements = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    lines = source.splitlines()[statements[0].lineno - node.lineno :]
+    return sum(1 for line in lines if line.strip() and not line.strip().startswith("#"))
+
+
+def stub(dotted: str) -> str:
+    """Signature and docstring of an exercise, with a blank body that says how long ours is."""
+    source, node = mechanism(dotted)
+    if not isinstance(node, ast.FunctionDef) or ast.get_docstring(node) is None:
+        raise PressError(f"an exercise needs a function with a docstring, and {dotted!r} is not one")
+    head = source.splitlines()[: node.body[0].end_lineno - node.lineno + 1]
+    count = body_lines(source, node)
+    return "\n".join([*head, f"    ...  # your code here, about {count} line{'s' if count > 1 else ''}"])
+
+
+def code_cell(source: str, tags: list[str], **metadata) -> NotebookNode:
+    return new_code_cell(source, metadata={"tags": tags, **metadata} if tags or metadata else {})
+
+
+def printed(path: Path, variant: str) -> NotebookNode:
+    """The notebook that a text prints, not executed. `variant` is "student", "solved" or "site"."""
+    cells, number = [], None
+    for cell in jupytext.reads(path.read_text(encoding="utf-8"), fmt="md:myst").cells:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "markdown":
+            number = (HEADING.findall(cell.source) or [number])[-1]
+            cells.append(new_markdown_cell(cell.source))
+        elif "exercise" in tags:
+            name = cell.source.strip().rpartition(".")[2]
+            if number is None:
+                raise PressError(f"{path.name}: the exercise {name} has no heading '### Exercise N.N, …' above it")
+            solution, blank = mechanism(cell.source)[0], stub(cell.source)
+            if variant == "student":
+                cells.append(code_cell(blank, ["exercise"]))
+            elif variant == "solved":
+                cells.append(code_cell(solution, ["exercise"]))
+            else:
+                cells.append(new_markdown_cell(f"```python\n{blank}\n```"))
+                box = {"code_prompt_show": f"Solution {number}", "code_prompt_hide": f"Solution {number}"}
+                cells.append(code_cell(solution, ["exercise", "hide-input"], mystnb=box))
+            cells.append(code_cell(f"{name} = check({name})", ["check"]))
+            number = None
+        elif "source" in tags:
+            cells.append(code_cell(mechanism(cell.source)[0], tags))
+        elif cell.source.strip():
+            cells.append(code_cell(cell.source, tags))
+    for index, cell in enumerate(cells):
+        cell["id"] = hashlib.sha256(f"{path.stem} {index}".encode()).hexdigest()[:8]
+    return new_notebook(cells=cells, metadata=METADATA)
+
+
+# --- execution ----------------------------------------------------------------------------------------------------------
+
+
+def execute(notebook: NotebookNode, *, static: bool = False) -> NotebookNode:
+    """Run a notebook on a clean kernel and return it with its outputs; `static` adds what keeps a widget alive on a page.
+
+    Raises PressError with the failing cell's own words.
+    """
+    environment = os.environ | {"COURSE_PROGRESS": "off", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    environment.pop("COURSE_STATIC", None)
+    environment.pop("COURSE_STRICT", None)
+    if static:
+        environment["COURSE_STATIC"] = "1"
+    notebook = nbformat.from_dict(notebook)
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": folder}})
+        try:
+            client.execute(env=environment)
+        except CellExecutionError as error:
+            words = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+            raise PressError(f"a cell failed:\n{words}") from None
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            # the id of a widget's model is new in every kernel; what stays is its text twin and its picture
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    notebook.metadata = nbformat.from_dict(METADATA)
+    return notebook
+
+
+def is_recording(cell: NotebookNode) -> bool:
+    return "nbval-ignore-output" in cell.metadata.get("tags", [])
+
+
+def keep_recordings(fresh: NotebookNode, stored: NotebookNode | None) -> NotebookNode:
+    """Give each recording of `fresh` the outputs that `stored` holds for a cell of the same source."""
+    if stored is not None:
+        known = {cell.source: cell for cell in stored.cells if cell.cell_type == "code" and cell.get("outputs")}
+        for cell in fresh.cells:
+            if cell.cell_type == "code" and is_recording(cell) and cell.source in known:
+                cell.outputs = known[cell.source].outputs
+    return fresh
+
+
+def describe_figures(notebook: NotebookNode) -> NotebookNode:
+    """The sentence that a cell prints below its figure is the figure's alternative text on the site."""
+    for cell in notebook.cells:
+        outputs = cell.get("outputs", [])
+        if any("image/png" in output.get("data", {}) for output in outputs):
+            said = "".join(output.text for output in outputs if output.output_type == "stream")
+            if said.strip():
+                cell.metadata.setdefault("mystnb", {})["image"] = {"alt": said.strip()}
+    return notebook
+
+
+def read(path: Path) -> NotebookNode | None:
+    return nbformat.read(path, as_version=4) if path.exists() else None
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write all or nothing."""
+    nbformat.validate(notebook)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+    os.replace(partial, path)
+
+
+def print_one(text: Path, variant: str, destination: Path, remeasure: bool = False) -> Path:
+    """Print one variant of one lesson to `destination/NN_name.ipynb` and return that path."""
+    path = destination / f"{text.stem}.ipynb"
+    notebook = execute(printed(text, variant), static=variant == "site")
+    # the site shows the very recordings that the solved notebook stores
+    stored = read(VARIANTS["solved"] / path.name if variant == "site" else path)
+    notebook = notebook if remeasure else keep_recordings(notebook, stored)
+    write(describe_figures(notebook) if variant == "site" else notebook, path)
+    return path
+
+
+def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False) -> None:
+    """Print (text, variant, destination) jobs, two at a time. Times are measured alone: a remeasuring run takes turns."""
+    from tqdm import tqdm
+
+    with ProcessPoolExecutor(1 if remeasure else WORKERS) as pool:
+        running = {pool.submit(print_one, *job, remeasure): job for job in jobs}
+        bar = tqdm(as_completed(running), total=len(jobs), desc="printing", unit="notebook", disable=None)
+        for done in bar:
+            text, variant, _ = running[done]
+            try:
+                done.result()
+            except PressError as error:
+                pool.shutdown(cancel_futures=True)
+                raise PressError(f"{text.name} ({variant}): {error}") from None
+
+
+def print_site(destination: Path) -> None:
+    """Print every lesson's site variant, executed, to `destination/lessons/`."""
+    print_all([(text, "site", Path(destination) / "lessons") for text in lessons()])
+
+
+# --- the check ----------------------------------------------------------------------------------------------------------
+
+
+def essence(notebook: NotebookNode) -> list[dict]:
+    """What `--check` compares: everything but the outputs, which are nbval's to compare."""
+    keep = ("id", "cell_type", "source", "metadata")
+    return [{key: cell.get(key) for key in keep} for cell in notebook.cells]
+
+
+def differences(texts: list[Path]) -> list[str]:
+    """One sentence for each printed notebook that is not what its text prints, naming the first cell that differs."""
+    found = []
+    for text in texts:
+        for variant, folder in VARIANTS.items():
+            path = folder / f"{text.stem}.ipynb"
+            name, stored = path.relative_to(ROOT), read(path)
+            if stored is None:
+                found.append(f"{name} is missing")
+                continue
+            wanted, there = essence(printed(text, variant)), essence(stored)
+            for index, pair in enumerate(zip(wanted, there, strict=False)):
+                if pair[0] != pair[1]:
+                    found.append(f"{name} differs from its text first in cell {index + 1}: {first_line(pair[0]['source'])}")
+                    break
+            else:
+                if len(wanted) != len(there):
+                    found.append(f"{name} has {len(there)} cells and its text prints {len(wanted)}")
+    if set(texts) == set(lessons()):
+        stems = {text.stem for text in texts}
+        for folder in VARIANTS.values():
+            found += [f"{path.relative_to(ROOT)} has no text" for path in sorted(folder.glob("*.ipynb")) if path.stem not in stems]
+    return found
+
+
+def first_line(source: str) -> str:
+    return repr(source.strip().splitlines()[0][:70]) if source.strip() else "(empty)"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="course.py build", description="Print the notebooks from the text.")
+    parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons to print (all when none is named)")
+    parser.add_argument("--check", action="store_true", help="compare with what would be printed; executes nothing")
+    parser.add_argument("--remeasure", action="store_true", help="record anew the cells whose output differs from run to run")
+    options = parser.parse_args(argv)
+    try:
+        texts = lessons(options.lessons)
+        if options.check:
+            found = differences(texts)
+            print("\n".join(found) or f"{len(texts)} lessons: the notebooks are what the text prints")
+            if found:
+                print("Run `python3 course.py build` to print them.")
+            return 1 if found else 0
+        print_all([(text, variant, folder) for text in texts for variant, folder in VARIANTS.items()], options.remeasure)
+    except PressError as error:
+        print(f"course.py build: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
