@@ -6,13 +6,13 @@
 - `solutions/NN_name.ipynb`, the same with every exercise solved;
 - on demand, the site's variant: stubs as text, solutions in closed boxes, widgets alive without a kernel.
 
-Three marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and becomes
-signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged `source`
-becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run to run (a time):
-its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
+Three marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and
+becomes signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
+`source` becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run
+to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
 
-The same text gives the same bytes: ids come from the lesson and the cell's place, counts run 1..n from a clean kernel, and
-nothing of the machine is stored.
+The same text gives the same bytes: ids come from the lesson and the cell's place, counts run 1..n from a clean kernel,
+and nothing of the machine is stored.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PressError(Exception):
     """What is wrong with the text, in one sentence."""
 
 
-# --- the text, and the code it names ------------------------------------------------------------------------------------
+# --- the text, and the code it names ---
 
 
 def lessons(numbers: list[str] | None = None) -> list[Path]:
@@ -64,7 +64,7 @@ def lessons(numbers: list[str] | None = None) -> list[Path]:
 
 
 def mechanism(dotted: str) -> tuple[str, ast.AST]:
-    """Source, without decorators, and syntax tree of a top-level function or class named like `solutions.quadratic.softmax`."""
+    """Source without decorators, and syntax tree, of a top-level function or class (`solutions.quadratic.softmax`)."""
     module, _, name = dotted.strip().rpartition(".")
     path = ROOT / (module.replace(".", "/") + ".py")
     if not path.exists():
@@ -129,11 +129,13 @@ def printed(path: Path, variant: str) -> NotebookNode:
     return new_notebook(cells=cells, metadata=METADATA)
 
 
-# --- execution ----------------------------------------------------------------------------------------------------------
+# --- execution ---
 
 
 def execute(notebook: NotebookNode, *, static: bool = False) -> NotebookNode:
-    """Run a notebook on a clean kernel and return it with its outputs; `static` adds what keeps a widget alive on a page.
+    """Run a notebook on a clean kernel and return it with its outputs.
+
+    `static` adds to each widget what keeps it alive on a page without a kernel.
 
     Raises PressError with the failing cell's own words.
     """
@@ -209,7 +211,7 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
 
 
 def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False) -> None:
-    """Print (text, variant, destination) jobs, two at a time. Times are measured alone: a remeasuring run takes turns."""
+    """Print (text, variant, destination) jobs, two at a time; when times are measured anew, one at a time."""
     from tqdm import tqdm
 
     with ProcessPoolExecutor(1 if remeasure else WORKERS) as pool:
@@ -229,7 +231,7 @@ def print_site(destination: Path) -> None:
     print_all([(text, "site", Path(destination) / "lessons") for text in lessons()])
 
 
-# --- the check ----------------------------------------------------------------------------------------------------------
+# --- the check ---
 
 
 def essence(notebook: NotebookNode) -> list[dict]:
@@ -251,15 +253,16 @@ def differences(texts: list[Path]) -> list[str]:
             wanted, there = essence(printed(text, variant)), essence(stored)
             for index, pair in enumerate(zip(wanted, there, strict=False)):
                 if pair[0] != pair[1]:
-                    found.append(f"{name} differs from its text first in cell {index + 1}: {first_line(pair[0]['source'])}")
+                    line = first_line(pair[0]["source"])
+                    found.append(f"{name} differs from its text first in cell {index + 1}: {line}")
                     break
             else:
                 if len(wanted) != len(there):
                     found.append(f"{name} has {len(there)} cells and its text prints {len(wanted)}")
     if set(texts) == set(lessons()):
         stems = {text.stem for text in texts}
-        for folder in VARIANTS.values():
-            found += [f"{path.relative_to(ROOT)} has no text" for path in sorted(folder.glob("*.ipynb")) if path.stem not in stems]
+        every = [path for folder in VARIANTS.values() for path in sorted(folder.glob("*.ipynb"))]
+        found += [f"{path.relative_to(ROOT)} has no text" for path in every if path.stem not in stems]
     return found
 
 
@@ -271,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="course.py build", description="Print the notebooks from the text.")
     parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons to print (all when none is named)")
     parser.add_argument("--check", action="store_true", help="compare with what would be printed; executes nothing")
-    parser.add_argument("--remeasure", action="store_true", help="record anew the cells whose output differs from run to run")
+    parser.add_argument("--remeasure", action="store_true", help="record anew what differs from run to run")
     options = parser.parse_args(argv)
     try:
         texts = lessons(options.lessons)
@@ -281,7 +284,8 @@ def main(argv: list[str] | None = None) -> int:
             if found:
                 print("Run `python3 course.py build` to print them.")
             return 1 if found else 0
-        print_all([(text, variant, folder) for text in texts for variant, folder in VARIANTS.items()], options.remeasure)
+        jobs = [(text, variant, folder) for text in texts for variant, folder in VARIANTS.items()]
+        print_all(jobs, options.remeasure)
     except PressError as error:
         print(f"course.py build: {error}", file=sys.stderr)
         return 1
