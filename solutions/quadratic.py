@@ -1,0 +1,330 @@
+"""Quadratic attention: every query scores every key, softmax turns scores into weights, weights average the values.
+
+    S = Q Kᵀ / √d        P = softmax(S + M)        O = P V          (Vaswani et al., 2017, equation 1)
+
+Shapes: q (..., queries, d), k (..., keys, d), v (..., keys, d_value); "..." is any leading dimensions, as a rule
+(batch, heads). Rows of a score matrix are queries, columns are keys. A mask is boolean and True means "may look".
+With fewer queries than keys, the queries are the last tokens: query i stands at position keys - queries + i.
+
+The second half counts what all this costs: multiplications, bytes, and the exponent with which they grow.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from solutions.shapes import counts, refuse_not_finite, shapes
+
+# The mechanism ---------------------------------------------------------------------------------------------------
+
+
+@shapes(values="n d")
+def uniform_attention(values: Tensor) -> Tensor:
+    """Attend to every token equally: the mean of the rows.
+
+    values: (n, d)
+    Returns (d,).
+    """
+    return values.mean(dim=0)
+
+
+@shapes(scores="... keys")
+def softmax(scores: Tensor) -> Tensor:
+    """Turn each row of scores into weights that are positive and sum to 1.
+
+    scores: (..., keys); -inf means "not this key"
+    Returns the weights, (..., keys). A row of nothing but -inf has nobody to look at: its weights are all 0.
+    Large scores do not overflow, because each row is measured from its own maximum.
+    """
+    row_max = scores.amax(dim=-1, keepdim=True)
+    row_max = row_max.clamp(min=torch.finfo(scores.dtype).min)  # -inf - (-inf) would be nan
+    weights = torch.exp(scores - row_max)
+    row_sum = weights.sum(dim=-1, keepdim=True)  # at least 1, the maximum's own weight; 0 in an empty row
+    return weights / row_sum.clamp(min=1)
+
+
+@shapes(scores="... keys")
+def log_sum_exp(scores: Tensor) -> Tensor:
+    """The one number a row must remember: any weight of it is exp(score - log_sum_exp).
+
+    scores: (..., keys)
+    Returns (...), the logarithm of the sum of exp(score) over each row; -inf for a row of nothing but -inf.
+    """
+    row_max = scores.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+    row_sum = torch.exp(scores - row_max).sum(dim=-1)
+    return row_max.squeeze(-1) + torch.log(row_sum)
+
+
+def finite_scale(scale: float | None, **_) -> None:
+    """Raise ValueError unless the scale is None or a finite number."""
+    if scale is not None and not math.isfinite(scale):
+        raise ValueError(f"scale is {scale}; give a finite number, or None for 1 / √d.")
+
+
+@shapes(q="... queries d", k="... keys d", check=finite_scale)
+def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
+    """How well each query fits each key: their dot product, times the scale.
+
+    q: (..., queries, d); k: (..., keys, d); scale: 1 / √d when it is None
+    Returns (..., queries, keys).
+    """
+    if scale is None:
+        scale = 1 / math.sqrt(q.shape[-1])
+    return q @ k.transpose(-2, -1) * scale
+
+
+@counts("queries", "keys")
+def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
+    """Who may look at whom when nobody may look ahead.
+
+    The queries are the last tokens of the keys, so query i stands at position keys - queries + i.
+    Returns a boolean (queries, keys), True where the key does not come after the query.
+    """
+    query_position = torch.arange(queries, device=device) + (keys - queries)
+    key_position = torch.arange(keys, device=device)
+    return key_position <= query_position[:, None]
+
+
+def mask_fits(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None, **_) -> None:
+    """Raise ValueError unless the mask is boolean and spreads to the shape of the scores."""
+    finite_scale(scale)
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"mask is {given}; give a boolean tensor, True where a query may look.")
+    if mask.device != q.device:
+        raise ValueError(f"mask has device {mask.device}, but q has {q.device}; convert one of them with .to().")
+    scores_shape = (*q.shape[:-1], k.shape[-2])
+    try:
+        fits = torch.broadcast_shapes(mask.shape, scores_shape) == scores_shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"mask has shape {tuple(mask.shape)}; give one that spreads to the scores, {scores_shape}.")
+
+
+@shapes(q="... queries d", k="... keys d", v="... keys d_value", check=mask_fits)
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """Every query averages the values, weighted by how well it fits their keys (Vaswani et al., 2017, equation 1).
+
+    q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
+    causal: hide the keys after each query; mask: boolean, spreads to (..., queries, keys), True where a query may look
+    Returns (..., queries, d_value). A query that may look at no key gets 0.
+    """
+    scores = attention_scores(q, k, scale)
+    if causal:
+        scores = scores.masked_fill(~causal_mask(*scores.shape[-2:], device=q.device), -math.inf)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = softmax(scores)
+    return weights @ v
+
+
+def heads_fit(w_q: Tensor, w_k: Tensor, heads: int, kv_heads: int | None, **_) -> None:
+    """Raise ValueError unless the weights hold whole heads of one size, and the query heads form equal groups."""
+    kv_heads = heads if kv_heads is None else kv_heads
+    if heads % kv_heads:
+        raise ValueError(f"heads is {heads} and kv_heads is {kv_heads}; give a kv_heads that divides heads.")
+    if w_q.shape[-1] % heads:
+        raise ValueError(f"w_q has {w_q.shape[-1]} columns for {heads} heads; give a multiple of heads.")
+    width = w_q.shape[-1] // heads * kv_heads
+    if w_k.shape[-1] != width:
+        raise ValueError(f"w_k has {w_k.shape[-1]} columns; give {width}, kv_heads times the head size of w_q.")
+
+
+@counts("heads", "kv_heads")
+@shapes(
+    x="batch n d_model",
+    w_q="d_model q_width",
+    w_k="d_model kv_width",
+    w_v="d_model kv_width",
+    w_o="q_width d_model",
+    check=heads_fit,
+)
+def multi_head_attention(
+    x: Tensor,
+    w_q: Tensor,
+    w_k: Tensor,
+    w_v: Tensor,
+    w_o: Tensor,
+    heads: int,
+    kv_heads: int | None = None,
+    *,
+    causal: bool = False,
+) -> Tensor:
+    """Several attentions side by side, each in its own slice of the width (Vaswani et al., 2017, section 3.2.2).
+
+    x: (batch, n, d_model); w_q: (d_model, heads * head_dim); w_k, w_v: (d_model, kv_heads * head_dim)
+    w_o: (heads * head_dim, d_model); kv_heads: None for one key and value head per query head; fewer is grouped-query
+    attention, where head h reads key head h // (heads // kv_heads) (Ainslie et al., 2023)
+    Returns (batch, n, d_model).
+    """
+    if kv_heads is None:
+        kv_heads = heads
+    q = (x @ w_q).unflatten(-1, (heads, -1)).transpose(1, 2)  # (batch, heads, n, head_dim)
+    k = (x @ w_k).unflatten(-1, (kv_heads, -1)).transpose(1, 2)
+    v = (x @ w_v).unflatten(-1, (kv_heads, -1)).transpose(1, 2)
+    k = k.repeat_interleave(heads // kv_heads, dim=1)
+    v = v.repeat_interleave(heads // kv_heads, dim=1)
+    out = attention(q, k, v, causal=causal)
+    return out.transpose(1, 2).flatten(-2) @ w_o
+
+
+class KVCache:
+    """The keys and values of all tokens so far, so that a new token computes only its own.
+
+    `append(k, v)` adds a chunk, k (..., chunk, d) and v (..., chunk, d_value), and returns all keys and all values.
+    `len(cache)` is the number of tokens, `cache.nbytes` what keys and values occupy.
+    Each append copies what is there into one longer tensor. That is as much traffic as the attention that follows, and
+    keeps nbytes exact; a serving engine reserves room ahead instead.
+    """
+
+    def __init__(self):
+        self.k: Tensor | None = None
+        self.v: Tensor | None = None
+
+    def accepts(self, k: Tensor, v: Tensor, **_) -> None:
+        """Raise ValueError for a chunk that is not finite or does not continue what is stored."""
+        refuse_not_finite(k=k, v=v)
+        for name, new, old in (("k", k, self.k), ("v", v, self.v)):
+            if old is None:
+                continue
+            if new.shape[:-2] != old.shape[:-2] or new.shape[-1] != old.shape[-1]:
+                raise ValueError(
+                    f"{name} has shape {tuple(new.shape)}, but the cache holds {tuple(old.shape)}; "
+                    "only the number of tokens, the last but one, may differ."
+                )
+            if new.dtype != old.dtype or new.device != old.device:
+                raise ValueError(
+                    f"{name} is {new.dtype} on {new.device}, but the cache holds {old.dtype} on {old.device}; "
+                    "convert it with .to()."
+                )
+
+    @shapes(k="... chunk d", v="... chunk d_value", check=lambda self, **chunk: self.accepts(**chunk))
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a chunk of any length; return all keys and values so far. Raises ValueError if it does not fit."""
+        if self.k is None:
+            self.k, self.v = k.clone(), v.clone()
+        else:
+            self.k = torch.cat([self.k, k], dim=-2)
+            self.v = torch.cat([self.v, v], dim=-2)
+        return self.k, self.v
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values."""
+        return 0 if self.k is None else self.k.nbytes + self.v.nbytes
+
+    def __len__(self) -> int:
+        return 0 if self.k is None else self.k.shape[-2]
+
+    def __repr__(self) -> str:
+        return f"KVCache: {len(self)} tokens, {self.nbytes:,} bytes"
+
+
+def chunk_fits(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> None:
+    """Raise ValueError before a bad chunk reaches the cache, which would otherwise be spoilt for the next call."""
+    if not isinstance(cache, KVCache):
+        raise ValueError(f"cache is a {type(cache).__name__}; give a KVCache().")
+    refuse_not_finite(q=q)
+    cache.accepts(k, v)
+
+
+@shapes(q="... chunk d", k="... chunk d", v="... chunk d_value", check=chunk_fits)
+def cached_attention(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> Tensor:
+    """Causal attention for the next tokens of a sequence whose earlier tokens are in the cache.
+
+    q, k: (..., chunk, d); v: (..., chunk, d_value): the new tokens only, one or many
+    Returns (..., chunk, d_value), the same rows as causal attention over the whole sequence. The cache grows by chunk.
+    """
+    all_k, all_v = cache.append(k, v)
+    return attention(q, all_k, all_v, causal=True)
+
+
+@counts("block")
+@shapes(q="... queries d", k="... keys d", v="... keys d_value")
+def blocked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, block: int = 64) -> Tensor:
+    """Exact attention that never holds the whole score matrix: one block of queries at a time.
+
+    q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
+    Returns (..., queries, d_value). The largest score matrix it makes is (..., block, keys).
+    """
+    queries, keys = q.shape[-2], k.shape[-2]
+    query_position = torch.arange(queries, device=q.device)[:, None] + (keys - queries)
+    key_position = torch.arange(keys, device=q.device)
+    out = []
+    for start in range(0, queries, block):
+        rows = slice(start, start + block)
+        mask = key_position <= query_position[rows] if causal else None
+        out.append(attention(q[..., rows, :], k, v, mask=mask))
+    return torch.cat(out, dim=-2)
+
+
+# The cost --------------------------------------------------------------------------------------------------------
+
+
+@counts("n", "head_dim", "heads")
+def attention_multiplications(n: int, head_dim: int, heads: int = 1, *, causal: bool = False) -> int:
+    """Multiplications (each with its addition) in Q Kᵀ and P V together, over n tokens.
+
+    causal: count only the pairs that may look, n (n + 1) / 2 of the n²
+    """
+    pairs = n * (n + 1) // 2 if causal else n * n
+    return 2 * heads * pairs * head_dim
+
+
+@counts("n", "d_model", "head_dim", "heads", "kv_heads")
+def projection_multiplications(n: int, d_model: int, head_dim: int, heads: int, kv_heads: int | None = None) -> int:
+    """Multiplications (each with its addition) in the projections to q, k, v and out, over n tokens."""
+    kv_heads = heads if kv_heads is None else kv_heads
+    return 2 * n * d_model * head_dim * (heads + kv_heads)
+
+
+@counts("n", "heads", "element_bytes")
+def score_bytes(n: int, heads: int = 1, element_bytes: int = 4) -> int:
+    """Bytes of the score matrices of n tokens, if they are stored whole."""
+    return heads * n * n * element_bytes
+
+
+@counts("n", "layers", "kv_heads", "head_dim", "element_bytes")
+def kv_cache_bytes(n: int, layers: int, kv_heads: int, head_dim: int, element_bytes: int = 2) -> int:
+    """Bytes of the keys and values of n tokens in all layers."""
+    return 2 * n * layers * kv_heads * head_dim * element_bytes
+
+
+@counts("n", "head_dim", "heads", "element_bytes")
+def naive_peak_bytes(n: int, head_dim: int, heads: int = 1, element_bytes: int = 4) -> int:
+    """Most bytes alive at once that `attention` itself allocates, over n tokens; q, k and v are not counted.
+
+    The peak is the division in `softmax`: the scores, the weights before and after it, and three columns (the maximum,
+    the sum, the sum made safe). Where d is larger than n it is the product with the values: scores, weights, output.
+    """
+    matrix, column, output = heads * n * n, heads * n, heads * n * head_dim
+    return element_bytes * max(3 * matrix + 3 * column, 2 * matrix + output)
+
+
+def two_positive_points(lengths: Sequence[float], values: Sequence[float]) -> None:
+    """Raise ValueError unless a line through the logarithms is determined."""
+    if len(lengths) != len(values):
+        raise ValueError(f"there are {len(lengths)} lengths and {len(values)} values; give one value for each length.")
+    if len(set(lengths)) < 2:
+        raise ValueError("a slope needs at least two different lengths; measure at another one.")
+    if not all(math.isfinite(number) and number > 0 for number in (*lengths, *values)):
+        raise ValueError("lengths and values must be finite and above 0, since their logarithms are taken.")
+
+
+@shapes(check=two_positive_points)
+def growth_exponent(lengths: Sequence[float], values: Sequence[float]) -> float:
+    """The p in "grows as nᵖ": the least-squares slope of log(value) over log(length).
+
+    lengths, values: two or more positive numbers each, in any unit
+    """
+    x = torch.tensor([math.log(length) for length in lengths], dtype=torch.float64)
+    y = torch.tensor([math.log(value) for value in values], dtype=torch.float64)
+    x, y = x - x.mean(), y - y.mean()
+    return (x @ y / (x @ x)).item()
