@@ -182,7 +182,8 @@ def describe_figures(notebook: NotebookNode) -> NotebookNode:
         if any("image/png" in output.get("data", {}) for output in outputs):
             said = "".join(output.text for output in outputs if output.output_type == "stream")
             if said.strip():
-                cell.metadata.setdefault("mystnb", {})["image"] = {"alt": said.strip()}
+                mystnb = cell.metadata.get("mystnb", {}) | {"image": {"alt": said.strip()}}
+                cell.metadata["mystnb"] = nbformat.from_dict(mystnb)
     return notebook
 
 

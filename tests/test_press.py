@@ -1,0 +1,160 @@
+"""The press: one text, three notebooks, the same bytes each time."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book"))
+
+import press  # noqa: E402
+
+TEXT = """# A lesson
+
+```{code-cell} ipython3
+a = 2
+print(a)
+```
+
+### Exercise 9.1, double (difficulty 1, 2 minutes, about 2 lines)
+
+```{code-cell} ipython3
+:tags: [exercise]
+solutions.doubling.double
+```
+
+```{code-cell} ipython3
+:tags: [nbval-ignore-output]
+import time
+print(time.perf_counter_ns())
+```
+"""
+
+MECHANISM = '''
+from functools import wraps
+
+@wraps
+def double(value):
+    """Twice the value."""
+    # two equal halves
+    half = value
+
+    return half + half
+'''
+
+CHECKER = '''
+def check(answer):
+    print(answer.__name__, "is checked")
+    return answer
+'''
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A house of one lesson, in which the press prints."""
+    (tmp_path / "book" / "lessons").mkdir(parents=True)
+    (tmp_path / "solutions").mkdir()
+    text = tmp_path / "book" / "lessons" / "09_doubling.md"
+    # the little lesson defines its own check, so that it needs nothing but a kernel
+    text.write_text(TEXT.replace("a = 2\n", f"a = 2\n{CHECKER}"))
+    (tmp_path / "solutions" / "doubling.py").write_text(MECHANISM)
+    monkeypatch.setattr(press, "ROOT", tmp_path)
+    monkeypatch.setattr(press, "TEXT", text.parent)
+    monkeypatch.setattr(press, "VARIANTS", {"student": tmp_path / "lessons", "solved": tmp_path / "solutions"})
+    return text
+
+
+def sources(notebook):
+    return [cell.source for cell in notebook.cells]
+
+
+def test_student_gets_a_stub_and_the_solved_notebook_the_source(house):
+    blank = sources(press.printed(house, "student"))[3]
+    assert blank == 'def double(value):\n    """Twice the value."""\n    ...  # your code here, about 2 lines'
+    solved = sources(press.printed(house, "solved"))[3]
+    assert "return half + half" in solved and "wraps" not in solved
+    for variant in ("student", "solved", "site"):
+        assert "double = check(double)" in sources(press.printed(house, variant))
+
+
+def test_the_site_closes_the_solution_in_a_box(house):
+    cells = press.printed(house, "site").cells
+    stub, solution = cells[3], cells[4]
+    assert stub.cell_type == "markdown" and "your code here" in stub.source
+    assert "hide-input" in solution.metadata.tags and solution.metadata.mystnb.code_prompt_show == "Solution 9.1"
+
+
+def test_the_same_text_gives_the_same_bytes(house):
+    folder = press.VARIANTS["solved"]
+    first = press.print_one(house, "solved", folder).read_bytes()
+    second = press.print_one(house, "solved", folder).read_bytes()
+    assert first == second  # although one cell prints the clock: its output is a recording
+    assert press.print_one(house, "solved", folder, remeasure=True).read_bytes() != first
+
+
+def test_a_recording_is_made_anew_when_its_source_changes(house):
+    folder = press.VARIANTS["solved"]
+    before = press.read(press.print_one(house, "solved", folder)).cells[-1].outputs[0].text
+    house.write_text(house.read_text().replace("perf_counter_ns())", "perf_counter_ns(), 'ns')"))
+    after = press.read(press.print_one(house, "solved", folder)).cells[-1].outputs[0].text
+    assert "ns" in after and before.strip() not in after
+
+
+def test_counts_and_ids_are_fixed(house):
+    notebook = press.read(press.print_one(house, "student", press.VARIANTS["student"]))
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    assert [cell.id for cell in notebook.cells] == [cell.id for cell in press.printed(house, "student").cells]
+
+
+def test_check_names_the_file_and_the_first_cell_that_differs(house):
+    for variant, folder in press.VARIANTS.items():
+        press.print_one(house, variant, folder)
+    assert press.differences([house]) == []
+    house.write_text(house.read_text().replace("a = 2", "a = 3"))
+    found = press.differences([house])
+    assert len(found) == 2 and "09_doubling.ipynb" in found[0] and "cell 2" in found[0] and "a = 3" in found[0]
+    (press.VARIANTS["student"] / "09_doubling.ipynb").unlink()
+    shutil.copy(press.VARIANTS["solved"] / "09_doubling.ipynb", press.VARIANTS["solved"] / "10_stray.ipynb")
+    found = press.differences([house])
+    assert any("missing" in line for line in found) and any("10_stray.ipynb has no text" in line for line in found)
+
+
+def test_a_failing_cell_fails_the_print_in_words(house):
+    house.write_text(house.read_text().replace("print(a)", "print(nobody)"))
+    with pytest.raises(press.PressError, match="nobody"):
+        press.print_one(house, "student", press.VARIANTS["student"])
+    assert not list(press.VARIANTS["student"].glob("*"))  # nothing half made
+
+
+@pytest.mark.parametrize(
+    ("mark", "says"),
+    [("solutions.doubling.tripled", "no top-level tripled"), ("solutions.nothing.double", "does not exist")],
+)
+def test_a_mark_that_names_nothing_is_told(house, mark, says):
+    house.write_text(house.read_text().replace("solutions.doubling.double", mark))
+    with pytest.raises(press.PressError, match=says):
+        press.printed(house, "student")
+
+
+def test_an_exercise_without_a_heading_is_told(house):
+    house.write_text(house.read_text().replace("### Exercise 9.1", "### Something"))
+    with pytest.raises(press.PressError, match="no heading"):
+        press.printed(house, "student")
+
+
+def test_an_unknown_lesson_is_told(house, capsys):
+    assert press.main(["77"]) == 1
+    assert "there is no lesson 77; there are 09" in capsys.readouterr().err
+
+
+def test_a_figure_is_described_by_the_sentence_printed_with_it():
+    image = nbformat.v4.new_output("display_data", data={"image/png": "aGk="})
+    said = nbformat.v4.new_output("stream", text="A line that rises.\n")
+    cell = nbformat.v4.new_code_cell("plot()", outputs=[image, said])
+    described = press.describe_figures(nbformat.v4.new_notebook(cells=[cell]))
+    assert described.cells[0].metadata.mystnb.image.alt == "A line that rises."
