@@ -6,10 +6,11 @@
 - `solutions/NN_name.ipynb`, the same with every exercise solved;
 - on demand, the site's variant: stubs as text, solutions in closed boxes, widgets alive without a kernel.
 
-Three marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and
+Marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and
 becomes signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
 `source` becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run
 to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
+The figure of the cell tagged `picture` also becomes `book/pictures/NN_name.png`, for the README.
 
 The same text gives the same bytes: ids come from the lesson and the cell's place, counts run 1..n from a clean kernel,
 and nothing of the machine is stored.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import hashlib
 import os
 import re
@@ -36,6 +38,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = ROOT / "book" / "lessons"
+PICTURES = ROOT / "book" / "pictures"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
 WORKERS = 2
 CELL_SECONDS = 300
@@ -194,10 +197,23 @@ def read(path: Path) -> NotebookNode | None:
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write all or nothing."""
     nbformat.validate(notebook)
+    write_bytes((nbformat.writes(notebook) + "\n").encode(), path)
+
+
+def write_bytes(content: bytes, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+    partial.write_bytes(content)
     os.replace(partial, path)
+
+
+def picture(notebook: NotebookNode) -> bytes | None:
+    """The PNG of the cell tagged `picture`."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []) if "picture" in cell.metadata.get("tags", []) else []:
+            if "image/png" in output.get("data", {}):
+                return base64.b64decode(output.data["image/png"])
+    return None
 
 
 def print_one(text: Path, variant: str, destination: Path, remeasure: bool = False) -> Path:
@@ -208,6 +224,8 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
     stored = read(VARIANTS["solved"] / path.name if variant == "site" else path)
     notebook = notebook if remeasure else keep_recordings(notebook, stored)
     write(describe_figures(notebook) if variant == "site" else notebook, path)
+    if variant == "solved" and (png := picture(notebook)) is not None:
+        write_bytes(png, PICTURES / f"{text.stem}.png")
     return path
 
 

@@ -63,6 +63,7 @@ def house(tmp_path, monkeypatch):
     (tmp_path / "solutions" / "doubling.py").write_text(MECHANISM)
     monkeypatch.setattr(press, "ROOT", tmp_path)
     monkeypatch.setattr(press, "TEXT", text.parent)
+    monkeypatch.setattr(press, "PICTURES", tmp_path / "book" / "pictures")
     monkeypatch.setattr(press, "VARIANTS", {"student": tmp_path / "lessons", "solved": tmp_path / "solutions"})
     return text
 
@@ -158,3 +159,11 @@ def test_a_figure_is_described_by_the_sentence_printed_with_it():
     cell = nbformat.v4.new_code_cell("plot()", outputs=[image, said])
     described = press.describe_figures(nbformat.v4.new_notebook(cells=[cell]))
     assert described.cells[0].metadata.mystnb.image.alt == "A line that rises."
+
+
+def test_the_picture_of_a_lesson_is_kept_for_the_readme(house):
+    plot = "```{code-cell} ipython3\n:tags: [picture]\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\n```\n"
+    house.write_text(house.read_text() + plot)
+    press.print_one(house, "solved", press.VARIANTS["solved"])
+    picture = press.PICTURES / "09_doubling.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
