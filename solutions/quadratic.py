@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from solutions.shapes import counts, refuse_not_finite, shapes
+from solutions.shapes import counts, on_method, refuse_not_finite, shapes
 
 # The mechanism ---------------------------------------------------------------------------------------------------
 
@@ -75,7 +75,17 @@ def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor
     return q @ k.transpose(-2, -1) * scale
 
 
+def not_more_queries(queries: int, keys: int, **_) -> None:
+    """Raise ValueError when there are more queries than keys: the queries are the last of the same tokens."""
+    if queries > keys:
+        raise ValueError(
+            f"there are {queries} queries and {keys} keys, and a causal mask takes the queries for the last tokens of "
+            "the keys; give at least as many keys as queries."
+        )
+
+
 @counts("queries", "keys")
+@shapes(check=not_more_queries)
 def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
     """Who may look at whom when nobody may look ahead.
 
@@ -87,9 +97,16 @@ def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> 
     return key_position <= query_position[:, None]
 
 
-def mask_fits(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None, **_) -> None:
+def queries_are_last(q: Tensor, k: Tensor, causal: bool, **_) -> None:
+    """Raise ValueError when causal attention is asked for with more queries than keys."""
+    if causal:
+        not_more_queries(q.shape[-2], k.shape[-2])
+
+
+def mask_fits(q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, scale: float | None, **_) -> None:
     """Raise ValueError unless the mask is boolean and spreads to the shape of the scores."""
     finite_scale(scale)
+    queries_are_last(q, k, causal)
     if mask is None:
         return
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
@@ -175,49 +192,44 @@ def multi_head_attention(
     return out.transpose(1, 2).flatten(-2) @ w_o
 
 
+def continues(self: "KVCache", k: Tensor, v: Tensor) -> None:
+    """Raise ValueError for a chunk that is not finite or does not go on where the cache ends."""
+    refuse_not_finite(k=k, v=v)
+    for name, new, old in (("k", k, self.k), ("v", v, self.v)):
+        if old is None:
+            continue
+        if new.shape[:-2] != old.shape[:-2] or new.shape[-1] != old.shape[-1]:
+            raise ValueError(
+                f"{name} has shape {tuple(new.shape)}, but the cache holds {tuple(old.shape)}; "
+                "only the number of tokens, the last but one, may differ."
+            )
+        if new.dtype != old.dtype or new.device != old.device:
+            raise ValueError(
+                f"{name} is {new.dtype} on {new.device}, but the cache holds {old.dtype} on {old.device}; "
+                "convert it with .to()."
+            )
+
+
+@on_method("append", shapes(k="... chunk d", v="... chunk d_value", check=continues))
 class KVCache:
     """The keys and values of all tokens so far, so that a new token computes only its own.
 
-    `append(k, v)` adds a chunk, k (..., chunk, d) and v (..., chunk, d_value), and returns all keys and all values.
-    `len(cache)` is the number of tokens, `cache.nbytes` what keys and values occupy.
-    Each append copies what is there into one longer tensor. That is as much traffic as the attention that follows, and
-    keeps nbytes exact; a serving engine reserves room ahead instead.
+    `len(cache)` is the number of tokens, `cache.nbytes` what their keys and values occupy.
+    Each append copies what is there into one longer tensor. That is about as much traffic as the attention that
+    follows, and keeps nbytes exact; a serving engine reserves room ahead instead.
     """
 
     def __init__(self):
-        self.k: Tensor | None = None
-        self.v: Tensor | None = None
+        self.k = self.v = None
 
-    def accepts(self, k: Tensor, v: Tensor, **_) -> None:
-        """Raise ValueError for a chunk that is not finite or does not continue what is stored."""
-        refuse_not_finite(k=k, v=v)
-        for name, new, old in (("k", k, self.k), ("v", v, self.v)):
-            if old is None:
-                continue
-            if new.shape[:-2] != old.shape[:-2] or new.shape[-1] != old.shape[-1]:
-                raise ValueError(
-                    f"{name} has shape {tuple(new.shape)}, but the cache holds {tuple(old.shape)}; "
-                    "only the number of tokens, the last but one, may differ."
-                )
-            if new.dtype != old.dtype or new.device != old.device:
-                raise ValueError(
-                    f"{name} is {new.dtype} on {new.device}, but the cache holds {old.dtype} on {old.device}; "
-                    "convert it with .to()."
-                )
-
-    @shapes(k="... chunk d", v="... chunk d_value", check=lambda self, **chunk: self.accepts(**chunk))
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a chunk of any length; return all keys and values so far. Raises ValueError if it does not fit."""
-        if self.k is None:
-            self.k, self.v = k.clone(), v.clone()
-        else:
-            self.k = torch.cat([self.k, k], dim=-2)
-            self.v = torch.cat([self.v, v], dim=-2)
+        """Add a chunk, k (..., chunk, d) and v (..., chunk, d_value); return all keys and all values so far."""
+        self.k = k.clone() if self.k is None else torch.cat([self.k, k], dim=-2)
+        self.v = v.clone() if self.v is None else torch.cat([self.v, v], dim=-2)
         return self.k, self.v
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the keys and values."""
         return 0 if self.k is None else self.k.nbytes + self.v.nbytes
 
     def __len__(self) -> int:
@@ -229,10 +241,10 @@ class KVCache:
 
 def chunk_fits(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> None:
     """Raise ValueError before a bad chunk reaches the cache, which would otherwise be spoilt for the next call."""
-    if not isinstance(cache, KVCache):
+    if not all(hasattr(cache, name) for name in ("append", "k", "v")):  # a notebook brings its own KVCache
         raise ValueError(f"cache is a {type(cache).__name__}; give a KVCache().")
     refuse_not_finite(q=q)
-    cache.accepts(k, v)
+    continues(cache, k, v)
 
 
 @shapes(q="... chunk d", k="... chunk d", v="... chunk d_value", check=chunk_fits)
@@ -247,21 +259,19 @@ def cached_attention(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> Tensor:
 
 
 @counts("block")
-@shapes(q="... queries d", k="... keys d", v="... keys d_value")
+@shapes(q="... queries d", k="... keys d", v="... keys d_value", check=queries_are_last)
 def blocked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, block: int = 64) -> Tensor:
     """Exact attention that never holds the whole score matrix: one block of queries at a time.
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
-    Returns (..., queries, d_value). The largest score matrix it makes is (..., block, keys).
+    Returns (..., queries, d_value). No tensor it makes is larger than (..., block, keys), the output aside.
     """
     queries, keys = q.shape[-2], k.shape[-2]
-    query_position = torch.arange(queries, device=q.device)[:, None] + (keys - queries)
-    key_position = torch.arange(keys, device=q.device)
     out = []
     for start in range(0, queries, block):
-        rows = slice(start, start + block)
-        mask = key_position <= query_position[rows] if causal else None
-        out.append(attention(q[..., rows, :], k, v, mask=mask))
+        stop = min(start + block, queries)
+        visible = keys - queries + stop if causal else keys  # keys after the block's last query are not read at all
+        out.append(attention(q[..., start:stop, :], k[..., :visible, :], v[..., :visible, :], causal=causal))
     return torch.cat(out, dim=-2)
 
 
@@ -299,7 +309,7 @@ def kv_cache_bytes(n: int, layers: int, kv_heads: int, head_dim: int, element_by
 
 @counts("n", "head_dim", "heads", "element_bytes")
 def naive_peak_bytes(n: int, head_dim: int, heads: int = 1, element_bytes: int = 4) -> int:
-    """Most bytes alive at once that `attention` itself allocates, over n tokens; q, k and v are not counted.
+    """Most bytes alive at once that `attention` itself allocates, over n >= 4 tokens; q, k and v are not counted.
 
     The peak is the division in `softmax`: the scores, the weights before and after it, and three columns (the maximum,
     the sum, the sum made safe). Where d is larger than n it is the product with the values: scores, weights, output.

@@ -45,14 +45,14 @@ def shapes(*, check: Callable | None = None, **specs: str) -> Callable:
                 if check is not None:
                     check(**bound.arguments)
             except ValueError as error:
-                raise ValueError(f"{function.__name__}: {error}") from None
+                raise ValueError(f"{function.__qualname__}: {error}") from None
             token = _inside.set(True)
             try:
                 result = function(*args, **kwargs)
             finally:
                 _inside.reset(token)
             if isinstance(result, Tensor) and holds_nan(result):
-                raise ValueError(f"{function.__name__}: {origin_of_nan(tensors, result)}")
+                raise ValueError(f"{function.__qualname__}: {origin_of_nan(tensors, result)}")
             return result
 
         return checked
@@ -77,6 +77,16 @@ def counts(*names: str) -> Callable:
             return function(*args, **kwargs)
 
         return checked
+
+    return decorate
+
+
+def on_method(name: str, decorator: Callable) -> Callable:
+    """Decorate one method of a class from outside, so that the class itself reads without it."""
+
+    def decorate(cls: type) -> type:
+        setattr(cls, name, decorator(getattr(cls, name)))
+        return cls
 
     return decorate
 
