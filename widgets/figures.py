@@ -1,0 +1,110 @@
+"""The still figures of the lessons, in matplotlib, with the course's colours.
+
+Each function draws one figure and returns it; the cell calls `plt.show()` and prints the sentence that describes it.
+Values may be tensors or arrays. Rows run down, columns run right, as in a printed matrix.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from widgets.kit.tokens import TOKENS, style
+
+MARKERS = ("o", "s", "^", "D")
+DASHES = ("-", (0, (6, 2)), (0, (1, 1.5)), (0, (4, 1, 1, 1)))
+
+
+def array(values) -> np.ndarray:
+    """Numbers as numpy, from a tensor on any device or anything numpy takes."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def draw_map(axes, values: np.ndarray, rows, columns, x: str, y: str, annotate: bool, top: float):
+    image = axes.imshow(values, cmap="viridis", vmin=0, vmax=top)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    for i, j in np.ndindex(values.shape) if annotate else ():
+        shade = "black" if values[i, j] > 0.55 * top else "white"
+        axes.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=9, color=shade)
+    return image
+
+
+def heatmap(
+    values,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str = "",
+    x: str = "key",
+    y: str = "query",
+    annotate: bool = False,
+) -> Figure:
+    """One matrix (rows, columns) on the linear viridis scale from 0 to its maximum; `annotate` writes the numbers in."""
+    values = array(values)
+    with style():
+        figure, axes = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
+        image = draw_map(axes, values, rows, columns, x, y, annotate, float(values.max()))
+        axes.set_title(title)
+        figure.colorbar(image, ax=axes, shrink=0.8, label="weight, linear scale")
+    return figure
+
+
+def heatmaps(
+    maps: dict[str, object], *, rows: Sequence[str], columns: Sequence[str], x: str = "key", y: str = "query", label: str
+) -> Figure:
+    """Several matrices side by side on one scale. A cell that is exactly 0 is hatched: nothing there, not a little."""
+    maps = {name: array(values) for name, values in maps.items()}
+    top = max(float(values.max()) for values in maps.values())
+    with style():
+        figure, every = plt.subplots(1, len(maps), figsize=(4.3 * len(maps), 3.8), layout="constrained", squeeze=False)
+        for axes, (name, values) in zip(every[0], maps.items(), strict=True):
+            image = draw_map(axes, values, rows, columns, x, y, False, top)
+            for i, j in np.argwhere(values == 0):
+                hatch = plt.Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=TOKENS["panel"], edgecolor=TOKENS["line"])
+                hatch.set(hatch="////", linewidth=0)
+                axes.add_patch(hatch)
+            axes.set_title(name)
+        figure.colorbar(image, ax=every[0].tolist(), shrink=0.85, label=f"{label}, linear scale; hatched: exactly 0")
+    return figure
+
+
+def lines(
+    xs: Sequence[float],
+    series: dict[str, Sequence[float]],
+    *,
+    x: str,
+    y: str,
+    log_x: bool = False,
+    log_y: bool = False,
+    floor: tuple[float, str] | None = None,
+) -> Figure:
+    """One line per named series, named at its end; the second cue beside the colour is the point's shape and the dash."""
+    colours = [TOKENS[name] for name in ("ink", "mark", "m", "o")]
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+        for index, (name, ys) in enumerate(series.items()):
+            ys = array(ys)
+            kind = {"color": colours[index], "marker": MARKERS[index], "linestyle": DASHES[index]}
+            axes.plot(xs, ys, **kind)
+            axes.annotate(name, (xs[-1], ys[-1]), (8, 0), textcoords="offset points", va="center", color=kind["color"])
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        if log_x:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(xs, [f"{value:,}" for value in xs])
+            axes.minorticks_off()
+        if log_y:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        if floor is not None:
+            axes.axhline(floor[0], color=TOKENS["ink-2"], linestyle=":", linewidth=1)
+            axes.annotate(floor[1], (xs[0], floor[0]), (0, 4), textcoords="offset points", color=TOKENS["ink-2"])
+        axes.margins(x=0.12)
+    return figure

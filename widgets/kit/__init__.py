@@ -1,0 +1,1 @@
+"""What every instrument shares: the base class, the look, number formats, and plain ES modules for the drawing."""

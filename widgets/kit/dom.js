@@ -1,0 +1,23 @@
+/** Elements without templates: text goes in as text, never as markup. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function filled(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child != null));
+  return node;
+}
+
+/** @param {string} tag @param {object} [attributes] "on..." adds a listener @param {...(Node | string)} children */
+export function html(tag, attributes, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** @param {string} tag @param {object} [attributes] @param {...(Node | string)} children */
+export function svg(tag, attributes, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}

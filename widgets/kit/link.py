@@ -1,0 +1,46 @@
+"""Joins plain ES modules into one text, without a bundler.
+
+anywidget loads a view from a Blob URL and browsers refuse module scripts on file://: in neither can one file import
+another. So a view is written as small modules that node can import and test, and its imports are followed here.
+A module may use only `import { names } from "./path.js"` and `export` before a declaration.
+"""
+
+import re
+from pathlib import Path
+
+IMPORT = re.compile(r'^import \{[^}]*\} from "(?P<path>\.[^"]+)";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(async )?function|const|class)", re.MULTILINE)
+KIT = Path(__file__).parent
+
+
+def linked(module: Path, seen: set[Path]) -> str:
+    """`module` after everything it imports, each file once; files in `seen` are taken as present and it grows."""
+    module = module.resolve()
+    if module in seen:
+        return ""
+    seen.add(module)
+    text = module.read_text(encoding="utf-8")
+    before = [linked(module.parent / found["path"], seen) for found in IMPORT.finditer(text)]
+    return "".join(before) + EXPORT.sub("", IMPORT.sub("", text))
+
+
+def module(view: Path) -> str:
+    """One self-contained ES module for anywidget."""
+    return linked(view, set())
+
+
+def script(views: dict[str, Path]) -> str:
+    """One classic script that mounts the given kinds of instrument on a static page; what they share stands once."""
+    seen: set[Path] = set()
+    shared = "".join(linked(path, seen) for path in sorted(KIT.glob("*.js")))
+    kinds = "".join(
+        f'kinds["{kind}"] = (() => {{\n{linked(view, set(seen)).replace("export default ", "return ")}}})();\n'
+        for kind, view in sorted(views.items())
+    )
+    return f'(() => {{\n"use strict";\n{shared}const kinds = {{}};\n{kinds}mountWhenReady(kinds);\n}})();\n'
+
+
+def stylesheet(views: list[Path]) -> str:
+    """The look, the frame, and what each view adds."""
+    sheets = [KIT / "tokens.css", KIT / "kit.css", *(view.with_suffix(".css") for view in views)]
+    return "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
