@@ -1,0 +1,244 @@
+"""An exercise: a reference, the cases that tell right from wrong, and the mistakes that people really make.
+
+The reference never sees what the reader's function returned. Expected values come from the reference run in float64 and
+rounded to the dtype of the inputs; TOLERANCE says how far an answer may be from them.
+"""
+
+import ast
+import inspect
+import textwrap
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from numbers import Number
+
+import torch
+from torch import Tensor
+
+from solutions.checks.running import Run, TimeUp, is_blank, run, within
+
+TIME_LIMIT = 5.0  # seconds for all cases of one answer; ours take less than a tenth of it
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
+"""Largest error of an entry, absolute and relative to the expected entry alike."""
+
+
+def call(function: Callable, *inputs):
+    """The plain outcome: what the function returns."""
+    return function(*inputs)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question put to an answer.
+
+    label: what is special about it, in words that fit "case '...'"
+    inputs: `inputs(normal)` builds the arguments; `normal(3, 5)` draws a tensor of that shape, variance 1, float32
+    outcome: `outcome(function, *arguments)` is what is compared; by default the function's result
+    dtype: of the tensors that `normal` draws
+    """
+
+    label: str
+    inputs: Callable[[Callable], tuple]
+    outcome: Callable = call
+    dtype: torch.dtype = torch.float32
+
+    def build(self, dtype: torch.dtype | None = None) -> tuple:
+        """The arguments, new tensors each time with the same entries; floating tensors become `dtype` if given."""
+        generator = torch.Generator().manual_seed(zlib.crc32(self.label.encode()))
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64).to(self.dtype)
+
+        return tuple(
+            value.to(dtype) if dtype and isinstance(value, Tensor) and value.is_floating_point() else value
+            for value in self.inputs(normal)
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """ok: right on all cases; attempted: not blank; mistake: the sentence that names it, or None; message: to tell."""
+
+    ok: bool
+    attempted: bool
+    mistake: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of a lesson. `name` is that of the reference, and of the function that a reader writes.
+
+    number: "1.2"; title: as in the heading; difficulty: 1 to 5; minutes: for a reader
+    hints: three, from a question to almost the code
+    right_answers: functions written differently that must pass
+    mistakes: sentence -> function that commits it; the sentence completes "Your output equals what you get when ..."
+    """
+
+    number: str
+    title: str
+    difficulty: int
+    minutes: int
+    reference: Callable
+    hints: tuple[str, str, str]
+    cases: tuple[Case, ...]
+    right_answers: tuple[Callable, ...]
+    mistakes: dict[str, Callable] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.reference.__name__
+
+    @property
+    def lesson(self) -> str:
+        """Two digits, as the lesson's file begins."""
+        return f"{int(self.number.split('.')[0]):02}"
+
+    @property
+    def lines(self) -> int:
+        """Lines of the reference's body that hold code: no docstring, no blank line, no line of comment alone."""
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(self.reference)))
+        function = ast.parse(source).body[0]
+        first = function.body[1 if ast.get_docstring(function) is not None else 0]
+        lines = (line.strip() for line in source.splitlines()[first.lineno - 1 :])
+        return sum(1 for line in lines if line and not line.startswith("#"))
+
+    @property
+    def headline(self) -> str:
+        """The heading that stands above the exercise in its lesson."""
+        lines = f"{self.lines} line{'s' if self.lines > 1 else ''}"
+        size = f"difficulty {self.difficulty}, {self.minutes} minutes, about {lines}"
+        return f"Exercise {self.number}, {self.title} ({size})"
+
+    def verdict(self, function: Callable) -> Verdict:
+        """Judge an answer. Never raises because of what the answer does, and stops it after TIME_LIMIT seconds."""
+        if is_blank(function):
+            return Verdict(False, False, None, "not attempted yet. The lesson goes on with ours.")
+        runs = []
+
+        def answer() -> None:
+            for case in self.cases:
+                runs.append(self._run(function, case))
+
+        try:
+            within(TIME_LIMIT, answer)
+        except TimeUp:
+            label = self.cases[len(runs)].label
+            late = f"In case '{label}', your function did not end within {TIME_LIMIT:g} seconds."
+            return Verdict(False, True, None, f"not yet. {late}")
+        faults = self._faults(runs)
+        if not faults:
+            return Verdict(True, True, None, f"right, all {len(self.cases)} cases.")
+        first, fault = next(iter(faults.items()))
+        label = self.cases[first].label
+        mistake = self._name(runs, faults)
+        if mistake is None:
+            return Verdict(False, True, None, f"not yet. In case '{label}', {fault}.")
+        named = f"Your output equals what you get when {mistake}."
+        return Verdict(False, True, mistake, f"not yet. {named} (case '{label}': {fault})")
+
+    def _run(self, function: Callable, case: Case, dtype: torch.dtype | None = None) -> Run:
+        of = self.reference if case.outcome is call else partial(case.outcome, function)
+        names = list(inspect.signature(of).parameters)
+        return run(function, case.outcome, partial(case.build, dtype), names)
+
+    def _faults(self, runs: list[Run]) -> dict[int, str]:
+        """Index of a case -> what is wrong there, for the cases that are wrong."""
+        faults = (fault(got, expected) for got, expected in zip(runs, self._expected, strict=True))
+        return {index: text for index, text in enumerate(faults) if text}
+
+    def _name(self, runs: list[Run], faults: dict[int, str]) -> str | None:
+        """The mistake that gives the same on every wrong case; of several, the one wrong on the fewest others."""
+        alike = {
+            sentence: len(wrong)
+            for sentence, (theirs, wrong) in self._mistaken.items()
+            if all(index in wrong and same(runs[index], theirs[index]) for index in faults)
+        }
+        return min(alike, key=alike.get, default=None)
+
+    @cached_property
+    def _expected(self) -> list[Run]:
+        def ours() -> list[Run]:
+            return [
+                rounded(self._run(self.reference, case, torch.float64), like=self._run(self.reference, case))
+                for case in self.cases
+            ]
+
+        return within(10 * TIME_LIMIT, ours)
+
+    @cached_property
+    def _mistaken(self) -> dict[str, tuple[list[Run], dict[int, str]]]:
+        def theirs() -> dict[str, list[Run]]:
+            return {
+                sentence: [self._run(mistake, case) for case in self.cases]
+                for sentence, mistake in self.mistakes.items()
+            }
+
+        every = within(10 * TIME_LIMIT, theirs)
+        return {sentence: (runs, self._faults(runs)) for sentence, runs in every.items()}
+
+
+def rounded(exact: Run, like: Run) -> Run:
+    """The float64 outcome in the dtype that the function has on the inputs as they are."""
+    if isinstance(exact.value, Tensor):
+        return Run(exact.value.to(like.value.dtype))
+    return exact
+
+
+def fault(got: Run, expected: Run) -> str | None:
+    """What is wrong with an outcome, in words that follow "In case '...', "; None if nothing is."""
+    if got.error:
+        return got.place + got.error
+    if got.changed:
+        return f"your function changed its input {' and '.join(got.changed)}; work on a new tensor"
+    if got.value is None:
+        return "your function returned nothing (a return is missing)"
+    if isinstance(expected.value, Tensor):
+        return fault_of_tensor(got.value, expected.value)
+    if not isinstance(got.value, Number):
+        return f"your function returned a {type(got.value).__name__}, expected a number"
+    return None if got.value == expected.value else f"your function returned {got.value}, expected {expected.value}"
+
+
+def fault_of_tensor(got: object, expected: Tensor) -> str | None:
+    """What is wrong with a value that should be the tensor `expected`."""
+    if not isinstance(got, Tensor):
+        return f"your function returned a {type(got).__name__}, expected a tensor"
+    for quality in ("shape", "dtype", "device"):
+        here, there = getattr(got, quality), getattr(expected, quality)
+        if here != there:
+            here, there = (tuple(here), tuple(there)) if quality == "shape" else (here, there)
+            return f"the {quality} of your output is {here}, expected {there}"
+    wrong = ~close(got, expected)
+    if not wrong.any():
+        return None
+    right = f"{wrong.numel() - int(wrong.sum())} of {wrong.numel()} entries right"
+    if got.is_floating_point() and got.isnan().any():
+        first = tuple(got.isnan().nonzero()[0].tolist())
+        return f"your output holds nan at {list(first)}, expected {shown(expected[first])}; {right}"
+    first = tuple(wrong.nonzero()[0].tolist())
+    return f"first wrong at {list(first)}: {shown(got[first])}, expected {shown(expected[first])}; {right}"
+
+
+def close(got: Tensor, expected: Tensor) -> Tensor:
+    """Entry by entry: within the tolerance of the dtype. nan equals nan, so that two mistakes can be compared."""
+    if not expected.is_floating_point():
+        return got == expected
+    tolerance = TOLERANCE[expected.dtype]
+    return torch.isclose(got.double(), expected.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def same(one: Run, other: Run) -> bool:
+    """True if two wrong outcomes are the same: the same error, the same changed inputs, or equal values."""
+    if (one.error, one.changed) != (other.error, other.changed):
+        return False
+    if isinstance(other.value, Tensor):
+        return fault_of_tensor(one.value, other.value) is None
+    return type(one.value) is type(other.value) and one.value == other.value
+
+
+def shown(entry: Tensor) -> str:
+    """One entry, short; 0 for -0."""
+    value = entry.item()
+    return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)

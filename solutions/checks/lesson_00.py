@@ -1,0 +1,51 @@
+"""Exercise of lesson 00: one, trivial, to see how an exercise works."""
+
+import torch
+
+from solutions import quadratic
+from solutions.checks.exercise import Case, Exercise
+
+TITLE = "Start here"
+
+
+def row_after_row(values):
+    total = torch.zeros_like(values[0])
+    for row in values:
+        total = total + row
+    return total / len(values)
+
+
+EXERCISES = (
+    Exercise(
+        number="0.1",
+        title="equal attention",
+        difficulty=1,
+        minutes=2,
+        reference=quadratic.uniform_attention,
+        hints=(
+            "If n words share the attention equally, how large is the share of each?",
+            "Add the n rows and divide by n. The result has one entry per column, shape (d,).",
+            "values.mean(...) does both. Rows are dimension 0.",
+        ),
+        cases=(
+            Case("the rows (1, 0) and (3, 2)", lambda normal: (torch.tensor([[1.0, 0.0], [3.0, 2.0]]),)),
+            Case("5 rows of 3 numbers", lambda normal: (normal(5, 3),)),
+            Case("one row", lambda normal: (normal(1, 4),)),
+            Case("float64", lambda normal: (normal(7, 2),), dtype=torch.float64),
+            Case("a transposed matrix", lambda normal: (normal(3, 6).T,)),
+        ),
+        right_answers=(
+            lambda values: values.sum(0) / values.shape[0],
+            lambda values: torch.full((len(values),), 1 / len(values), dtype=values.dtype) @ values,
+            row_after_row,
+        ),
+        mistakes={
+            "the rows are added but not divided by their number": lambda values: values.sum(0),
+            "the mean is taken along each row, over its columns": lambda values: values.mean(1),
+            "the sum is divided by the number of columns, not of rows": lambda values: values.sum(0) / values.shape[1],
+            "the mean is taken over the whole matrix": lambda values: values.mean(),
+            "the largest entry of each column is taken, not the mean": lambda values: values.amax(0),
+            "the mean keeps its row dimension, shape (1, d) for (d,)": lambda values: values.mean(0, keepdim=True),
+        },
+    ),
+)

@@ -1,0 +1,905 @@
+"""Exercises of lesson 01: quadratic attention from softmax to row blocks.
+
+Inputs have variance 1 throughout: with large ones softmax saturates, and no scale, a wrong scale and even a hard choice
+of the best key all give the same output. Rows and columns differ in number, and lengths divide nothing.
+"""
+
+import math
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from solutions import quadratic
+from solutions.checks.exercise import Case, Exercise
+from solutions.checks.running import Rejected
+from solutions.quadratic import KVCache, attention_scores, causal_mask
+
+TITLE = "Quadratic attention"
+INF = math.inf
+
+
+# 1.1 softmax -----------------------------------------------------------------------------------------------------
+
+
+def softmax_by_rows(scores):
+    weights = torch.zeros_like(scores)
+    for place in product(*(range(size) for size in scores.shape[:-1])):
+        row = scores[place]
+        if row.max() > -INF:
+            terms = (row - row.max()).exp()
+            weights[place] = terms / terms.sum()
+    return weights
+
+
+def divided_exponentials(scores, measured_from):
+    weights = torch.exp(scores - measured_from)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def nothing_where_empty(weights, scores):
+    return weights.masked_fill((scores == -INF).all(-1, keepdim=True), 0)
+
+
+SOFTMAX = Exercise(
+    number="1.1",
+    title="stable softmax",
+    difficulty=1,
+    minutes=8,
+    reference=quadratic.softmax,
+    hints=(
+        "Which number can you subtract from a row, without changing its weights, so that no exponential overflows? And "
+        "what is -inf - (-inf)?",
+        "Four steps, all along the last axis with keepdim=True: the maximum (..., 1), the exponential of scores minus "
+        "maximum, its sum (..., 1), the quotient. Make the maximum finite and the sum at least 1, for empty rows.",
+        "row_max = scores.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min); then weights = "
+        "torch.exp(scores - row_max); what is left is to divide by weights.sum(...).clamp(min=1).",
+    ),
+    cases=(
+        Case("3 rows of 5 scores", lambda normal: (normal(3, 5),)),
+        Case("a batch of 2 with 3 heads", lambda normal: (normal(2, 3, 4, 7),)),
+        Case("float64", lambda normal: (normal(4, 6),), dtype=torch.float64),
+        Case("scores too large for float32", lambda normal: (torch.tensor([[89.0, 1.0, 2.0], [100.0, 100.0, 99.0]]),)),
+        Case("scores too large for float16", lambda normal: (torch.tensor([[12.0, 11.0, 1.0]]).half(),)),
+        Case("two rows of very different size", lambda normal: (torch.tensor([[0.0, 1.0], [200.0, 201.0]]),)),
+        Case("one score far above the rest", lambda normal: (torch.tensor([[0.0] * 15 + [1000.0]]),)),
+        Case("very negative scores", lambda normal: (normal(3, 5) - 200,)),
+        Case("some scores are -inf", lambda normal: (normal(3, 4).masked_fill(causal_mask(3, 4).logical_not(), -INF),)),
+        Case("a row of nothing but -inf", lambda normal: (torch.tensor([[0.5, 1.0, -INF], [-INF, -INF, -INF]]),)),
+        Case("a transposed matrix", lambda normal: (normal(5, 3).T,)),
+    ),
+    right_answers=(
+        lambda scores: nothing_where_empty(torch.softmax(scores, dim=-1), scores),
+        lambda scores: (scores - torch.logsumexp(scores, dim=-1, keepdim=True)).exp().nan_to_num(0),
+        softmax_by_rows,
+    ),
+    mistakes={
+        "the softmax runs down each column (dim=-2), over the queries and not over the keys": lambda scores: (
+            torch.softmax(scores, dim=-2).nan_to_num(0)
+        ),
+        "the maximum is taken over the whole matrix, so that rows of small scores become 0 / 0": lambda scores: (
+            nothing_where_empty(divided_exponentials(scores, scores.max()), scores)
+        ),
+        "nothing is subtracted before the exponential, which then overflows": lambda scores: nothing_where_empty(
+            divided_exponentials(scores, 0), scores
+        ),
+        "the mean of the row is subtracted, not its maximum, which leaves the exponential unbounded": lambda scores: (
+            nothing_where_empty(divided_exponentials(scores, scores.mean(-1, keepdim=True)), scores)
+        ),
+        "an empty row is left as it comes, which is nan": lambda scores: torch.softmax(scores, dim=-1),
+        "-1e9 stands in for -inf, so that an empty row looks at every key alike": lambda scores: torch.softmax(
+            scores.masked_fill(scores == -INF, -1e9), dim=-1
+        ),
+        "the exponentials are not divided by their sum": lambda scores: nothing_where_empty(
+            torch.exp(scores - scores.amax(-1, keepdim=True)), scores
+        ),
+        "the scores are divided by their sum, without an exponential": lambda scores: (
+            scores / scores.sum(-1, keepdim=True)
+        ),
+    },
+)
+
+
+# 1.2 attention_scores --------------------------------------------------------------------------------------------
+
+
+def scores_one_by_one(q, k, scale=None):
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    rows = [torch.stack([(query * key).sum(-1) for key in k.unbind(-2)], dim=-1) for query in q.unbind(-2)]
+    return scale * torch.stack(rows, dim=-2)
+
+
+def scores_einsum(q, k, scale=None):
+    products = torch.einsum("...qd,...kd->...qk", q, k)
+    return products / math.sqrt(q.shape[-1]) if scale is None else products * scale
+
+
+def scaled_by(default, given=lambda q, scale: scale):
+    """Scores whose scale is default(q, k) when none is given, and given(q, scale) otherwise."""
+
+    def scores(q, k, scale=None):
+        return q @ k.mT * (default(q, k) if scale is None else given(q, scale))
+
+    return scores
+
+
+def root(q, k=None):
+    return 1 / math.sqrt(q.shape[-1])
+
+
+SCORES = Exercise(
+    number="1.2",
+    title="scaled scores",
+    difficulty=1,
+    minutes=5,
+    reference=quadratic.attention_scores,
+    hints=(
+        "Row i of the result belongs to query i, column j to key j. Which of q and k has to be transposed?",
+        "q is (..., queries, d) and the transposed k is (..., d, keys). Only the last two axes change places: "
+        "k.transpose(-2, -1). The size d is q.shape[-1].",
+        "If scale is None, set it to 1 / math.sqrt(q.shape[-1]). Then return the matrix product, times the scale.",
+    ),
+    cases=(
+        Case("5 queries, 3 keys, d = 16", lambda normal: (normal(5, 16), normal(3, 16))),
+        Case("a batch of 2 with 3 heads", lambda normal: (normal(2, 3, 4, 8), normal(2, 3, 7, 8))),
+        Case("float64", lambda normal: (normal(4, 6), normal(5, 6)), dtype=torch.float64),
+        Case("half precision", lambda normal: (normal(4, 6), normal(5, 6)), dtype=torch.float16),
+        Case("d = 1", lambda normal: (normal(2, 1), normal(3, 1))),
+        Case("a scale of 0.3", lambda normal: (normal(5, 16), normal(3, 16), 0.3)),
+        Case("a scale of 0", lambda normal: (normal(5, 16), normal(3, 16), 0.0)),
+        Case("transposed q and k", lambda normal: (normal(8, 5).T, normal(8, 3).T)),
+    ),
+    right_answers=(
+        scores_one_by_one,
+        scores_einsum,
+        lambda q, k, scale=None: (q * (root(q) if scale is None else scale)) @ k.mT,
+    ),
+    mistakes={
+        "the scores are not scaled at all": scaled_by(lambda q, k: 1.0),
+        "the scores are divided by d and not by its square root": scaled_by(lambda q, k: 1 / q.shape[-1]),
+        "the scores are multiplied by the square root of d, not divided by it": scaled_by(lambda q, k: 1 / root(q)),
+        "the scale is taken from the number of keys and not from d": scaled_by(lambda q, k: root(k.mT)),
+        "queries and keys have changed places, so that rows are keys": lambda q, k, scale=None: (
+            attention_scores(q, k, scale).mT
+        ),
+        "the given scale is not used": scaled_by(root, given=lambda q, scale: root(q)),
+        "the given scale comes on top of 1 / √d, not in its place": scaled_by(root, lambda q, scale: root(q) * scale),
+        "a scale of 0 is taken for no scale (`scale or ...`; ask `scale is None`)": scaled_by(
+            root, given=lambda q, scale: scale or root(q)
+        ),
+    },
+)
+
+
+# 1.3 causal_mask -------------------------------------------------------------------------------------------------
+
+
+def mask_one_by_one(queries, keys, device=None):
+    rows = [[key <= keys - queries + query for key in range(keys)] for query in range(queries)]
+    return torch.tensor(rows, device=device)
+
+
+def from_ones(change):
+    """A mask made from change(ones, ahead): all True, (queries, keys), and the number of keys before query 0."""
+    return lambda queries, keys, device=None: change(torch.ones(queries, keys, dtype=torch.bool), keys - queries)
+
+
+MASK = Exercise(
+    number="1.3",
+    title="the causal mask",
+    difficulty=2,
+    minutes=8,
+    reference=quadratic.causal_mask,
+    hints=(
+        "Two new queries arrive and there are six keys. Where do the two stand, and may a token see itself?",
+        "Query i stands at position keys - queries + i. Compare the positions of all keys, (keys,), with the positions "
+        "of all queries, (queries, 1): the comparison spreads to (queries, keys).",
+        "query_position = torch.arange(queries, device=device) + (keys - queries), and key_position = "
+        "torch.arange(keys, device=device). Return where key_position is at most query_position[:, None].",
+    ),
+    cases=(
+        Case("5 queries, 5 keys", lambda normal: (5, 5)),
+        Case("one token", lambda normal: (1, 1)),
+        Case("1 query, 6 keys", lambda normal: (1, 6)),
+        Case("2 queries, 6 keys", lambda normal: (2, 6)),
+        Case("7 queries, 8 keys", lambda normal: (7, 8)),
+    ),
+    right_answers=(
+        mask_one_by_one,
+        lambda queries, keys, device=None: torch.full((queries, keys), True, device=device).tril(keys - queries),
+        lambda queries, keys: ~torch.ones(queries, keys).triu(1 + keys - queries).bool(),
+    ),
+    mistakes={
+        "the diagonal is hidden too, although a token may see itself": from_ones(
+            lambda ones, ahead: ones.tril(ahead - 1)
+        ),
+        "the queries are taken for the first tokens (upper left) and not for the last": from_ones(
+            lambda ones, ahead: ones.tril()
+        ),
+        "True stands for hidden, where it should stand for visible": from_ones(lambda ones, ahead: ~ones.tril(ahead)),
+        "every query sees its future and not its past": from_ones(lambda ones, ahead: ones.triu(ahead)),
+        "rows are keys and columns are queries, where it should be the other way round": from_ones(
+            lambda ones, ahead: ones.tril(ahead).T
+        ),
+        "the mask holds the numbers 1 and 0, where it should hold True and False": from_ones(
+            lambda ones, ahead: ones.tril(ahead).float()
+        ),
+        "the mask holds 0 and -inf, to be added to the scores, where it should hold True and False": from_ones(
+            lambda ones, ahead: torch.zeros(ones.shape).masked_fill(~ones.tril(ahead), -INF)
+        ),
+        "nothing is hidden": from_ones(lambda ones, ahead: ones),
+    },
+)
+
+
+# 1.4 attention ---------------------------------------------------------------------------------------------------
+
+
+def visible_pairs(q, k, causal, mask):
+    """True where a query may look, (..., queries, keys)."""
+    visible = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool)
+    if causal:
+        visible = visible & causal_mask(q.shape[-2], k.shape[-2])
+    return visible if mask is None else visible & mask
+
+
+def hidden_before(scores, visible):
+    return quadratic.softmax(scores.masked_fill(~visible, -INF))
+
+
+def assembled(scores=attention_scores, visible=visible_pairs, weights=hidden_before):
+    """Attention from its three parts, so that a mistake can replace one of them."""
+
+    def attention(q, k, v, *, causal=False, mask=None, scale=None):
+        return weights(scores(q, k, scale), visible(q, k, causal, mask)) @ v
+
+    return attention
+
+
+def attention_query_by_query(q, k, v, *, causal=False, mask=None, scale=None):
+    visible = visible_pairs(q, k, causal, mask).expand(*q.shape[:-1], k.shape[-2])
+    rows = []
+    for i, query in enumerate(q.unbind(-2)):
+        scores = (k @ query[..., None]).squeeze(-1) * (root(q) if scale is None else scale)
+        weights = torch.softmax(scores.masked_fill(~visible[..., i, :], -INF), dim=-1)
+        weights = weights.masked_fill(~visible[..., i, :], 0)
+        rows.append((weights[..., None] * v).sum(-2))
+    return torch.stack(rows, dim=-2)
+
+
+def attention_fused(q, k, v, *, causal=False, mask=None, scale=None):
+    return scaled_dot_product_attention(q, k, v, attn_mask=visible_pairs(q, k, causal, mask), scale=scale)
+
+
+def best_key_only(scores, visible):
+    scores = scores.masked_fill(~visible, -INF)
+    return torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype) * visible
+
+
+def influence(function, x):
+    """True where output i depends on input j, (n, n), by the gradient, which sees every path."""
+    x = x.clone().requires_grad_()
+    out = function(x)
+    if not out.requires_grad:
+        raise Rejected("your output has lost its gradient; compute it with torch operations only")
+    rows = [torch.autograd.grad(row.sum(), x, retain_graph=True)[0] for row in out.unbind(-2)]
+    return torch.stack([(row != 0).any(-1) for row in rows])
+
+
+def attention_depends_on(function, x):
+    return influence(lambda x: function(x, x, x, causal=True), x)
+
+
+def causally(function, q, k, v):
+    return function(q, k, v, causal=True)
+
+
+def masked(function, q, k, v, mask):
+    return function(q, k, v, mask=mask)
+
+
+def causally_masked(function, q, k, v, mask):
+    return function(q, k, v, causal=True, mask=mask)
+
+
+def scaled(function, q, k, v, scale):
+    return function(q, k, v, scale=scale)
+
+
+def some_pairs(normal, queries, keys):
+    """A random mask in which every query sees key 0, and so something."""
+    visible = normal(queries, keys) > 0
+    visible[:, 0] = True
+    return visible
+
+
+ATTENTION = Exercise(
+    number="1.4",
+    title="attention",
+    difficulty=2,
+    minutes=10,
+    reference=quadratic.attention,
+    hints=(
+        "Three functions are written already: scores, mask, softmax. In which order do they come, and what must a "
+        "hidden score be before the softmax?",
+        "scores (..., queries, keys); where causal_mask or mask is False, -inf; weights, the softmax of that; weights "
+        "times v, (..., queries, d_value). causal and mask may both be given: two separate steps.",
+        "scores = attention_scores(q, k, scale). If causal: scores = scores.masked_fill(~causal_mask(...), -math.inf), "
+        "and the same for mask if it is not None. Then softmax, and one matrix product is left.",
+    ),
+    cases=(
+        Case("5 queries, 7 keys, values of size 3", lambda normal: (normal(5, 16), normal(7, 16), normal(7, 3))),
+        Case("a batch of 2 with 3 heads", lambda normal: (normal(2, 3, 4, 8), normal(2, 3, 6, 8), normal(2, 3, 6, 5))),
+        Case("causal, 6 tokens", lambda normal: (normal(6, 16), normal(6, 16), normal(6, 4)), causally),
+        Case("causal, 2 queries, 5 keys", lambda normal: (normal(2, 16), normal(5, 16), normal(5, 4)), causally),
+        Case("causal: which inputs move which outputs", lambda normal: (normal(5, 4),), attention_depends_on),
+        Case(
+            "a mask",
+            lambda normal: (normal(4, 16), normal(7, 16), normal(7, 3), some_pairs(normal, 4, 7)),
+            masked,
+        ),
+        Case(
+            "a mask of keys only",
+            lambda normal: (normal(2, 4, 8), normal(2, 3, 8), normal(2, 3, 5), torch.tensor([True, False, True])),
+            masked,
+        ),
+        Case(
+            "a mask and causal at once",
+            lambda normal: (normal(6, 16), normal(6, 16), normal(6, 3), some_pairs(normal, 6, 6)),
+            causally_masked,
+        ),
+        Case(
+            "a mask that hides every key of query 1",
+            lambda normal: (normal(3, 8), normal(4, 8), normal(4, 5), torch.tensor([[True], [False], [True]])),
+            masked,
+        ),
+        Case("a scale of 0.7", lambda normal: (normal(5, 16), normal(7, 16), normal(7, 3), 0.7), scaled),
+        Case("float64", lambda normal: (normal(3, 8), normal(5, 8), normal(5, 2)), causally, dtype=torch.float64),
+        Case("float16", lambda normal: (normal(3, 8), normal(5, 8), normal(5, 2)), causally, dtype=torch.float16),
+        Case("transposed q, k and v", lambda normal: (normal(8, 3).T, normal(8, 5).T, normal(2, 5).T)),
+    ),
+    right_answers=(attention_query_by_query, attention_fused, assembled()),
+    mistakes={
+        "the scores are not divided by √d": assembled(
+            scores=lambda q, k, scale: attention_scores(q, k, 1.0 if scale is None else scale)
+        ),
+        "the scores are divided by d and not by its square root": assembled(
+            scores=lambda q, k, scale: attention_scores(q, k, 1 / q.shape[-1] if scale is None else scale)
+        ),
+        "the given scale is not used": assembled(scores=lambda q, k, scale: attention_scores(q, k)),
+        "the softmax runs over the queries and not over the keys": assembled(
+            weights=lambda scores, visible: quadratic.softmax(scores.masked_fill(~visible, -INF).mT).mT
+        ),
+        "the mask comes after the softmax, so that hidden keys still take part in the sum": assembled(
+            weights=lambda scores, visible: quadratic.softmax(scores) * visible
+        ),
+        "hidden scores are set to 0, which is a score like any other": assembled(
+            weights=lambda scores, visible: quadratic.softmax(scores * visible)
+        ),
+        "mask is read the other way round, with True for hidden": assembled(
+            visible=lambda q, k, causal, mask: visible_pairs(q, k, causal, None if mask is None else ~mask)
+        ),
+        "the causal mask starts at the upper left, so that queries are taken for the first tokens": assembled(
+            visible=lambda q, k, causal, mask: (
+                visible_pairs(q, k, False, mask).tril() if causal else visible_pairs(q, k, False, mask)
+            )
+        ),
+        "the diagonal is hidden too, although a token may see itself": assembled(
+            visible=lambda q, k, causal, mask: (
+                visible_pairs(q, k, causal, mask)
+                & (torch.ones(q.shape[-2], k.shape[-2]).tril(k.shape[-2] - q.shape[-2] - 1).bool() | (not causal))
+            )
+        ),
+        "causal is not looked at": assembled(visible=lambda q, k, causal, mask: visible_pairs(q, k, False, mask)),
+        "mask is not looked at": assembled(visible=lambda q, k, causal, mask: visible_pairs(q, k, causal, None)),
+        "mask is not looked at when causal is given (`elif` for a second `if`)": assembled(
+            visible=lambda q, k, causal, mask: visible_pairs(q, k, causal, None if causal else mask)
+        ),
+        "a large negative number stands in for -inf, so that an empty row averages all values": assembled(
+            weights=lambda scores, visible: torch.softmax(scores.masked_fill(~visible, -1e9), dim=-1)
+        ),
+        "an empty row is left as it comes from torch.softmax, which is nan": assembled(
+            weights=lambda scores, visible: torch.softmax(scores.masked_fill(~visible, -INF), dim=-1)
+        ),
+        "each query takes the value of its best key only, without a softmax": assembled(weights=best_key_only),
+    },
+)
+
+
+# 1.5 multi_head_attention ----------------------------------------------------------------------------------------
+
+
+def split(y, heads):
+    return y.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge(out):
+    return out.transpose(1, 2).flatten(-2)
+
+
+def in_heads(split=split, share=torch.repeat_interleave, attend=quadratic.attention, merge=merge, project=torch.matmul):
+    """Multi-head attention from its parts, so that a mistake can replace one of them."""
+
+    def multi_head_attention(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
+        kv_heads = heads if kv_heads is None else kv_heads
+        q, k, v = split(x @ w_q, heads), split(x @ w_k, kv_heads), split(x @ w_v, kv_heads)
+        k, v = share(k, heads // kv_heads, dim=1), share(v, heads // kv_heads, dim=1)
+        return project(merge(attend(q, k, v, causal=causal)), w_o)
+
+    return multi_head_attention
+
+
+def head_by_head(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
+    d = w_q.shape[1] // heads
+    group = heads // (kv_heads or heads)
+    out = []
+    for head in range(heads):
+        mine, shared = slice(head * d, (head + 1) * d), slice(head // group * d, (head // group + 1) * d)
+        out.append(quadratic.attention(x @ w_q[:, mine], x @ w_k[:, shared], x @ w_v[:, shared], causal=causal))
+    return torch.cat(out, dim=-1) @ w_o
+
+
+def fused_heads(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
+    q, k, v = split(x @ w_q, heads), split(x @ w_k, kv_heads or heads), split(x @ w_v, kv_heads or heads)
+    return merge(scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)) @ w_o
+
+
+def einsum_heads(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
+    groups = kv_heads or heads
+    q = (x @ w_q).unflatten(-1, (groups, heads // groups, -1))
+    k, v = (x @ w_k).unflatten(-1, (groups, -1)), (x @ w_v).unflatten(-1, (groups, -1))
+    scores = torch.einsum("bqghd,bkgd->bghqk", q, k) * root(q)
+    if causal:
+        scores = scores.masked_fill(~causal_mask(x.shape[1], x.shape[1]), -INF)
+    return torch.einsum("bghqk,bkgd->bqghd", scores.softmax(-1), v).flatten(2) @ w_o
+
+
+def repeated(y, times, dim):
+    return torch.cat([y] * times, dim=dim)
+
+
+def weights_for(normal, width, head_dim, heads, kv_heads):
+    """w_q, w_k, w_v, w_o that keep the variance at 1."""
+    q_width, kv_width = heads * head_dim, kv_heads * head_dim
+    shapes = ((width, q_width), (width, kv_width), (width, kv_width), (q_width, width))
+    return tuple(normal(*shape) / math.sqrt(shape[0]) for shape in shapes)
+
+
+def causal_heads(function, *inputs):
+    return function(*inputs, causal=True)
+
+
+def heads_depend_on(function, x, *weights_and_heads):
+    return influence(lambda x: function(x[None], *weights_and_heads, causal=True)[0], x)
+
+
+HEADS = Exercise(
+    number="1.5",
+    title="many heads",
+    difficulty=3,
+    minutes=12,
+    reference=quadratic.multi_head_attention,
+    hints=(
+        "After x @ w_q the last axis holds the heads side by side. Which axis must the heads become, and which two "
+        "axes have to change places for that?",
+        "(batch, n, heads * head_dim), then (batch, n, heads, head_dim), then (batch, heads, n, head_dim); k and v "
+        "with kv_heads. Then each key head stands heads // kv_heads times in a row. Back: transpose, then merge.",
+        "q = (x @ w_q).unflatten(-1, (heads, -1)).transpose(1, 2), the same for k and v with kv_heads, then "
+        "k.repeat_interleave(heads // kv_heads, dim=1). After attention, transpose(1, 2).flatten(-2); w_o is left.",
+    ),
+    cases=(
+        Case("3 heads, 5 tokens", lambda normal: (normal(2, 5, 12), *weights_for(normal, 12, 4, 3, 3), 3)),
+        Case("one head", lambda normal: (normal(2, 5, 6), *weights_for(normal, 6, 6, 1, 1), 1)),
+        Case("3 heads, causal", lambda normal: (normal(2, 5, 12), *weights_for(normal, 12, 4, 3, 3), 3), causal_heads),
+        Case("6 heads, 2 key heads", lambda normal: (normal(2, 7, 12), *weights_for(normal, 12, 4, 6, 2), 6, 2)),
+        Case("4 heads, 1 key head", lambda normal: (normal(1, 3, 8), *weights_for(normal, 8, 5, 4, 1), 4, 1)),
+        Case(
+            "causal: which inputs move which outputs",
+            lambda normal: (normal(5, 12), *weights_for(normal, 12, 4, 3, 3), 3),
+            heads_depend_on,
+        ),
+        Case(
+            "float64",
+            lambda normal: (normal(1, 5, 8), *weights_for(normal, 8, 3, 4, 2), 4, 2),
+            causal_heads,
+            dtype=torch.float64,
+        ),
+        Case("x transposed", lambda normal: (normal(2, 12, 5).mT, *weights_for(normal, 12, 4, 3, 3), 3)),
+    ),
+    right_answers=(head_by_head, fused_heads, einsum_heads),
+    mistakes={
+        "the heads are split by a reshape alone, without the transpose, so that tokens and heads are mixed": in_heads(
+            split=lambda y, heads: y.reshape(y.shape[0], heads, y.shape[1], -1)
+        ),
+        "the heads are merged without transposing back, so that they land in the token axis": in_heads(
+            merge=lambda out: out.reshape(out.shape[0], out.shape[2], -1)
+        ),
+        "head h takes every heads-th column (head_dim, heads), where a head is a block of columns": in_heads(
+            split=lambda y, heads: y.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2)
+        ),
+        "the key heads are laid out 0 1 0 1 (repeat), where a group of query heads shares one (repeat_interleave)": (
+            in_heads(share=repeated)
+        ),
+        "the scores are divided by the square root of the whole width and not of one head": in_heads(
+            attend=lambda q, k, v, causal: quadratic.attention(
+                q, k, v, causal=causal, scale=1 / math.sqrt(q.shape[1] * q.shape[-1])
+            )
+        ),
+        "causal is not handed on": in_heads(attend=lambda q, k, v, causal: quadratic.attention(q, k, v)),
+        "the last projection, w_o, is left out": in_heads(project=lambda merged, w_o: merged),
+        "the heads are not split, so that one attention sees the whole width": in_heads(
+            split=lambda y, heads: y[:, None], share=lambda y, times, dim: y
+        ),
+    },
+)
+
+
+# 1.6 cached_attention --------------------------------------------------------------------------------------------
+
+
+def in_chunks(function, q, k, v, *lengths):
+    """Outputs of all tokens when they arrive in chunks of these lengths."""
+    cache, parts = KVCache(), []
+    for chunk in zip(q.split(lengths, -2), k.split(lengths, -2), v.split(lengths, -2), strict=True):
+        parts.append(function(*chunk, cache))
+        if not isinstance(parts[-1], Tensor):
+            return parts[-1]
+    return torch.cat(parts, dim=-2)
+
+
+def every_chunk_length(function, q, k, v):
+    n = q.shape[-2]
+    outputs = [in_chunks(function, q, k, v, *[c] * (n // c), *[n % c] * (n % c > 0)) for c in range(1, n + 1)]
+    return torch.stack(outputs) if all(isinstance(out, Tensor) for out in outputs) else None
+
+
+def tokens_cached(function, q, k, v):
+    cache = KVCache()
+    for chunk in zip(q.split(2, -2), k.split(2, -2), v.split(2, -2), strict=True):
+        function(*chunk, cache)
+    return len(cache)
+
+
+def cached_token_by_token(q, k, v, cache):
+    rows = []
+    for i in range(q.shape[-2]):
+        here = slice(i, i + 1)
+        rows.append(quadratic.attention(q[..., here, :], *cache.append(k[..., here, :], v[..., here, :])))
+    return torch.cat(rows, dim=-2)
+
+
+def cached_fused(q, k, v, cache):
+    all_k, all_v = cache.append(k, v)
+    return scaled_dot_product_attention(q, all_k, all_v, attn_mask=causal_lower_right(q.shape[-2], all_k.shape[-2]))
+
+
+def cached_with_mask(q, k, v, cache):
+    before = len(cache)
+    cache.append(k, v)
+    mask = torch.arange(len(cache)) <= torch.arange(before, len(cache))[:, None]
+    return quadratic.attention(q, cache.k, cache.v, mask=mask)
+
+
+def upper_left(q, k, v, cache):
+    all_k, all_v = cache.append(k, v)
+    return quadratic.attention(q, all_k, all_v, mask=torch.ones(q.shape[-2], all_k.shape[-2]).tril().bool())
+
+
+def append_afterwards(q, k, v, cache):
+    out = quadratic.attention(q, cache.k, cache.v) if len(cache) else torch.zeros_like(v)
+    cache.append(k, v)
+    return out
+
+
+def chunk_alone(q, k, v, cache):
+    cache.append(k, v)
+    return quadratic.attention(q, k, v, causal=True)
+
+
+def never_appended(q, k, v, cache):
+    if len(cache):
+        k, v = torch.cat([cache.k, k], dim=-2), torch.cat([cache.v, v], dim=-2)
+    return quadratic.attention(q, k, v, causal=True)
+
+
+def newest_first(q, k, v, cache):
+    cache.append(k, v)
+    return quadratic.attention(q, *(stored.roll(q.shape[-2], dims=-2) for stored in (cache.k, cache.v)), causal=True)
+
+
+def appended_twice(q, k, v, cache):
+    cache.append(k, v)
+    return quadratic.attention(q, *cache.append(k, v), causal=True)
+
+
+def text(n, heads=2):
+    """q, k, v of n tokens."""
+    return lambda normal: (normal(heads, n, 8), normal(heads, n, 8), normal(heads, n, 5))
+
+
+def text_in(*lengths):
+    return lambda normal: (*text(sum(lengths))(normal), *lengths)
+
+
+CACHE = Exercise(
+    number="1.6",
+    title="attend with a cache",
+    difficulty=2,
+    minutes=8,
+    reference=quadratic.cached_attention,
+    hints=(
+        "Must a new token see itself? Then what has to happen before you attend?",
+        "cache.append(k, v) returns all keys and all values, (..., tokens so far, d). The new queries are the last of "
+        "these tokens, and the first of the chunk must not see the second.",
+        "all_k, all_v = cache.append(k, v). Then one call of attention over them; it aligns queries with the last keys "
+        "if you ask it for ... .",
+    ),
+    cases=(
+        Case("all 6 tokens at once", text_in(6), in_chunks),
+        Case("token by token", text_in(1, 1, 1, 1, 1), in_chunks),
+        Case("chunks of 3, the last one shorter", text_in(3, 3, 1), in_chunks),
+        Case("a prompt of 4, then single tokens", text_in(4, 1, 1), in_chunks),
+        Case("every chunk length from 1 to 7", text(7, heads=1), every_chunk_length),
+        Case("how many tokens the cache holds after 7", text(7), tokens_cached),
+        Case("float64", text_in(2, 3), in_chunks, dtype=torch.float64),
+    ),
+    right_answers=(cached_token_by_token, cached_fused, cached_with_mask),
+    mistakes={
+        "the mask is aligned to the upper left, so that a new token sees the first keys only": upper_left,
+        "there is no mask, so that tokens of a chunk see those that come after them": lambda q, k, v, cache: (
+            quadratic.attention(q, *cache.append(k, v))
+        ),
+        "the chunk is appended after it has attended, so that its tokens do not see themselves": append_afterwards,
+        "the chunk attends to itself only, as if it were the beginning": chunk_alone,
+        "the chunk is not kept in the cache": never_appended,
+        "the new keys stand before the old ones": newest_first,
+        "the chunk is appended twice": appended_twice,
+    },
+)
+
+
+# 1.7 attention_multiplications -----------------------------------------------------------------------------------
+
+
+def counted_one_by_one(n, head_dim, heads=1, *, causal=False):
+    pairs = sum(query + 1 if causal else n for query in range(n))
+    return (pairs * head_dim + pairs * head_dim) * heads
+
+
+def visible_count(n, causal):
+    return n * (n + 1) // 2 if causal else n * n
+
+
+def count_of(pairs=visible_count, each=lambda head_dim, heads: 2 * head_dim * heads):
+    """A count made of pairs and multiplications for each of them, so that a mistake can replace one."""
+
+    def attention_multiplications(n, head_dim, heads=1, *, causal=False):
+        return pairs(n, causal) * each(head_dim, heads)
+
+    return attention_multiplications
+
+
+def counted_causally(function, *sizes):
+    return function(*sizes, causal=True)
+
+
+COUNT = Exercise(
+    number="1.7",
+    title="count the multiplications",
+    difficulty=1,
+    minutes=5,
+    reference=quadratic.attention_multiplications,
+    hints=(
+        "How many pairs of query and key meet among 4 tokens? And if each query meets only the keys up to itself: "
+        "1 + 2 + 3 + 4?",
+        "Pairs: n * n, or n * (n + 1) / 2 when causal. A pair costs head_dim in Q Kᵀ and again in P V, in every head.",
+        "pairs = n * (n + 1) // 2 if causal else n * n. Return pairs times heads times head_dim, times the number of "
+        "matrix products.",
+    ),
+    cases=(
+        Case("5 tokens, d = 4", lambda normal: (5, 4)),
+        Case("one token", lambda normal: (1, 3)),
+        Case("7 tokens, d = 3, 2 heads", lambda normal: (7, 3, 2)),
+        Case("5 tokens, d = 4, causal", lambda normal: (5, 4), counted_causally),
+        Case("6 tokens, d = 3, 4 heads, causal", lambda normal: (6, 3, 4), counted_causally),
+        Case("131,072 tokens, d = 128, 32 heads, causal", lambda normal: (131_072, 128, 32), counted_causally),
+    ),
+    right_answers=(
+        counted_one_by_one,
+        lambda n, head_dim, heads=1, *, causal=False: heads * head_dim * (n * (n + 1) if causal else 2 * n**2),
+        lambda n, head_dim, heads=1, *, causal=False: 2 * heads * head_dim * (n**2 - causal * n * (n - 1) // 2),
+    ),
+    mistakes={
+        "causal counts half of n², which leaves out half of the diagonal": count_of(
+            pairs=lambda n, causal: n * n / 2 if causal else n * n
+        ),
+        "causal counts n (n - 1) / 2 pairs, without the diagonal": count_of(
+            pairs=lambda n, causal: n * (n - 1) // 2 if causal else n * n
+        ),
+        "causal is not looked at": count_of(pairs=lambda n, causal: n * n),
+        "only Q Kᵀ is counted and P V is forgotten": count_of(each=lambda head_dim, heads: head_dim * heads),
+        "the heads are forgotten": count_of(each=lambda head_dim, heads: 2 * head_dim),
+        "the additions are counted too": count_of(each=lambda head_dim, heads: 4 * head_dim * heads),
+        "every token counts once, where every pair does": count_of(pairs=lambda n, causal: n),
+        "head_dim is forgotten: a pair costs head_dim multiplications in each product": count_of(
+            each=lambda head_dim, heads: 2 * heads
+        ),
+    },
+)
+
+
+# 1.8 blocked_attention -------------------------------------------------------------------------------------------
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remember the largest tensor that passes, in entries of memory: a view counts as what it looks at."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries = 0
+        self.what = ""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                entries = tensor.untyped_storage().nbytes() // tensor.element_size()
+                if entries > self.entries:
+                    shape = " × ".join(str(size) for size in tensor.shape)
+                    self.entries, self.what = entries, f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
+        return result
+
+
+def blocks(causal=False):
+    def outcome(function, q, k, v, block):
+        return function(q, k, v, causal=causal, block=block)
+
+    return outcome
+
+
+def within_budget(causal):
+    """The outcome, unless a tensor is larger than (..., block, keys)."""
+
+    def outcome(function, q, k, v, block):
+        with LargestTensor() as largest:
+            out = function(q, k, v, causal=causal, block=block)
+        budget = q[..., 0].numel() // q.shape[-2] * block * k.shape[-2]
+        if largest.entries > budget:
+            raise Rejected(
+                f"the largest tensor made has {largest.entries:,} entries ({largest.what}), "
+                f"and the budget is {budget:,}, block × keys for each head"
+            )
+        return out
+
+    return outcome
+
+
+def blocks_preallocated(q, k, v, *, causal=False, block=64):
+    out = q.new_zeros(*q.shape[:-1], v.shape[-1])
+    for rows in torch.arange(q.shape[-2]).split(block):
+        mask = torch.arange(k.shape[-2]) <= rows[:, None] + k.shape[-2] - q.shape[-2] if causal else None
+        out[..., rows, :] = quadratic.attention(q[..., rows, :], k, v, mask=mask)
+    return out
+
+
+def blocks_fused(q, k, v, *, causal=False, block=64):
+    first, out = k.shape[-2] - q.shape[-2], []
+    for q_block in q.split(block, dim=-2):
+        last = first + q_block.shape[-2] if causal else k.shape[-2]
+        mask = causal_mask(q_block.shape[-2], last) if causal else None
+        out.append(scaled_dot_product_attention(q_block, k[..., :last, :], v[..., :last, :], attn_mask=mask))
+        first += q_block.shape[-2]
+    return torch.cat(out, dim=-2)
+
+
+def fused_whole(q, k, v, *, causal=False, block=64):
+    queries, keys = q.shape[-2], k.shape[-2]
+    if causal and queries < keys:
+        return scaled_dot_product_attention(q, k, v, attn_mask=causal_mask(queries, keys))
+    return scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+
+def by_blocks(attend, starts=lambda queries, block: range(0, queries, block), gather=lambda out, q: torch.cat(out, -2)):
+    """Blocked attention from attend(q_block, k, v, causal, start, offset), so that a mistake can replace a part."""
+
+    def blocked_attention(q, k, v, *, causal=False, block=64):
+        queries, offset = q.shape[-2], k.shape[-2] - q.shape[-2]
+        out = [attend(q[..., at : at + block, :], k, v, causal, at, offset) for at in starts(queries, block)]
+        return gather(out, q)
+
+    return blocked_attention
+
+
+def rows_of(q_block, k, v, causal, start, offset):
+    positions = torch.arange(q_block.shape[-2])[:, None] + start + offset
+    return quadratic.attention(q_block, k, v, mask=torch.arange(k.shape[-2]) <= positions if causal else None)
+
+
+def padded(out, q):
+    done = torch.cat(out, -2) if out else q.new_zeros(*q.shape[:-2], 0, q.shape[-1])
+    missing = q.shape[-2] - done.shape[-2]
+    return torch.cat([done, done.new_zeros(*done.shape[:-2], missing, done.shape[-1])], -2)
+
+
+def whole_mask(q, k, v, *, causal=False, block=64):
+    visible = causal_mask(q.shape[-2], k.shape[-2]) if causal else torch.ones(q.shape[-2], k.shape[-2]).bool()
+    parts = zip(q.split(block, -2), visible.split(block, -2), strict=True)
+    return torch.cat([quadratic.attention(q_block, k, v, mask=mask) for q_block, mask in parts], -2)
+
+
+def own_keys_only(q_block, k, v, causal, start, offset):
+    here = slice(start + offset, start + offset + q_block.shape[-2])
+    return quadratic.attention(q_block, k[..., here, :], v[..., here, :], causal=causal)
+
+
+def averaged_over_key_blocks(q, k, v, *, causal=False, block=64):
+    queries, keys = q.shape[-2], k.shape[-2]
+    visible = torch.arange(keys) <= torch.arange(queries)[:, None] + keys - queries if causal else None
+    parts = []
+    for columns in torch.arange(keys).split(block):
+        mask = visible[:, columns] if causal else None
+        parts.append(quadratic.attention(q, k[..., columns, :], v[..., columns, :], mask=mask))
+    return torch.stack(parts).mean(0)
+
+
+def tokens_in_blocks(queries, keys, block, heads=()):
+    return lambda normal: (normal(*heads, queries, 8), normal(*heads, keys, 8), normal(*heads, keys, 8), block)
+
+
+BLOCKS = Exercise(
+    number="1.8",
+    title="attention in row blocks",
+    difficulty=3,
+    minutes=12,
+    reference=quadratic.blocked_attention,
+    hints=(
+        "Row i of the output needs row i of the weights and all values it may see. So which rows of q, k and v does "
+        "the block from start to stop need?",
+        "Loop over start in range(0, queries, block), with stop = min(start + block, queries). The last query of the "
+        "block stands at position keys - queries + stop - 1; with causal, cut k and v after it.",
+        "visible = keys - queries + stop if causal else keys. Append attention(q[..., start:stop, :], "
+        "k[..., :visible, :], v[..., :visible, :], causal=...) to a list; join the list along the token axis.",
+    ),
+    cases=(
+        Case("40 tokens, blocks of 8", tokens_in_blocks(40, 40, 8), blocks()),
+        Case("25 tokens, blocks of 8, the last one of 1", tokens_in_blocks(25, 25, 8), blocks()),
+        Case("25 tokens, blocks of 8, causal", tokens_in_blocks(25, 25, 8), blocks(causal=True)),
+        Case("9 queries, 25 keys, blocks of 4, causal", tokens_in_blocks(9, 25, 4), blocks(causal=True)),
+        Case("blocks of 1, causal", tokens_in_blocks(5, 5, 1), blocks(causal=True)),
+        Case("a block longer than the text", tokens_in_blocks(5, 5, 64), blocks(causal=True)),
+        Case("a batch of 2 with 3 heads", tokens_in_blocks(11, 13, 4, heads=(2, 3)), blocks(causal=True)),
+        Case("float64", tokens_in_blocks(10, 10, 4), blocks(causal=True), dtype=torch.float64),
+        Case("memory: 200 tokens, blocks of 16", tokens_in_blocks(200, 200, 16, heads=(1, 2)), within_budget(False)),
+        Case("memory: 200 tokens, causal", tokens_in_blocks(200, 200, 16, heads=(1, 2)), within_budget(True)),
+    ),
+    right_answers=(blocks_preallocated, blocks_fused, fused_whole, by_blocks(rows_of)),
+    mistakes={
+        "the whole score matrix is made at once, however right its numbers are": (
+            lambda q, k, v, *, causal=False, block=64: quadratic.attention(q, k, v, causal=causal)
+        ),
+        "the blocks are small, but the mask is made for all pairs at once": whole_mask,
+        "the last, shorter block is left out": by_blocks(
+            rows_of, starts=lambda queries, block: range(0, max(queries - block, 0) + 1, block)
+        ),
+        "the last, shorter block is never computed and stays 0": by_blocks(
+            rows_of, starts=lambda queries, block: range(0, queries // block * block, block), gather=padded
+        ),
+        "the causal mask begins anew in every block, as if its queries were the last tokens": by_blocks(
+            lambda q_block, k, v, causal, start, offset: quadratic.attention(q_block, k, v, causal=causal)
+        ),
+        "the causal mask takes the queries for the first tokens when there are more keys than queries": by_blocks(
+            lambda q_block, k, v, causal, start, offset: rows_of(q_block, k, v, causal, start, 0)
+        ),
+        "causal is not looked at": by_blocks(
+            lambda q_block, k, v, causal, start, offset: quadratic.attention(q_block, k, v)
+        ),
+        "each block of queries sees only the keys of its own block": by_blocks(own_keys_only),
+        "blocks of keys are averaged, each with a softmax of its own": averaged_over_key_blocks,
+    },
+)
+
+EXERCISES = (SOFTMAX, SCORES, MASK, ATTENTION, HEADS, CACHE, COUNT, BLOCKS)
