@@ -52,7 +52,9 @@ print("press", *sys.argv[1:], flush=True)
 if "fail" in sys.argv: sys.exit(3)
 if "wait" in sys.argv:
     try: time.sleep(60)
-    except KeyboardInterrupt: sys.exit("press put its things in order")
+    except KeyboardInterrupt:
+        time.sleep(0.5)
+        sys.exit("press put its things in order")
 """
 
 
@@ -166,6 +168,17 @@ def test_broken_environment_is_made_anew(tree, damage):
     assert answer.returncode == 0, answer.stderr
     assert "broken" in answer.stdout
     assert door(tree, "build").stdout == "press\n"
+
+
+def test_moved_course_is_installed_from_its_new_place(tree):
+    elsewhere = tree.with_name("moved")
+    tree.rename(elsewhere)
+    try:
+        assert "Bringing .venv up to date." in door(elsewhere, "build").stdout
+        assert door(elsewhere, "build").stdout == "press\n"
+    finally:
+        elsewhere.rename(tree)
+    assert "Bringing .venv up to date." in door(tree, "build").stdout
 
 
 @POSIX
