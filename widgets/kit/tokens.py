@@ -39,7 +39,7 @@ def style() -> AbstractContextManager:
             "axes.labelcolor": quiet,
             "axes.titlecolor": ink,
             "axes.titlesize": 11,
-            "axes.titleweight": "semibold",
+            "axes.titleweight": "bold",
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,

@@ -1,0 +1,1 @@
+"""What grows? Bytes that running code allocates, by the variable they are for."""
