@@ -162,7 +162,8 @@ def test_a_figure_is_described_by_the_sentence_printed_with_it():
 
 
 def test_the_picture_of_a_lesson_is_kept_for_the_readme(house):
-    plot = "```{code-cell} ipython3\n:tags: [picture]\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\n```\n"
+    plot = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    plot = f"```{{code-cell}} ipython3\n:tags: [picture]\n{plot}\n```\n"
     house.write_text(house.read_text() + plot)
     press.print_one(house, "solved", press.VARIANTS["solved"])
     picture = press.PICTURES / "09_doubling.png"

@@ -46,7 +46,7 @@ def heatmap(
     y: str = "query",
     annotate: bool = False,
 ) -> Figure:
-    """One matrix (rows, columns) on the linear viridis scale from 0 to its maximum; `annotate` writes the numbers in."""
+    """One matrix (rows, columns) on the linear viridis scale, from 0 to its maximum; `annotate` writes the numbers."""
     values = array(values)
     with style():
         figure, axes = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
@@ -57,7 +57,7 @@ def heatmap(
 
 
 def heatmaps(
-    maps: dict[str, object], *, rows: Sequence[str], columns: Sequence[str], x: str = "key", y: str = "query", label: str
+    maps: dict, *, rows: Sequence[str], columns: Sequence[str], x: str = "key", y: str = "query", label: str
 ) -> Figure:
     """Several matrices side by side on one scale. A cell that is exactly 0 is hatched: nothing there, not a little."""
     maps = {name: array(values) for name, values in maps.items()}
@@ -71,7 +71,7 @@ def heatmaps(
                 hatch.set(hatch="////", linewidth=0)
                 axes.add_patch(hatch)
             axes.set_title(name)
-        figure.colorbar(image, ax=every[0].tolist(), shrink=0.85, label=f"{label}, linear scale; hatched: exactly 0")
+        figure.colorbar(image, ax=every[0].tolist(), shrink=0.85, label=f"{label}, linear scale\n(hatched: exactly 0)")
     return figure
 
 
@@ -85,7 +85,7 @@ def lines(
     log_y: bool = False,
     floor: tuple[float, str] | None = None,
 ) -> Figure:
-    """One line per named series, named at its end; the second cue beside the colour is the point's shape and the dash."""
+    """One line per named series, named at its end; beside the colour, its points and its dash tell it apart."""
     colours = [TOKENS[name] for name in ("ink", "mark", "m", "o")]
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")

@@ -1,0 +1,173 @@
+"""Guards of the printed notebooks: what nbval doesn't look at, and the proof that nbval can fail."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from solutions.checks import EXERCISES
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book"))
+
+import press  # noqa: E402
+
+STUDENT = sorted((ROOT / "lessons").glob("*.ipynb"))
+SOLVED = sorted((ROOT / "solutions").glob("*.ipynb"))
+NOTEBOOKS = [*STUDENT, *SOLVED]
+MACHINE = re.compile(r"/(?:home|Users|root|work|tmp)/\w|[A-Z]:\\\\Users|0x[0-9a-f]{6,}|site-packages")
+MEGABYTES = 1.0
+
+
+def name(path):
+    return f"{path.parent.name}/{path.name}"
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=name)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs_text(cell):
+    for output in cell.outputs:
+        yield output.get("text", "")
+        yield from (value for kind, value in output.get("data", {}).items() if kind.startswith("text/"))
+
+
+def test_there_is_a_notebook_for_every_text():
+    texts = {path.stem for path in press.lessons()}
+    assert texts == {path.stem for path in STUDENT} == {path.stem for path in SOLVED}
+    assert len(texts) >= 2
+
+
+def test_the_notebooks_are_what_the_text_prints():
+    assert press.differences(press.lessons()) == []
+
+
+def test_every_cell_was_executed_in_order(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_what_prints_has_its_output_stored(notebook):
+    for cell in code_cells(notebook):
+        if re.search(r"\bprint\(|\bplt\.show\(|= check\(|^predict\(|^Ledger\(", cell.source, re.MULTILINE):
+            if not cell.source.lstrip().startswith(("def ", "class ")):
+                assert cell.outputs, cell.source
+
+
+def test_no_error_and_no_trace_of_a_machine(notebook):
+    for cell in code_cells(notebook):
+        assert not [output for output in cell.outputs if output.output_type == "error"]
+        for text in outputs_text(cell):
+            assert "Traceback" not in text
+            assert not MACHINE.search(text), MACHINE.search(text)
+
+
+def test_every_figure_is_described_in_words(notebook):
+    for cell in code_cells(notebook):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            said = "".join(output.get("text", "") for output in cell.outputs if output.output_type == "stream")
+            assert len(said.split()) >= 8, cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_a_notebook_stays_small(path):
+    assert path.stat().st_size < MEGABYTES * 1e6
+
+
+@pytest.mark.parametrize("path", STUDENT, ids=name)
+def test_no_line_of_a_solution_is_in_a_students_notebook(path):
+    notebook = nbformat.read(path, as_version=4)
+    text = "\n".join(cell.source for cell in notebook.cells)
+    stubs = [cell.source for cell in code_cells(notebook) if "exercise" in cell.metadata.get("tags", [])]
+    solved = nbformat.read(ROOT / "solutions" / path.name, as_version=4)
+    full = [cell.source for cell in code_cells(solved) if "exercise" in cell.metadata.get("tags", [])]
+    assert len(stubs) == len(full) > 0
+    for blank, solution in zip(stubs, full, strict=True):
+        head = blank.splitlines()
+        assert "your code here" in head[-1]
+        body = [line for line in solution.splitlines() if line not in head and len(line.strip()) > 20]
+        assert body or len(solution.splitlines()) == len(head)
+        # whole functions may be built from lines that the prose shows; the body as a block may not appear
+        assert "\n".join(solution.splitlines()[len(head) - 1 :]).strip() not in text
+
+
+@pytest.mark.parametrize("path", STUDENT, ids=name)
+def test_a_blank_lesson_says_so_and_runs_on(path):
+    notebook = nbformat.read(path, as_version=4)
+    checks = [cell for cell in code_cells(notebook) if "check" in cell.metadata.get("tags", [])]
+    assert checks
+    for cell in checks:
+        assert "not attempted yet" in "".join(outputs_text(cell))
+
+
+@pytest.mark.parametrize("path", SOLVED, ids=name)
+def test_a_solved_lesson_is_right_throughout(path):
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code_cells(notebook):
+        if "check" in cell.metadata.get("tags", []):
+            assert ": right" in "".join(outputs_text(cell)), cell.source
+
+
+@pytest.mark.parametrize("path", press.lessons(), ids=lambda path: path.stem)
+def test_headings_say_what_the_exercises_are(path):
+    text = path.read_text(encoding="utf-8")
+    heading = re.compile(r"^### Exercise (\d+\.\d+), .+ \(difficulty (\d), (\d+) minutes?, about (\d+) lines?\)$", re.M)
+    said = {found[0]: tuple(int(n) for n in found[1:]) for found in heading.findall(text)}
+    mine = [exercise for exercise in EXERCISES.values() if exercise.number.split(".")[0] == str(int(path.stem[:2]))]
+    assert said == {exercise.number: (exercise.difficulty, exercise.minutes, exercise.lines) for exercise in mine}
+    assert len(re.findall(r"^:tags: \[exercise\]$", text, re.M)) == len(said)
+
+
+@pytest.mark.parametrize("path", press.lessons(), ids=lambda path: path.stem)
+def test_a_lesson_starts_from_one_seed(path):
+    first = code_cells(press.printed(path, "student"))[0].source
+    assert "torch.manual_seed(0)" in first and "torch.set_num_threads(1)" in first
+
+
+def nbval(path):
+    options = ["-q", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, str(path)]
+    return subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=300)
+
+
+def test_nbval_fails_when_one_stored_number_is_changed(tmp_path):
+    """The gate can fail: a stored result that differs in one digit turns nbval red."""
+    cell = nbformat.v4.new_code_cell("import torch\nprint(f'{torch.ones(3, 4).sum():.3f}')", execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", text="12.000\n")]
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata=press.METADATA)
+    path = tmp_path / "one_number.ipynb"
+    nbformat.write(notebook, path)
+    assert nbval(path).returncode == 0
+    notebook.cells[0].outputs[0].text = "12.001\n"
+    nbformat.write(notebook, path)
+    result = nbval(path)
+    assert result.returncode == 1 and "12.001" in result.stdout
+
+
+def test_nbval_fails_when_a_number_stored_in_lesson_00_is_changed(tmp_path):
+    path = tmp_path / "lesson.ipynb"
+    text = (ROOT / "lessons" / "00_start_here.ipynb").read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    said = next(
+        (output, kind)
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+        for output in cell["outputs"]
+        for kind in ("text/plain",)
+        if "MiB" in "".join(output.get("data", {}).get(kind, ""))
+    )
+    twin = "".join(said[0]["data"]["text/plain"])
+    number = re.search(r"\d+\.\d+ MiB", twin).group()
+    said[0]["data"]["text/plain"] = twin.replace(number, "9" + number, 1)
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    assert nbval(path).returncode == 1
