@@ -111,7 +111,7 @@ def mask_fits(q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, scale: fl
         return
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"mask is {given}; give a boolean tensor, True where a query may look.")
+        raise ValueError(f"mask is of type {given}; give a boolean tensor, True where a query may look.")
     if mask.device != q.device:
         raise ValueError(f"mask has device {mask.device}, but q has {q.device}; convert one of them with .to().")
     scores_shape = (*q.shape[:-1], k.shape[-2])
@@ -242,7 +242,7 @@ class KVCache:
 def chunk_fits(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> None:
     """Raise ValueError before a bad chunk reaches the cache, which would otherwise be spoilt for the next call."""
     if not all(hasattr(cache, name) for name in ("append", "k", "v")):  # a notebook brings its own KVCache
-        raise ValueError(f"cache is a {type(cache).__name__}; give a KVCache().")
+        raise ValueError(f"cache is of type {type(cache).__name__}; give a KVCache().")
     refuse_not_finite(q=q)
     continues(cache, k, v)
 

@@ -36,14 +36,13 @@ def shapes(*, check: Callable | None = None, **specs: str) -> Callable:
         def checked(*args, **kwargs):
             if _inside.get():
                 return function(*args, **kwargs)
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            tensors = {name: bound.arguments[name] for name in specs}
+            arguments = bound(function, signature, args, kwargs)
+            tensors = {name: arguments[name] for name in specs}
             try:
                 same_kind(tensors)
                 same_sizes(tensors, specs)
                 if check is not None:
-                    check(**bound.arguments)
+                    check(**arguments)
             except ValueError as error:
                 raise ValueError(f"{function.__qualname__}: {error}") from None
             token = _inside.set(True)
@@ -68,17 +67,26 @@ def counts(*names: str) -> Callable:
 
         @functools.wraps(function)
         def checked(*args, **kwargs):
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
+            arguments = bound(function, signature, args, kwargs)
             for name in names:
-                if not is_count(bound.arguments[name]):
-                    given = bound.arguments[name]
-                    raise ValueError(f"{function.__name__}: {name} is {given!r}; give a whole number of 1 or more.")
+                if not is_count(arguments[name]):
+                    given = f"{name} is {arguments[name]!r}"
+                    raise ValueError(f"{function.__qualname__}: {given}; give a whole number of 1 or more.")
             return function(*args, **kwargs)
 
         return checked
 
     return decorate
+
+
+def bound(function: Callable, signature: inspect.Signature, args: tuple, kwargs: dict) -> dict:
+    """Arguments by name, defaults included. Raises TypeError with the function's name if they do not fit."""
+    try:
+        arguments = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{function.__qualname__}: {error}") from None
+    arguments.apply_defaults()
+    return arguments.arguments
 
 
 def on_method(name: str, decorator: Callable) -> Callable:
@@ -103,7 +111,7 @@ def same_kind(tensors: dict[str, Tensor]) -> None:
     """Raise ValueError unless all are floating tensors of one dtype on one device."""
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
-            raise ValueError(f"{name} is a {type(tensor).__name__}; give a torch.Tensor of floating dtype.")
+            raise ValueError(f"{name} is of type {type(tensor).__name__}; give a torch.Tensor of floating dtype.")
         if not tensor.is_floating_point():
             raise ValueError(f"{name} has dtype {tensor.dtype}; give a floating dtype, for example {name}.float().")
     for name, tensor in tensors.items():

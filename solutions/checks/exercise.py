@@ -197,14 +197,14 @@ def fault(got: Run, expected: Run) -> str | None:
     if isinstance(expected.value, Tensor):
         return fault_of_tensor(got.value, expected.value)
     if not isinstance(got.value, Number):
-        return f"your function returned a {type(got.value).__name__}, expected a number"
+        return f"your function returned a value of type {type(got.value).__name__}, expected a number"
     return None if got.value == expected.value else f"your function returned {got.value}, expected {expected.value}"
 
 
 def fault_of_tensor(got: object, expected: Tensor) -> str | None:
     """What is wrong with a value that should be the tensor `expected`."""
     if not isinstance(got, Tensor):
-        return f"your function returned a {type(got).__name__}, expected a tensor"
+        return f"your function returned a value of type {type(got).__name__}, expected a tensor"
     for quality in ("shape", "dtype", "device"):
         here, there = getattr(got, quality), getattr(expected, quality)
         if here != there:

@@ -10,7 +10,6 @@ import inspect
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -40,15 +39,19 @@ class Run:
 
 
 def within(seconds: float, work: Callable):
-    """Return work(), which runs in another thread, or raise TimeUp when it takes longer than that.
+    """Return or raise what work() does, which runs in another thread; raise TimeUp when it takes longer than that.
 
     A thread that does not even react to being interrupted (one long call into C) is left behind as a daemon.
     """
     box = {}
 
     def target():
-        with suppress(TimeUp):
+        try:
             box["result"] = work()
+        except TimeUp:
+            pass
+        except BaseException as error:
+            box["error"] = error
 
     thread = threading.Thread(target=target, daemon=True)
     thread.start()
@@ -56,6 +59,8 @@ def within(seconds: float, work: Callable):
         thread.join(seconds)
     finally:  # also when the reader presses stop
         interrupt(thread)
+    if "error" in box:
+        raise box["error"]
     if "result" not in box:
         raise TimeUp
     return box["result"]
@@ -79,7 +84,7 @@ def run(function: Callable, outcome: Callable, build: Callable[[], tuple], names
         raise
     except Rejected as rejection:
         error = str(rejection)
-    except (Exception, SystemExit, KeyboardInterrupt) as failure:
+    except BaseException as failure:
         error, place = one_line(failure), f"your function stops{place_of(failure, function)} with "
     changed = tuple(name for name, now, before in zip(names, inputs, kept, strict=False) if not untouched(now, before))
     return Run(value, error, place, changed)

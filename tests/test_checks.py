@@ -1,0 +1,732 @@
+"""The checker: right answers pass, blank ones are blank, every known mistake is rejected by its own name.
+
+Everything that concerns exercises runs over EXERCISES, so a new lesson is covered as soon as it is listed there.
+"""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from solutions import checks, quadratic
+from solutions.checks import EXERCISES, Case, Exercise, check, hint, progress
+from solutions.checks import exercise as exercise_module
+from solutions.checks.exercise import TIME_LIMIT
+from solutions.checks.running import is_blank
+
+progress_module = importlib.import_module("solutions.checks.progress")
+
+every_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=list(EXERCISES))
+every_right_answer = pytest.mark.parametrize(
+    "exercise, answer",
+    [
+        pytest.param(exercise, answer, id=f"{exercise.name}-{index}")
+        for exercise in EXERCISES.values()
+        for index, answer in enumerate(exercise.right_answers)
+    ],
+)
+every_mistake = pytest.mark.parametrize(
+    "exercise, sentence",
+    [
+        pytest.param(exercise, sentence, id=f"{exercise.name}-{sentence[:50]}")
+        for exercise in EXERCISES.values()
+        for sentence in exercise.mistakes
+    ],
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """No progress, no hints given, not strict, whatever ran before."""
+    monkeypatch.setenv("COURSE_PROGRESS", "off")
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+    monkeypatch.setattr(progress_module, "_memory", {})
+    monkeypatch.setattr(progress_module, "_told", set())
+    checks._hints_given.clear()
+
+
+def named(name):
+    """Give a test's function the name of an exercise."""
+
+    def rename(function):
+        function.__name__ = name
+        return function
+
+    return rename
+
+
+# every exercise --------------------------------------------------------------------------------------------------
+
+
+@every_exercise
+def test_reference_is_right(exercise):
+    verdict = exercise.verdict(exercise.reference)
+    assert (verdict.ok, verdict.attempted, verdict.mistake) == (True, True, None), verdict.message
+    assert verdict.message == f"right, all {len(exercise.cases)} cases."
+
+
+@every_right_answer
+def test_right_answers_are_right(exercise, answer):
+    verdict = exercise.verdict(answer)
+    assert verdict.ok, verdict.message
+
+
+@every_mistake
+def test_mistakes_are_rejected_by_name(exercise, sentence):
+    verdict = exercise.verdict(exercise.mistakes[sentence])
+    assert not verdict.ok and verdict.attempted
+    assert verdict.mistake == sentence, verdict.message
+    assert f"Your output equals what you get when {sentence}. (case '" in verdict.message
+
+
+@every_exercise
+def test_exercise_is_complete(exercise):
+    assert len(exercise.right_answers) >= 2
+    assert len(exercise.mistakes) >= 4
+    assert len(exercise.hints) == 3
+    assert 1 <= exercise.difficulty <= 5 and exercise.minutes > 0
+    assert re.fullmatch(r"\d+\.\d+", exercise.number) and exercise.lesson == f"{int(exercise.number.split('.')[0]):02}"
+    labels = [case.label for case in exercise.cases]
+    assert len(set(labels)) == len(labels)
+    assert all(not sentence.endswith(".") and "!" not in sentence for sentence in exercise.mistakes)
+    assert all(hint.endswith(".") or hint.endswith("?") for hint in exercise.hints)
+
+
+@every_exercise
+def test_hints_do_not_hold_the_solution(exercise):
+    """The last hint leaves at least one line of the body to write."""
+    lines = [line.strip() for line in source_lines(exercise.reference)]
+    assert any(line not in exercise.hints[2] for line in lines)
+
+
+def source_lines(function):
+    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+    return [line for statement in tree.body[1:] for line in ast.unparse(statement).splitlines()]
+
+
+@every_exercise
+def test_cases_are_fair(exercise):
+    """Built twice, a case gives the same; its tensors differ between cases; a float64 case is among them."""
+    for case in exercise.cases:
+        for one, other in zip(case.build(), case.build(), strict=True):
+            same = torch.equal(one, other) and one is not other if isinstance(one, torch.Tensor) else one == other
+            assert same, case.label
+    inputs = [value for case in exercise.cases for value in case.build() if isinstance(value, torch.Tensor)]
+    if inputs:
+        assert any(value.dtype == torch.float64 for value in inputs)
+        assert any(value.dtype == torch.float32 for value in inputs)
+
+
+@every_exercise
+def test_a_right_answer_is_quick(exercise):
+    """Of the time limit, a right answer takes less than a tenth, so that slow machines do not fail it."""
+    exercise.verdict(exercise.reference)
+    start = time.perf_counter()
+    exercise.verdict(exercise.reference)
+    assert time.perf_counter() - start < TIME_LIMIT / 10
+
+
+def test_exercises_are_in_order_and_named_once():
+    numbers = [tuple(map(int, exercise.number.split("."))) for exercise in EXERCISES.values()]
+    assert numbers == sorted(set(numbers))
+    assert all(name == exercise.name for name, exercise in EXERCISES.items())
+    assert len(EXERCISES) == sum(len(lesson.EXERCISES) for lesson in checks.LESSONS)
+
+
+def test_headline():
+    assert EXERCISES["softmax"].headline == "Exercise 1.1, stable softmax (difficulty 1, 8 minutes, about 5 lines)"
+    assert EXERCISES["uniform_attention"].headline.endswith("(difficulty 1, 2 minutes, about 1 line)")
+
+
+def test_saturating_inputs_would_let_mistakes_pass():
+    """The guard above can fail: with entries 40 times as large, three mistakes and the right answer look the same."""
+    attention = EXERCISES["attention"]
+    blind = (Case("large inputs", lambda normal: (40 * normal(5, 16), 40 * normal(7, 16), normal(7, 3))),)
+    weak = dataclasses.replace(attention, cases=blind)
+    for words in ("not divided by √d", "divided by d and not", "best key only"):
+        sentence = next(sentence for sentence in attention.mistakes if words in sentence)
+        assert weak.verdict(attention.mistakes[sentence]).ok
+        assert not attention.verdict(attention.mistakes[sentence]).ok
+
+
+# blank answers ---------------------------------------------------------------------------------------------------
+
+
+def dots(scores): ...
+
+
+def documented_dots(scores):
+    """As the lesson prints it."""
+    ...  # your code here, about 5 lines
+
+
+def passes(scores):
+    pass
+
+
+def documented_pass(scores):
+    """Text."""
+    pass
+
+
+def documented(scores):
+    """Text."""
+
+
+def dots_and_pass(scores, *, causal: bool = False, block=64):
+    """Text."""
+    ...
+    pass
+
+
+def raises(scores):
+    raise NotImplementedError
+
+
+def documented_raise(scores):
+    """Text."""
+    raise NotImplementedError
+
+
+def raises_empty(scores):
+    raise NotImplementedError()
+
+
+def documented_raise_with_text(scores):
+    """Text."""
+    raise NotImplementedError("write me")
+
+
+BLANK = [
+    dots,
+    documented_dots,
+    passes,
+    documented_pass,
+    documented,
+    dots_and_pass,
+    raises,
+    documented_raise,
+    raises_empty,
+    documented_raise_with_text,
+]
+
+
+@pytest.mark.parametrize("blank", BLANK, ids=lambda function: function.__name__)
+def test_blank_is_not_attempted(blank):
+    assert is_blank(blank)
+    for exercise in EXERCISES.values():
+        verdict = exercise.verdict(blank)
+        assert (verdict.ok, verdict.attempted, verdict.mistake) == (False, False, None)
+        assert verdict.message == "not attempted yet. The lesson goes on with ours."
+
+
+def returns_input(scores):
+    return scores
+
+
+def returns_text(scores):
+    return "..."
+
+
+def returns_number(scores):
+    """Text."""
+    return 0
+
+
+def assigns(scores):
+    weights = scores  # noqa: F841
+
+
+def raises_other(scores):
+    raise ValueError("write me")
+
+
+def raises_conditionally(scores):
+    if scores is None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [returns_input, returns_text, returns_number, assigns, raises_other, raises_conditionally, len, print],
+    ids=lambda function: function.__name__,
+)
+def test_a_beginning_is_not_blank(begun):
+    assert not is_blank(begun)
+
+
+def test_blank_is_seen_without_source():
+    space = {}
+    exec('def softmax(scores):\n    """Text."""\n    ...  # your code here\n', space)
+    assert is_blank(space["softmax"])
+
+
+# wrong answers of other kinds ------------------------------------------------------------------------------------
+
+
+def verdict_on(function):
+    return EXERCISES["softmax"].verdict(function)
+
+
+def stops(scores):
+    total = scores.summ()
+    return scores / total
+
+
+def stops_deeper(scores):
+    return deeper(scores)
+
+
+def deeper(scores):
+    return scores @ torch.ones(99)
+
+
+def calls_itself(scores):
+    return calls_itself(scores)
+
+
+def changes_its_input(scores):
+    scores -= scores.amax(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+    return quadratic.softmax(scores)
+
+
+def exits(scores):
+    sys.exit("bye")
+
+
+def two_arguments(scores, axis):
+    return scores
+
+
+def exotic(scores):
+    raise type("Unheard", (BaseException,), {})("of")
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (stops, "stops at line 2, `total = scores.summ()`, with AttributeError: 'Tensor' object has no attribute"),
+        (stops_deeper, "stops at line 2, `return deeper(scores)`, with RuntimeError: size mismatch"),
+        (calls_itself, "with RecursionError: maximum recursion depth exceeded"),
+        (exits, "with SystemExit: bye"),
+        (two_arguments, "with TypeError: two_arguments() missing 1 required positional argument: 'axis'"),
+        (exotic, "with Unheard: of"),
+        (raises_other, 'stops at line 2, `raise ValueError("write me")`, with ValueError: write me'),
+        (changes_its_input, "your function changed its input scores; work on a new tensor"),
+        (assigns, "your function returned nothing (a return is missing)"),
+        (lambda scores: scores[..., :-1], "the shape of your output is (3, 4), expected (3, 5)"),
+        (lambda scores: scores.double(), "the dtype of your output is torch.float64, expected torch.float32"),
+        (lambda scores: scores.to("meta"), "the device of your output is meta, expected cpu"),
+        (lambda scores: scores * float("nan"), "your output holds nan at [0, 0], expected"),
+        (lambda scores: scores.tolist(), "your function returned a value of type list, expected a tensor"),
+        (lambda scores: scores.numpy(), "your function returned a value of type ndarray, expected a tensor"),
+        (lambda scores: (scores, scores), "your function returned a value of type tuple, expected a tensor"),
+        (lambda scores: 3, "your function returned a value of type int, expected a tensor"),
+        (lambda scores: scores.to_sparse(), "first wrong at [0, 0]"),
+        (len, "your function returned a value of type int, expected a tensor"),
+        (returns_input, "first wrong at [0, 0]"),
+    ],
+)
+def test_what_went_wrong_is_one_sentence(wrong, words):
+    verdict = verdict_on(wrong)
+    assert not verdict.ok and verdict.attempted and verdict.mistake is None
+    assert verdict.message.startswith("not yet. In case '3 rows of 5 scores', ")
+    assert words in verdict.message, verdict.message
+    assert verdict.message.endswith(".") and "\n" not in verdict.message and "Traceback" not in verdict.message
+
+
+def test_numbers_are_compared_as_numbers():
+    count = EXERCISES["attention_multiplications"]
+    assert count.verdict(lambda n, head_dim, heads=1, *, causal=False: "many").message.endswith(
+        "your function returned a value of type str, expected a number."
+    )
+    assert count.verdict(lambda n, head_dim, heads=1, *, causal=False: 3).message == (
+        "not yet. In case '5 tokens, d = 4', your function returned 3, expected 200."
+    )
+
+
+def test_message_counts_the_entries_that_are_right():
+    def last_row_wrong(values):
+        mean = values.mean(0)
+        mean[-1] += 1
+        return mean
+
+    message = EXERCISES["uniform_attention"].verdict(last_row_wrong).message
+    assert "first wrong at [1]: 2, expected 1; 1 of 2 entries right" in message
+
+
+def test_an_answer_may_print(capsys):
+    def chatty(scores):
+        print("here")
+        return quadratic.softmax(scores)
+
+    assert verdict_on(chatty).ok
+    assert "here" in capsys.readouterr().out
+
+
+# naming a mistake ------------------------------------------------------------------------------------------------
+
+
+def toy(cases, mistakes):
+    return Exercise(
+        number="9.9",
+        title="toy",
+        difficulty=1,
+        minutes=1,
+        reference=quadratic.uniform_attention,
+        hints=("?", "?", "?"),
+        cases=cases,
+        right_answers=(),
+        mistakes=mistakes,
+    )
+
+
+ONE_ROW = Case("one row", lambda normal: (torch.ones(1, 2),))
+TWO_ROWS = Case("two rows", lambda normal: (torch.tensor([[1.0, 2.0], [3.0, 5.0]]),))
+ZEROS = Case("zeros", lambda normal: (torch.zeros(3, 2),))
+
+
+def test_a_mistake_must_explain_every_wrong_case():
+    exercise = toy((ONE_ROW, TWO_ROWS), {"the rows are added": lambda values: values.sum(0)})
+
+    def added_or_worse(values):
+        return values.sum(0) if len(values) > 1 else values.sum(0) + 1
+
+    assert exercise.verdict(lambda values: values.sum(0)).mistake == "the rows are added"
+    assert exercise.verdict(added_or_worse).mistake is None
+
+
+def test_of_two_mistakes_the_closer_one_is_named():
+    exercise = toy(
+        (ONE_ROW, TWO_ROWS, ZEROS),
+        {
+            "everything is off": lambda values: values.sum(0) if len(values) == 2 else values.sum(0) + 1,
+            "the rows are added": lambda values: values.sum(0),
+        },
+    )
+    assert exercise.verdict(lambda values: values.sum(0)).mistake == "the rows are added"
+
+
+def test_equal_errors_are_the_same_mistake():
+    exercise = toy((TWO_ROWS,), {"row 5 is asked for": lambda values: values[5]})
+    assert exercise.verdict(lambda values: values[5] + 0).mistake == "row 5 is asked for"
+    assert exercise.verdict(lambda values: values[6]).mistake is None
+
+
+def test_softmax_that_forgets_the_empty_row_is_told_so():
+    mistake = verdict_on(lambda scores: scores.softmax(dim=-1)).mistake
+    assert mistake == "an empty row is left as it comes, which is nan"
+
+
+@pytest.mark.parametrize("filler", [-1e4, -1e9, -3e38])
+def test_any_large_negative_filler_is_recognised(filler):
+    def attention(q, k, v, *, causal=False, mask=None, scale=None):
+        scores = quadratic.attention_scores(q, k, scale)
+        if causal:
+            scores = scores.masked_fill(~quadratic.causal_mask(*scores.shape[-2:]), filler)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, filler)
+        return scores.softmax(-1) @ v
+
+    assert EXERCISES["attention"].verdict(attention).mistake.startswith("a large negative number stands in for -inf")
+
+
+def test_a_memory_budget_is_enforced():
+    def attention_first(q, k, v, *, causal=False, block=64):
+        return quadratic.attention(q, k, v, causal=causal)
+
+    message = EXERCISES["blocked_attention"].verdict(attention_first).message
+    assert "the largest tensor made has 80,000 entries" in message and "the budget is 6,400" in message
+
+
+# time and threads ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short_limit(monkeypatch):
+    monkeypatch.setattr(exercise_module, "TIME_LIMIT", 0.3)
+
+
+def loops(scores):
+    while True:
+        scores = scores + 1
+
+
+def loops_and_swallows(scores):
+    while True:
+        try:
+            while True:
+                time.sleep(0.001)
+        except Exception:
+            pass
+
+
+def loops_and_swallows_nearly_all(scores):
+    for _ in range(3):
+        try:
+            while True:
+                time.sleep(0.001)
+        except:  # noqa: E722
+            pass
+    while True:
+        time.sleep(0.001)
+
+
+class Passing(TorchDispatchMode):
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        return operation(*args, **(kwargs or {}))
+
+
+def loops_inside_torch_modes(scores):
+    with torch.no_grad(), Passing():
+        while True:
+            scores = scores + 1
+
+
+@pytest.mark.parametrize(
+    "endless", [loops, loops_and_swallows, loops_and_swallows_nearly_all, loops_inside_torch_modes]
+)
+def test_an_endless_loop_is_stopped_and_the_checker_stays_usable(endless, short_limit, monkeypatch, capfd):
+    before = threading.active_count()
+    start = time.perf_counter()
+    verdict = verdict_on(endless)
+    assert time.perf_counter() - start < 2
+    assert verdict.message == ("not yet. In case '3 rows of 5 scores', your function did not end within 0.3 seconds.")
+    assert not verdict.ok and verdict.attempted
+    assert threading.active_count() == before, "the answer still runs"
+    monkeypatch.setattr(exercise_module, "TIME_LIMIT", TIME_LIMIT)
+    assert verdict_on(quadratic.softmax).ok
+    assert EXERCISES["blocked_attention"].verdict(quadratic.blocked_attention).ok
+    assert torch.is_grad_enabled() and torch.ones(1, requires_grad=True).mul(2).requires_grad
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_thread_that_cannot_be_interrupted_is_left_behind(short_limit):
+    def sleeps(scores):
+        time.sleep(2)  # one call into C: the interruption waits until it returns
+        return scores
+
+    start = time.perf_counter()
+    assert "did not end within 0.3 seconds" in verdict_on(sleeps).message
+    assert time.perf_counter() - start < 1.9
+    left = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    assert not left, "it would keep Python from ending"
+
+
+def test_an_interrupted_check_stops_the_answer(monkeypatch):
+    """Pressing stop in a notebook raises in the waiting thread; the answer must not run on."""
+
+    def stop_pressed(self, timeout=None):
+        if timeout == TIME_LIMIT:
+            raise KeyboardInterrupt
+        return join(self, timeout)
+
+    join = threading.Thread.join
+    monkeypatch.setattr(threading.Thread, "join", stop_pressed)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        verdict_on(loops)
+    assert threading.active_count() == before
+
+
+def test_states_of_torch_around_a_check_are_neither_used_nor_changed():
+    attention = EXERCISES["attention"]
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        assert attention.verdict(quadratic.attention).ok, "one case needs gradients"
+        assert not torch.is_grad_enabled()
+    with torch.inference_mode():
+        assert attention.verdict(quadratic.attention).ok
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_answer_that_turns_gradients_off_changes_nothing_outside():
+    def switches(scores):
+        torch.set_grad_enabled(False)
+        return quadratic.softmax(scores)
+
+    assert verdict_on(switches).ok
+    assert torch.is_grad_enabled()
+
+
+# check, hint, strict ---------------------------------------------------------------------------------------------
+
+
+def test_check_returns_a_right_answer(capsys):
+    @named("softmax")
+    def mine(scores):
+        return scores.softmax(-1).nan_to_num(0)
+
+    assert check(mine) is mine
+    assert capsys.readouterr().out == "softmax: right, all 11 cases.\n"
+
+
+def test_check_returns_ours_for_a_blank_or_wrong_answer(capsys):
+    @named("softmax")
+    def blank(scores): ...
+
+    @named("softmax")
+    def wrong(scores):
+        return scores.softmax(-2).nan_to_num(0)
+
+    assert check(blank) is quadratic.softmax
+    assert check(wrong) is quadratic.softmax
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "softmax: not attempted yet. The lesson goes on with ours."
+    assert said[1].startswith(
+        "softmax: not yet. Your output equals what you get when the softmax runs down each column"
+    )
+    assert len(said) == 2
+
+
+def test_check_on_lesson_00s_wrong_answer(capsys):
+    check(named("uniform_attention")(lambda values: values.sum(0)))
+    assert capsys.readouterr().out == (
+        "uniform_attention: not yet. Your output equals what you get when the rows are added but not divided by their "
+        "number. (case 'the rows (1, 0) and (3, 2)': first wrong at [0]: 4, expected 2; 0 of 2 entries right)\n"
+    )
+
+
+@pytest.mark.parametrize("stranger", [lambda x: x, 3, "softmax", None])
+def test_check_says_which_exercises_there_are(stranger, capsys):
+    assert check(stranger) is stranger
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "uniform_attention, softmax, attention_scores" in said
+    hint(stranger)
+    assert capsys.readouterr().out == said
+
+
+def test_strict_refuses_what_is_not_right(monkeypatch):
+    monkeypatch.setenv("COURSE_STRICT", "1")
+    check(quadratic.softmax)
+    with pytest.raises(AssertionError, match=r"^softmax: not attempted yet\."):
+        check(named("softmax")(lambda scores: None))
+    with pytest.raises(AssertionError, match=r"^softmax: not yet\. Your output equals"):
+        check(named("softmax")(lambda scores: scores.softmax(-1)))
+    with pytest.raises(AssertionError, match="no exercise is called max"):
+        check(max)
+
+
+@every_exercise
+def test_hints_come_in_turn(exercise, capsys):
+    for _ in range(4):
+        hint(exercise.reference)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"{exercise.name}, hint {n} of 3: {exercise.hints[n - 1]}" for n in (1, 2, 3, 1)]
+
+
+# progress --------------------------------------------------------------------------------------------------------
+
+wrong_softmax = named("softmax")(lambda scores: scores)
+
+
+@pytest.fixture
+def kept(monkeypatch, tmp_path):
+    path = tmp_path / "work" / "progress.json"
+    monkeypatch.setenv("COURSE_PROGRESS", str(path))
+    return path
+
+
+def test_progress_as_text_and_table(capsys):
+    assert repr(progress()).splitlines()[-1] == "Next: 0.1, equal attention."
+    check(quadratic.uniform_attention)
+    check(wrong_softmax)
+    check(quadratic.causal_mask)
+    check(named("attention")(lambda q, k, v: None))
+    shown = progress()
+    assert repr(shown).splitlines()[:3] == [
+        "lesson                  done  tried  open",
+        "0. Start here              1      0     0",
+        "1. Quadratic attention     1      1     6",
+    ]
+    assert repr(shown).endswith("Next: 1.1, stable softmax.")
+    assert '<tr><th scope="row">1. Quadratic attention</th><td>1</td><td>1</td><td>6</td></tr>' in shown._repr_html_()
+    for exercise in EXERCISES.values():
+        check(exercise.reference)
+    assert repr(progress()).endswith("All exercises are done.")
+
+
+def test_progress_is_kept_and_done_stays_done(kept):
+    assert progress_module.load() == {}
+    check(wrong_softmax)
+    assert json.loads(kept.read_text()) == {"softmax": "tried"}
+    check(quadratic.softmax)
+    check(wrong_softmax)
+    check(named("attention")(lambda q, k, v: None))
+    assert json.loads(kept.read_text()) == {"softmax": "done"}
+    assert [path.name for path in kept.parent.iterdir()] == ["progress.json"], "no draft is left"
+
+
+def test_progress_of_a_lesson_this_version_does_not_know_survives(kept):
+    kept.parent.mkdir()
+    kept.write_text('{"from_next_year": "done"}')
+    check(wrong_softmax)
+    assert json.loads(kept.read_text()) == {"from_next_year": "done", "softmax": "tried"}
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"softmax": "maybe"}', b'{"softmax": ["done"]}', b"\xff\xfe\x00"]
+)
+def test_a_damaged_file_is_set_aside_and_told(kept, damage, capsys):
+    kept.parent.mkdir()
+    kept.write_bytes(damage)
+    check(quadratic.softmax)
+    said = capsys.readouterr().out
+    assert "progress.json was damaged. It is kept as progress.damaged.json" in said
+    assert said.endswith("softmax: right, all 11 cases.\n")
+    assert kept.with_name("progress.damaged.json").read_bytes() == damage
+    assert json.loads(kept.read_text()) == {"softmax": "done"}
+    progress()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_place_that_cannot_be_written_is_told_once(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "file" / "progress.json"))
+    for _ in range(2):
+        assert check(quadratic.softmax) is quadratic.softmax
+    said = capsys.readouterr().out
+    assert said.count("could not be written") == 1 and said.count("softmax: right") == 2
+    assert str(tmp_path) not in said
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file(kept, monkeypatch):
+    check(quadratic.softmax)
+    before = kept.read_bytes()
+
+    def disk_full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(progress_module.os, "replace", disk_full)
+    check(quadratic.causal_mask)
+    assert kept.read_bytes() == before
+    assert [path.name for path in kept.parent.iterdir()] == ["progress.json"]
+
+
+def test_progress_stands_beside_the_package_wherever_one_works(monkeypatch, tmp_path):
+    monkeypatch.delenv("COURSE_PROGRESS")
+    monkeypatch.chdir(tmp_path)
+    assert progress_module.place() == Path(quadratic.__file__).resolve().parents[1] / "work" / "progress.json"
+
+
+def test_check_works_from_any_folder(tmp_path):
+    """In another process, as a kernel would: another folder, the answer without a source file, progress on disk."""
+    script = "from solutions.checks import check\ndef softmax(scores):\n    return scores.softmax(-1)\ncheck(softmax)\n"
+    environment = {**os.environ, "COURSE_PROGRESS": str(tmp_path / "progress.json")}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("softmax: not yet. Your output equals what you get when an empty row is left")
+    assert json.loads((tmp_path / "progress.json").read_text()) == {"softmax": "tried"}
