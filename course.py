@@ -43,6 +43,8 @@ CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 DOOR = ("python" if os.name == "nt" else "python3") + " course.py"
 START_SECONDS = 90
 GRACE_SECONDS = 10
+# JupyterLab would ask outside for news (after a question on screen) and for updates. A reader may turn both on again.
+LAB_DEFAULTS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
 class Refusal(Exception):
@@ -309,20 +311,22 @@ def lab(arguments: list) -> int:
     port, token = free_port(chosen.port), secrets.token_hex(16)
     settings = {
         "ServerApp.root_dir": folder,
-        "ServerApp.log_level": "WARN",
-        "LabApp.log_level": "WARN",
+        "ServerApp.log_level": "ERROR",
+        "LabApp.log_level": "ERROR",
+        "LabApp.workspaces_dir": work / ".workspaces",
         "ServerApp.port": port,
         "ServerApp.port_retries": 0,
         "ServerApp.open_browser": False,
+        "KernelManager.transport_encryption": "auto",
         "ServerApp.allow_root": hasattr(os, "geteuid") and os.geteuid() == 0,
-        "LabApp.news_url": None,
-        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }
+    put(VENV / "share/jupyter/lab/settings/overrides.json", json.dumps(LAB_DEFAULTS).encode())
+    # -P: a file of the reader's is not to be taken for a module by the server.
     command = [python, "-P", "-m", "jupyterlab"]
     command += [f"--{name}={value}" for name, value in settings.items()]
     # The token travels in the environment: a command line can be read by everybody on the machine.
     variables = {"COURSE_PROGRESS": str(work / "progress.json"), **os.environ, "JUPYTER_TOKEN": token}
-    # Without a keyboard of its own, JupyterLab takes Ctrl-C at its word and asks no question.
+    # With no keyboard of its own, JupyterLab takes Ctrl-C at its word and asks no question.
     server = start(command, folder, env=variables, stdin=subprocess.DEVNULL)
     try:
         wait_for_server(server, port)
