@@ -251,7 +251,7 @@ def assigns(scores):
 
 
 def raises_other(scores):
-    raise ValueError("write me")
+    raise ValueError("write me.")
 
 
 def raises_conditionally(scores):
@@ -324,7 +324,7 @@ def exotic(scores):
         (exits, "with SystemExit: bye"),
         (two_arguments, "with TypeError: two_arguments() missing 1 required positional argument: 'axis'"),
         (exotic, "with Unheard: of"),
-        (raises_other, 'stops at line 2, `raise ValueError("write me")`, with ValueError: write me'),
+        (raises_other, 'stops at line 2, `raise ValueError("write me.")`, with ValueError: write me.'),
         (changes_its_input, "your function changed its input scores; work on a new tensor"),
         (assigns, "your function returned nothing (a return is missing)"),
         (lambda scores: scores[..., :-1], "the shape of your output is (3, 4), expected (3, 5)"),
@@ -345,7 +345,12 @@ def test_what_went_wrong_is_one_sentence(wrong, words):
     assert not verdict.ok and verdict.attempted and verdict.mistake is None
     assert verdict.message.startswith("not yet. In case '3 rows of 5 scores', ")
     assert words in verdict.message, verdict.message
-    assert verdict.message.endswith(".") and "\n" not in verdict.message and "Traceback" not in verdict.message
+    assert (
+        verdict.message.endswith(".")
+        and not verdict.message.endswith("..")
+        and "\n" not in verdict.message
+        and "Traceback" not in verdict.message
+    )
 
 
 def test_numbers_are_compared_as_numbers():
@@ -397,6 +402,18 @@ def toy(cases, mistakes):
 ONE_ROW = Case("one row", lambda normal: (torch.ones(1, 2),))
 TWO_ROWS = Case("two rows", lambda normal: (torch.tensor([[1.0, 2.0], [3.0, 5.0]]),))
 ZEROS = Case("zeros", lambda normal: (torch.zeros(3, 2),))
+
+
+def test_expected_values_come_from_float64():
+    """A reference that rounds badly in half precision is not the measure of an answer that does not."""
+
+    def rough(values):
+        return (values + 2048) - 2048
+
+    half = Case("half precision", lambda normal: (normal(4, 3),), dtype=torch.float16)
+    exercise = dataclasses.replace(toy((half,), {}), reference=rough)
+    assert exercise.verdict(lambda values: values.clone()).ok
+    assert not exercise.verdict(rough).ok
 
 
 def test_a_mistake_must_explain_every_wrong_case():
