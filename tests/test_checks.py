@@ -131,12 +131,15 @@ def test_cases_are_fair(exercise):
 
 
 @every_exercise
-def test_a_right_answer_is_quick(exercise):
-    """Of the time limit, a right answer takes less than a tenth, so that slow machines do not fail it."""
-    exercise.verdict(exercise.reference)
-    start = time.perf_counter()
-    exercise.verdict(exercise.reference)
-    assert time.perf_counter() - start < TIME_LIMIT / 10
+def test_a_right_answer_is_far_from_the_time_limit(exercise):
+    """A tenth of the limit at most, in processor time, so that a machine ten times slower does not fail it."""
+
+    def took():
+        start = time.process_time()
+        exercise.verdict(exercise.reference)
+        return time.process_time() - start
+
+    assert min(took() for _ in range(3)) < TIME_LIMIT / 10
 
 
 def test_exercises_are_in_order_and_named_once():
@@ -518,12 +521,10 @@ def loops_inside_torch_modes(scores):
 )
 def test_an_endless_loop_is_stopped_and_the_checker_stays_usable(endless, short_limit, monkeypatch, capfd):
     before = threading.active_count()
-    start = time.perf_counter()
     verdict = verdict_on(endless)
-    assert time.perf_counter() - start < 2
     assert verdict.message == ("not yet. In case '3 rows of 5 scores', your function did not end within 0.3 seconds.")
     assert not verdict.ok and verdict.attempted
-    assert threading.active_count() == before, "the answer still runs"
+    assert threading.active_count() <= before, "the answer still runs"
     monkeypatch.setattr(exercise_module, "TIME_LIMIT", TIME_LIMIT)
     assert verdict_on(quadratic.softmax).ok
     assert EXERCISES["blocked_attention"].verdict(quadratic.blocked_attention).ok
@@ -533,12 +534,12 @@ def test_an_endless_loop_is_stopped_and_the_checker_stays_usable(endless, short_
 
 def test_a_thread_that_cannot_be_interrupted_is_left_behind(short_limit):
     def sleeps(scores):
-        time.sleep(2)  # one call into C: the interruption waits until it returns
+        time.sleep(20)  # one call into C: the interruption waits until it returns
         return scores
 
     start = time.perf_counter()
     assert "did not end within 0.3 seconds" in verdict_on(sleeps).message
-    assert time.perf_counter() - start < 1.9
+    assert time.perf_counter() - start < 15
     left = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
     assert not left, "it would keep Python from ending"
 
@@ -556,7 +557,7 @@ def test_an_interrupted_check_stops_the_answer(monkeypatch):
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         verdict_on(loops)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_states_of_torch_around_a_check_are_neither_used_nor_changed():
