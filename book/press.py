@@ -149,7 +149,9 @@ def execute(notebook: NotebookNode, *, static: bool = False) -> NotebookNode:
         environment["COURSE_STATIC"] = "1"
     notebook = nbformat.from_dict(notebook)
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": folder}})
+        place = {"metadata": {"path": folder}}
+        quiet = ["--log-level=ERROR"]  # a kernel on this machine's own sockets warns that they are not encrypted
+        client = NotebookClient(notebook, timeout=CELL_SECONDS, resources=place, extra_arguments=quiet)
         try:
             client.execute(env=environment)
         except CellExecutionError as error:
