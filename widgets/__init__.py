@@ -1,5 +1,6 @@
 """The instruments: what the course's notebooks and pages draw with."""
 
+from widgets.ledger import Ledger
 from widgets.predict import predict
 
-__all__ = ["predict"]
+__all__ = ["Ledger", "predict"]

@@ -29,7 +29,7 @@ export function significant(x) {
 
 /** A whole number with thousands set apart: "131,072". @param {number} n */
 export function count(n) {
-  return fixed(n, 0);
+  return n < 0 ? `-${count(-n)}` : fixed(n, 0);
 }
 
 /** Bytes in the power-of-two unit that leaves one to four figures: "9.07 MiB". @param {number} nbytes */

@@ -1,0 +1,65 @@
+import { count, fixed, significant, size, times } from "../kit/format.js";
+
+/**
+ * What a picture says in words, as parts of which every second one matters. words.py holds the same functions.
+ * @typedef {{name: string, bytes: ArrayLike<number>, exponent: ?number, formula: ?{text: string, error: number}}} Method
+ */
+
+/** How all methods grow up to the length at index `at`; the one at index `chosen` is what matters. @returns {string[]} */
+export function growth(lengths, methods, chosen, at) {
+  const parts = ["", "", ""];
+  const grown = (method) => method.bytes[at] / method.bytes[0];
+  parts[0] = at === 0 ? `At ${count(lengths[0])} tokens ` : `${times(lengths[at] / lengths[0])} the tokens: `;
+  const said = (method) => (at === 0 || !method.bytes[0] ? size(method.bytes[at]) : `${times(grown(method))}, to ${size(method.bytes[at])}`);
+  const verb = at === 0 ? "takes" : "grows";
+  const [first, ...others] = [methods[chosen], ...methods.filter((_, i) => i !== chosen)];
+  parts[0] += `${first.name} ${verb} `;
+  parts[1] = said(first);
+  parts[2] = `${others.map((method) => `; ${method.name} ${said(method)}`).join("")}.`;
+  return parts;
+}
+
+/** What is asked before the reveal. @returns {string[]} */
+export function asked(lengths, method, shown, prediction) {
+  const [last, end] = [lengths[shown - 1], lengths[lengths.length - 1]];
+  const known = `${method.name} takes ${size(method.bytes[shown - 1])} at ${count(last)} tokens.`;
+  if (prediction === null) return [`${known} `, `Where will it be at ${count(end)}?`, " Set your prediction, then reveal."];
+  return [`${known} You say `, size(prediction), ` at ${count(end)}: ${times(end / last)} the tokens, ${times(prediction / method.bytes[shown - 1])} the memory.`];
+}
+
+/** By what factor a prediction missed. @param {number} prediction @param {number} measured */
+export function missed(prediction, measured) {
+  const ratio = measured / prediction;
+  if (ratio > 1.05) return `${times(ratio)} what you said`;
+  if (ratio < 1 / 1.05) return `you said ${times(1 / ratio)} as much`;
+  return "within 5 % of what you said";
+}
+
+/** The reveal. @returns {string[]} */
+export function revealed(lengths, method, prediction) {
+  const last = lengths.length - 1;
+  const measured = method.bytes[last];
+  return [`You said ${size(prediction)} at ${count(lengths[last])} tokens. Measured: `, size(measured), `, ${missed(prediction, measured)}.`];
+}
+
+/** How well a formula meets the measurement. */
+export function fit({ text, error }, points) {
+  return error === 0 ? `${text}: exact at all ${points} lengths` : `${text}: off by at most ${significant(100 * error)} %`;
+}
+
+/** @param {?number} exponent */
+export function slope(exponent) {
+  return exponent === null ? "" : `slope ${fixed(exponent, 2)}`;
+}
+
+/**
+ * What is alive after one event.
+ * @param {{event: ArrayLike<number>, total: number, live: ArrayLike<number>, peak: number}} run
+ * @param {{name: string, bytes: number}[]} alive largest first @returns {string[]}
+ */
+export function alive({ event, total, live, peak }, at, alive) {
+  const named = alive.map(({ name, bytes }) => `${name} ${size(bytes)}`).join(", ");
+  const where = `After event ${count(event[at] + 1)} of ${count(total)}, `;
+  const most = at === peak ? ", the most of the run" : "";
+  return [where, size(live[at]), ` alive${most}${named ? `: ${named}` : ""}.`];
+}
