@@ -44,7 +44,9 @@ DOOR = ("python" if os.name == "nt" else "python3") + " course.py"
 START_SECONDS = 90
 GRACE_SECONDS = 10
 # JupyterLab would ask outside for news (after a question on screen) and for updates. A reader may turn both on again.
-LAB_DEFAULTS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+LAB_DEFAULTS = """
+{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
+"""
 
 
 class Refusal(Exception):
@@ -102,6 +104,8 @@ def environment() -> Path:
         return PYTHON
     if VENV.exists() and not (version and succeeds([PYTHON, "-m", "pip", "--version"])):
         say("The environment in .venv is broken, half made or too old: making it anew.")
+        with contextlib.suppress(FileNotFoundError):
+            PYTHON.unlink()  # first, so that a removal cut short is not taken for an environment
         shutil.rmtree(VENV)
     if not VENV.exists():
         version = platform.python_version()
@@ -114,6 +118,7 @@ def environment() -> Path:
     install("-r", ROOT / "requirements.txt", *cpu_wheels())
     # Without isolation: setuptools is there by now (torch asks for it), so this needs no network.
     install("--quiet", "--no-build-isolation", "--no-deps", "--editable", ROOT)
+    put(VENV / "share/jupyter/lab/settings/overrides.json", LAB_DEFAULTS.encode())
     put(STAMP, recipe(environment_version()).encode())
     return PYTHON
 
@@ -122,19 +127,15 @@ def environment_version() -> str:
     """Full version of the environment's Python; empty when it does not start or is too old."""
     question = f"import sys; print(sys.version if sys.version_info >= {OLDEST} else '')"
     try:
-        answer = subprocess.run([str(PYTHON), "-c", question], stdout=-1, stderr=-1, text=True)
-    except OSError:
+        return subprocess.check_output([str(PYTHON), "-c", question], stderr=subprocess.DEVNULL, text=True).strip()
+    except (OSError, subprocess.CalledProcessError):
         return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def recipe(version: str) -> str:
-    """What the environment was made from: the two lists, the Python, and the folder that the install points to."""
-    parts = [(ROOT / "requirements.txt").read_bytes(), (ROOT / "pyproject.toml").read_bytes(), version, str(ROOT)]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part if isinstance(part, bytes) else part.encode()).digest())
-    return digest.hexdigest()
+    """What the environment is made from: the lists, the settings, the Python, the folder that the install points to."""
+    lists = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "pyproject.toml")]
+    return hashlib.sha256("\0".join([*lists, LAB_DEFAULTS, version, str(ROOT)]).encode()).hexdigest()
 
 
 def stamped() -> str:
@@ -320,7 +321,6 @@ def lab(arguments: list) -> int:
         "KernelManager.transport_encryption": "auto",
         "ServerApp.allow_root": hasattr(os, "geteuid") and os.geteuid() == 0,
     }
-    put(VENV / "share/jupyter/lab/settings/overrides.json", json.dumps(LAB_DEFAULTS).encode())
     # -P: a file of the reader's is not to be taken for a module by the server.
     command = [python, "-P", "-m", "jupyterlab"]
     command += [f"--{name}={value}" for name, value in settings.items()]
@@ -584,6 +584,8 @@ def main(arguments: list) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a path may hold letters that a terminal cannot show
     # Leave through the `finally` clauses, so that JupyterLab and its kernels end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

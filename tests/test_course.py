@@ -47,14 +47,14 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
     return "tiny_course-1-py3-none-any.whl"
 """
 PRESS = """
-import os, sys, time
-print("press", *sys.argv[1:], flush=True)
-if "fail" in sys.argv: sys.exit(3)
-if "wait" in sys.argv:
-    try: time.sleep(60)
-    except KeyboardInterrupt:
-        time.sleep(0.5)
-        sys.exit("press put its things in order")
+import sys, time
+try:
+    print("press", *sys.argv[1:], flush=True)
+    if "fail" in sys.argv: sys.exit(3)
+    if "wait" in sys.argv: time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    sys.exit("press put its things in order")
 """
 
 
@@ -88,7 +88,7 @@ def door(tree, *arguments, **options):
     """The finished process of a command, run as a reader runs it."""
     return subprocess.run(
         [sys.executable, "course.py", *arguments],
-        cwd=tree, capture_output=True, text=True, encoding="utf-8", timeout=120, **options,
+        cwd=tree, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=120, **options,
     )  # fmt: skip
 
 
@@ -355,6 +355,12 @@ def test_port_that_is_taken_is_told(tree, tmp_path):
 def test_lab_that_cannot_start_is_told(tree, tmp_path):
     answer = door(tree, "lab", "--no-browser", "--work", str(tmp_path / "work"))  # this tree has no JupyterLab
     assert "JupyterLab did not start" in calm(answer)
+
+
+def test_here_copies_nothing(tree):
+    lesson(tree / "lessons", "00_start_here.ipynb", "text")
+    assert "JupyterLab did not start" in calm(door(tree, "lab", "--here", "--no-browser"))
+    assert not (tree / "work").exists()
 
 
 def test_doctor_says_what_is_missing(tree):
