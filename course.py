@@ -102,6 +102,7 @@ def environment() -> Path:
     version = environment_version()
     if version and stamped() == recipe(version):
         return PYTHON
+    manner = []
     if VENV.exists() and not (version and succeeds([PYTHON, "-m", "pip", "--version"])):
         say("The environment in .venv is broken, half made or too old: making it anew.")
         with contextlib.suppress(FileNotFoundError):
@@ -113,9 +114,11 @@ def environment() -> Path:
         make_environment()
     else:
         say("Bringing .venv up to date.")
+        if stamped():
+            manner = ["--quiet"]  # else pip lists some 150 packages that stay as they are
         with contextlib.suppress(FileNotFoundError):
             STAMP.unlink()
-    install("-r", ROOT / "requirements.txt", *cpu_wheels())
+    install(*manner, "-r", ROOT / "requirements.txt", *cpu_wheels())
     # Without isolation: setuptools is there by now (torch asks for it), so this needs no network.
     install("--quiet", "--no-build-isolation", "--no-deps", "--editable", ROOT)
     put(VENV / "share/jupyter/lab/settings/overrides.json", LAB_DEFAULTS.encode())
