@@ -104,6 +104,8 @@ def environment() -> Path:
         return PYTHON
     manner = []
     if VENV.exists() and not (version and succeeds([PYTHON, "-m", "pip", "--version"])):
+        if VENV.is_symlink() or not VENV.is_dir():
+            raise Refusal(f"{VENV} is no environment that works and no folder either. Move it away, then repeat.")
         say("The environment in .venv is broken, half made or too old: making it anew.")
         with contextlib.suppress(FileNotFoundError):
             PYTHON.unlink()  # first, so that a removal cut short is not taken for an environment

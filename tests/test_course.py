@@ -181,6 +181,18 @@ def test_moved_course_is_installed_from_its_new_place(tree):
     assert "Bringing .venv up to date." in door(tree, "build").stdout
 
 
+def test_file_in_the_place_of_the_environment_is_told(tree):
+    venv = tree / ".venv"
+    venv.rename(tree / "aside")
+    venv.write_text("mine")
+    try:
+        assert "Move it away" in calm(door(tree, "build"))
+        assert venv.read_text() == "mine"
+    finally:
+        venv.unlink()
+        (tree / "aside").rename(venv)
+
+
 @POSIX
 def test_interrupted_set_up_goes_on(tree):
     stamp(tree).unlink()
