@@ -1,0 +1,56 @@
+"""What stands around a page: where it can be opened (launch and download links), and only the scripts that it needs."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+# Scripts of the theme and of Sphinx that serve buttons and a search which are not on these pages.
+UNUSED_SCRIPTS = ("sphinx-book-theme.js", "doctools.js", "sphinx_highlight.js")
+# Files that no page asks for: 8 MB of icons, source maps, translations and Sphinx's search.
+UNUSED_FILES = (
+    "**/*.map", "scripts/fontawesome.*", "scripts/bootstrap.*", "vendor", "locales", "*-macros.html",
+    "searchtools.js", "language_data.js", *UNUSED_SCRIPTS, "scripts/sphinx-book-theme.js",
+)  # fmt: skip
+
+
+def set_address(app: Sphinx, config: Config) -> None:
+    """One setting decides on the launch links: the project's public address. Without it there are none."""
+    options = config.html_theme_options
+    address = os.environ.get("COURSE_ADDRESS", options.get("repository_url", "")).strip().rstrip("/")
+    options["repository_url"] = address
+    if not address:
+        options["launch_buttons"] = {}
+    elif "github.com" not in address:  # Colab opens from there alone
+        options["launch_buttons"].pop("colab_url", None)
+
+
+def frame(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the template `launch_links` [(text, address)] and, for a lesson, `notebook`, the learner's file."""
+    groups = [button["buttons"] for button in context.get("header_buttons", []) if button["type"] == "group"]
+    is_lesson = pagename.startswith("lessons/")
+    context["launch_links"] = [(link["text"], link["url"]) for group in groups for link in group if is_lesson]
+    notebook = f"notebooks/{pagename.removeprefix('lessons/')}.ipynb"
+    context["notebook"] = context["pathto"](notebook, 1) if is_lesson else None
+    # docutils makes references a list whose entries have a role that WAI-ARIA has since withdrawn
+    context["body"] = context.get("body", "").replace(' role="doc-biblioentry"', ' role="listitem"')
+    context["script_files"] = [
+        script for script in context["script_files"] if not str(script.filename or "").endswith(UNUSED_SCRIPTS)
+    ]
+
+
+def prune(app: Sphinx, exception: Exception | None) -> None:
+    for pattern in UNUSED_FILES if exception is None else ():
+        for path in list(Path(app.outdir, "_static").glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_config_value("comments_config", {}, "html")  # Jupyter Book sets it though sphinx-comments is not loaded
+    app.connect("config-inited", set_address, priority=100)
+    app.connect("html-page-context", frame, priority=900)  # after the theme has gathered its buttons
+    app.connect("build-finished", prune)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

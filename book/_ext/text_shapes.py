@@ -1,0 +1,108 @@
+"""Shapes that the text writes in plain Markdown and the site draws.
+
+- An exercise is a section titled `Exercise 1.2, stable softmax (difficulty 2, 8 minutes, about 6 lines)`. It gets the
+  class `exercise` and the address `exercise-1-2`, and its parenthesis becomes a line of its own. It ends with the cell
+  that checks the answer and the hints that follow at once; what the lesson says next stands after it.
+- A quotation that begins with **Keep.** gets the class `keep`.
+- A hidden cell is a closed box named by its prompt ("Solution 1.2"), to the eye and to a screen reader alike.
+- A prediction shows its question and not its code, which holds the answer.
+- What a cell prints is `said` unless it stands in columns: a sentence wraps on a narrow page, a table scrolls.
+"""
+
+import re
+from html import escape
+
+from docutils import nodes
+from ipython_pygments_lexers import IPython3Lexer
+from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx.util.docutils import SphinxTranslator
+
+NUMBER = re.compile(r"Exercise (\d+)\.(\d+)\b")
+EFFORT = re.compile(r"\s*\(([^()]*\bminutes?\b[^()]*)\)\s*$")
+COLUMNS = re.compile(r"\S(  +|\t)\S")
+
+
+def opens(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.raw) and node.astext().lstrip().startswith("<details")
+
+
+def closes(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.raw) and "</details>" in node.astext()
+
+
+class ExerciseBox(SphinxTransform):
+    default_priority = 500
+
+    def apply(self) -> None:
+        for section in list(self.document.findall(nodes.section)):
+            title = section[0]
+            number = NUMBER.match(title.astext())
+            if number is None:
+                continue
+            section["classes"].append("exercise")
+            section["ids"].insert(0, "exercise-{}-{}".format(*number.groups()))
+            last = title[-1]
+            effort = EFFORT.search(last.astext()) if isinstance(last, nodes.Text) else None
+            if effort:
+                title.replace(last, nodes.Text(last.astext()[: effort.start()]))
+                title += [nodes.Text(" "), nodes.inline("", effort[1], classes=["effort"])]
+            end = self.end_of_exercise(section)
+            rest = section[end:]
+            del section[end:]
+            place = section.parent.index(section) + 1
+            section.parent.insert(place, rest)
+
+    @staticmethod
+    def end_of_exercise(section: nodes.section) -> int:
+        """Index of the first child that no longer belongs to the exercise."""
+        checks = (index for index, node in enumerate(section) if "tag_check" in node.get("classes", []))
+        end = next(checks, len(section) - 1) + 1
+        while end < len(section) and opens(section[end]):
+            end = next(index for index in range(end, len(section)) if closes(section[index])) + 1
+        return end
+
+
+class KeepSentence(SphinxTransform):
+    default_priority = 500
+
+    def apply(self) -> None:
+        for quotation in self.document.findall(nodes.block_quote):
+            strong = next(iter(quotation.findall(nodes.strong)), None)
+            if strong is not None and strong.astext() == "Keep." and quotation.astext().startswith("Keep."):
+                quotation["classes"].append("keep")
+
+
+class Prediction(SphinxTransform):
+    default_priority = 500
+
+    def apply(self) -> None:
+        for cell in list(self.document.findall(nodes.container)):
+            if "cell" in cell["classes"] and cell[0].astext().startswith("predict("):
+                del cell[0]
+
+
+class PrintedSentence(SphinxTransform):
+    default_priority = 500
+
+    def apply(self) -> None:
+        for block in self.document.findall(nodes.literal_block):
+            if "stream" in block["classes"] and not COLUMNS.search(block.astext()):
+                block["classes"].append("said")
+
+
+def open_box(self: SphinxTranslator, node: HideCodeCellNode) -> None:
+    self.body.append(f"<details><summary>{escape(node['prompt_show'])}</summary>\n")
+
+
+def close_box(self: SphinxTranslator, node: HideCodeCellNode) -> None:
+    self.body.append("</details>\n")
+
+
+def setup(app: Sphinx) -> dict:
+    for transform in (ExerciseBox, KeepSentence, Prediction, PrintedSentence):
+        app.add_transform(transform)
+    app.add_lexer("python", IPython3Lexer)  # a notebook's Python may hold `!command`
+    app.add_node(HideCodeCellNode, override=True, html=(open_box, close_box))
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,211 @@
+"""Bind the site: the text, the printed notebooks and what installed packages bring become `book/_build/html`.
+
+Run as `python book/bind.py`, or through `course.py book`. A source folder is made anew (`book/_build/source`), Jupyter
+Book 1 turns it into pages, and the finished site takes the old one's place in one step. A site whose ingredients have
+not changed is left as it is. Nothing of third parties is kept in the repository: it is copied out of the installed
+packages, with its licence beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import sys
+import time
+import warnings
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+BUILD = BOOK / "_build"
+SITE = BUILD / "html"
+
+PACKAGES = {
+    "jupyter_book": "jupyter-book",
+    "jupyter_server_mathjax": "jupyter-server-mathjax",
+    "jupytext": "jupytext",
+    "nbclient": "nbclient",
+}
+# Distributions whose scripts or styles are on the pages.
+THIRD_PARTIES = ["jupyter-server-mathjax", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
+INGREDIENTS = ["book", "lessons", "solutions", "widgets", "requirements.txt"]
+FINGERPRINT = ".made-from"
+
+
+class BindError(Exception):
+    """Why there is no site, in one sentence."""
+
+
+# --- what the site is made from ---
+
+
+def missing_packages() -> list[str]:
+    return [name for module, name in PACKAGES.items() if find_spec(module) is None]
+
+
+def fingerprint() -> str:
+    """A digest of every file that has a say in the pages, and of the public address."""
+    digest = hashlib.sha256(os.environ.get("COURSE_ADDRESS", "").encode())
+    for name in INGREDIENTS:
+        for path in sorted((ROOT / name).rglob("*")) or [ROOT / name]:
+            if path.is_file() and not {"_build", "__pycache__", ".ipynb_checkpoints"} & set(path.parts):
+                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_current() -> bool:
+    mark = SITE / FINGERPRINT
+    return mark.exists() and mark.read_text() == fingerprint()
+
+
+# --- the source folder ---
+
+
+def gather(source: Path) -> None:
+    """A clean source folder with what people wrote: pages, configuration, the site's own pieces."""
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir(parents=True)
+    for path in [BOOK / "_config.yml", BOOK / "_toc.yml", BOOK / "references.bib", *BOOK.glob("*.md")]:
+        shutil.copy2(path, source)
+    for folder in ("_ext", "_static", "interview", "teaching"):
+        if (BOOK / folder).is_dir():
+            shutil.copytree(BOOK / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def print_notebooks(source: Path) -> None:
+    """The lessons, executed for a page without a kernel, and the cover, which carries an instrument too."""
+    import jupytext
+    import nbformat
+    import press
+
+    press.print_site(source)
+    cover = source / "index.md"
+    notebook = press.execute(jupytext.read(cover, fmt="md:myst"), static=True)
+    nbformat.write(notebook, cover.with_suffix(".ipynb"))
+    cover.unlink()
+
+
+def place_assets(source: Path) -> None:
+    """What a page asks for beside its text.
+
+    Jupyter Book puts every script and style of `_static` on every page: the instruments and the tokens belong there.
+    `_assets` goes to the root of the site as it is: MathJax, which loads its own parts, and the learner's notebooks.
+    """
+    import jupyter_server_mathjax
+
+    from widgets.kit.base import static_assets
+
+    for name, text in static_assets().items():
+        (source / "_static" / name).write_text(text, encoding="utf-8")
+    tokens = (ROOT / "widgets" / "kit" / "tokens.css").read_text(encoding="utf-8")
+    (source / "_static" / "tokens.css").write_text(for_pages(tokens), encoding="utf-8")
+
+    mathjax = Path(jupyter_server_mathjax.__file__).parent / "static"
+    shutil.copytree(mathjax, source / "_assets" / "mathjax", ignore=shutil.ignore_patterns("localization"))
+    (source / "_assets" / "notebooks").mkdir()
+    for page in (source / "lessons").glob("*.ipynb"):
+        if not (ROOT / "lessons" / page.name).exists():
+            raise BindError(f"lessons/{page.name} is missing; run `python3 course.py build` first")
+        shutil.copy2(ROOT / "lessons" / page.name, source / "_assets" / "notebooks")
+    for name in THIRD_PARTIES:
+        copy_licence(name, source / "_assets" / "licences" / name)
+
+
+def for_pages(tokens: str) -> str:
+    """The instruments' tokens, given to the whole page: one palette, written down once."""
+    return re.sub(r"\.al(?=[\s{\[])", "html", tokens)
+
+
+def copy_licence(distribution: str, folder: Path) -> None:
+    texts = [file for file in metadata.files(distribution) or [] if re.match(r"(licen[cs]e|copying)", file.name, re.I)]
+    if not texts:
+        raise BindError(f"the package {distribution} brings no licence text, so its files cannot be passed on")
+    folder.mkdir(parents=True)
+    for text in texts:
+        shutil.copyfile(text.locate(), folder / text.name)
+
+
+# --- pages ---
+
+
+def make_pages(source: Path, site: Path) -> None:
+    """Run Jupyter Book over a source folder. Its chatter is not shown; its warnings are, and there is to be none."""
+    from jupyter_book.sphinx import build_sphinx
+
+    # one of its extensions looks at every object in memory, and torch, which came with the instruments, complains
+    warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)
+    doctrees = site.with_name(site.name + "-doctrees")
+    result = build_sphinx(
+        source,
+        site,
+        path_config=source / "_config.yml",
+        noconfig=True,
+        confoverrides={"external_toc_path": str(source / "_toc.yml"), "latex_individualpages": False},
+        doctreedir=doctrees,
+        freshenv=True,
+        quiet=True,
+        warningiserror=True,
+        keep_going=True,
+    )
+    shutil.rmtree(doctrees, ignore_errors=True)
+    if result != 0:
+        raise BindError(f"Jupyter Book is not content with the pages; it says why above ({result})")
+
+
+def put_in_place(fresh: Path, site: Path) -> None:
+    """Two renames, so that an interrupted run leaves a whole site or none, never half of one."""
+    old = site.with_name(site.name + "-old")
+    shutil.rmtree(old, ignore_errors=True)
+    if site.exists():
+        site.rename(old)
+    fresh.rename(site)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def bind() -> None:
+    """Make the site, saying which step is running and how long each took."""
+    made_from = fingerprint()
+    source, fresh = BUILD / "source", BUILD / "html-new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    for label, step in [
+        ("text", lambda: gather(source)),
+        ("notebooks", lambda: print_notebooks(source)),
+        ("assets", lambda: place_assets(source)),
+        ("pages", lambda: make_pages(source, fresh)),
+    ]:
+        print(f"{label} ...", flush=True)
+        start = time.monotonic()
+        step()
+        print(f"{label}: {time.monotonic() - start:.1f} s")
+    (fresh / FINGERPRINT).write_text(made_from)
+    put_in_place(fresh, SITE)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="course.py book", description="Build the site into book/_build/html.")
+    parser.add_argument("--again", action="store_true", help="build even when nothing has changed")
+    options = parser.parse_args(argv)
+    if missing := missing_packages():
+        needs = f"the site needs {', '.join(missing)}; `pip install -r requirements.txt` brings what is missing"
+        print(f"course.py book: {needs}", file=sys.stderr)
+        return 1
+    sys.path[:0] = [str(BOOK), str(ROOT)]
+    import press
+
+    try:
+        if options.again or not is_current():
+            bind()
+    except (BindError, press.PressError) as error:
+        print(f"course.py book: {error}", file=sys.stderr)
+        return 1
+    print(f"The site: {(SITE / 'index.html').as_uri()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
