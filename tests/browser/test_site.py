@@ -1,0 +1,237 @@
+"""The site as a reader meets it: opened from file://, nothing outside reachable, by mouse, by keys, in both themes."""
+
+import re
+from pathlib import Path
+
+import bound
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from bound import LESSONS, PAGES
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+# By default axe fetches the page's style sheets anew, which file:// refuses; the rules asked for here need none of it.
+AXE = {"runOnly": WCAG, "preload": False}
+LESSON = "lessons/01_quadratic_attention"
+ALL_INSTRUMENTS_ARE = "(theme) => [...document.querySelectorAll('.al')].every((el) => el.dataset.theme === theme)"
+
+site = bound.site  # the fixture
+
+
+def visit(page, site: Path, name: str, query: str = "") -> None:
+    """Open a page and wait until its mathematics and its instruments are drawn."""
+    page.goto((site / f"{name}.html").as_uri() + query)
+    page.wait_for_function("!document.querySelector('.math') || window.MathJax?.Hub?.queue?.pending === 0")
+    page.wait_for_function("!document.querySelector('[data-instrument]:not([data-mounted])')")
+
+
+def look_at(page) -> None:
+    """The smoke test: nothing was asked of the world, nothing failed, every formula and every instrument is drawn."""
+    assert page.outside_requests == []
+    assert page.errors == []
+    formulas = page.locator("article :is(span.math.notranslate, div.math.notranslate)")
+    assert page.locator("article .MathJax").count() >= formulas.count()
+    assert page.locator(".MathJax_Error, .merror").count() == 0
+    shown = page.locator("article").inner_text()
+    assert not re.search(r"\\[(\[]|\$\$|\$[^$\n]+\$", shown), "a formula stands there as text"
+    for instrument in page.locator("[data-instrument]").all():
+        assert instrument.locator("[data-twin]").is_hidden(), "an instrument was not drawn"
+        assert instrument.locator(".al").count() == 1
+
+
+def faults(page) -> list[str]:
+    violations = Axe().run(page, options=AXE).response["violations"]
+    return [f"{fault['id']}: {node['target']}" for fault in violations for node in fault["nodes"]]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_and_quiet(page, site, name):
+    visit(page, site, name)
+    look_at(page)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(page, site, name, theme):
+    page.emulate_media(color_scheme=theme)
+    visit(page, site, name, "?q=softmax" if name == "search" else "")
+    assert page.locator("html").get_attribute("data-theme") == theme
+    page.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true })")
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_runs_off_a_narrow_page(page, site, name):
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, site, name, "?q=softmax" if name == "search" else "")
+    page.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true })")
+    wide = """() => [...document.querySelectorAll('article *')].filter((el) => {
+        if (!el.checkVisibility() || el.getBoundingClientRect().right <= innerWidth + 1) return false;
+        for (let box = el; box && box.tagName !== 'ARTICLE'; box = box.parentElement)
+            if (['auto', 'scroll', 'hidden', 'clip'].includes(getComputedStyle(box).overflowX)) return false;
+        return !el.closest('.MJX_Assistive_MathML');
+    }).map((el) => `${el.tagName}.${el.className}: ${el.textContent.slice(0, 60)}`)"""
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, page.evaluate(wide)
+    assert page.evaluate(wide) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_is_told_in_words(page, site, name):
+    visit(page, site, name)
+    for picture in page.locator("article img").all():
+        words = picture.get_attribute("alt") or ""
+        assert len(words.split()) >= 5, f"{picture.get_attribute('src')}: {words!r}"
+
+
+def test_the_lessons_have_pictures_and_instruments(page, site):
+    for name in LESSONS:
+        visit(page, site, name)
+        assert page.locator("article img").count() > 0
+        assert page.locator("[data-instrument='ledger']").count() > 0
+
+
+def test_the_cover_fits_one_screen(page, site):
+    page.set_viewport_size({"width": 1280, "height": 800})
+    visit(page, site, "index")
+    bottom = "(el) => el.getBoundingClientRect().bottom"
+    assert page.locator(".map").evaluate(bottom) <= 800
+    assert page.locator("[data-instrument] .al").evaluate(bottom) <= 800
+
+
+# --- what a reader does ---
+
+
+def test_a_solution_is_closed_and_opens_by_mouse_and_by_key(page, site):
+    visit(page, site, LESSON)
+    box = page.locator("#exercise-1-1 details").first
+    code = box.locator("pre")
+    assert code.is_hidden()
+    box.locator("summary").click()
+    assert code.is_visible()
+    box.locator("summary").press("Enter")
+    assert code.is_hidden()
+
+
+def test_the_ledger_on_the_cover_answers_to_keys_alone(page, site):
+    visit(page, site, "index")
+    said = page.get_by_role("slider", name="your prediction")
+    before = said.get_attribute("aria-valuetext")
+    said.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    assert said.get_attribute("aria-valuetext") != before
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    answer = page.locator("[data-instrument='ledger']").inner_text()
+    assert re.search(r"You said .+ at 4,096 tokens\. Measured: 192 MiB", answer)
+    assert page.errors == []
+
+
+def test_the_ledger_on_the_cover_answers_to_the_mouse_alone(page, site):
+    visit(page, site, "index")
+    said = page.get_by_role("slider", name="your prediction")
+    before = said.get_attribute("aria-valuetext")
+    size = said.bounding_box()
+    said.click(position={"x": 0.8 * size["width"], "y": size["height"] / 2})
+    assert said.get_attribute("aria-valuetext") != before
+    page.get_by_role("button", name="Reveal").click()
+    assert "Measured: 192 MiB" in page.locator("[data-instrument='ledger']").inner_text()
+    assert page.errors == []
+
+
+def test_a_prediction_is_made_by_keys_alone(page, site):
+    visit(page, site, LESSON)
+    instrument = page.locator("[data-instrument='predict']").first
+    choice = instrument.get_by_role("button").first
+    choice.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert "You said" in instrument.inner_text()
+    assert page.errors == []
+
+
+def test_the_theme_button_turns_page_and_instruments(page, site):
+    page.emulate_media(color_scheme="light")
+    visit(page, site, LESSON)
+    button, seen = page.locator(".theme-switch-button"), []
+    for _ in range(3):
+        theme = page.locator("html").get_attribute("data-theme")
+        page.wait_for_function(ALL_INSTRUMENTS_ARE, arg=theme)
+        seen.append((button.inner_text(), theme))
+        button.click()
+    assert seen == [("Theme: auto", "light"), ("Theme: dark", "dark"), ("Theme: light", "light")]
+
+
+def test_search_finds_a_section_from_the_box_of_another_page(page, site):
+    visit(page, site, LESSON)
+    page.locator(".bd-sidebar-primary input[name=q]").fill("row maximum")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=row*")
+    hits = page.locator("#search-found li")
+    assert hits.count() > 0
+    assert hits.first.locator("mark").count() > 0
+    page.locator("article input[name=q]").fill("exercise 1.8")
+    page.locator("#search-found a").first.click()
+    page.wait_for_url("**/01_quadratic_attention.html#exercise-1-8")
+    assert page.errors == []
+    assert page.outside_requests == []
+
+
+def test_search_says_when_there_is_nothing_and_takes_text_as_text(page, site):
+    visit(page, site, "search", "?q=%3Cb%3Ezebra(")
+    assert page.locator("#search-said").inner_text() == "No sections with “<b>zebra(”"
+    assert page.locator("#search-found li").count() == 0
+    assert page.errors == []
+
+
+def test_on_a_narrow_page_the_lessons_are_behind_a_button(page, site):
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, site, LESSON)
+    lesson = page.locator(".bd-links").get_by_role("link", name="Start here")
+    assert lesson.is_hidden()
+    page.get_by_role("button", name="Contents").click()
+    assert lesson.is_visible()
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    lesson.wait_for(state="hidden", timeout=2000)
+    assert page.errors == []
+
+
+# --- the smoke test can fail ---
+
+
+@pytest.fixture
+def broken(site):
+    """Writes a copy of the cover with something broken in it, beside the original so that its assets are found."""
+    path = site / "broken.html"
+
+    def write(old: str, new: str) -> str:
+        text = (site / "index.html").read_text(encoding="utf-8")
+        assert re.search(old, text)
+        path.write_text(re.sub(old, new, text), encoding="utf-8")
+        return path.as_uri()
+
+    yield write
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(r'"kind":"\w+"', '"kind":"unheard-of"', id="an instrument of no kind"),
+        pytest.param(r'"data":', '"lost":', id="an instrument without data"),
+        pytest.param("</article>", "<p>It costs $N^2$.</p></article>", id="a formula left as text"),
+        pytest.param("mathjax/MathJax.js", "mathjax/gone.js", id="no mathematics"),
+        pytest.param("</head>", '<script src="https://example.org/a.js"></script></head>', id="a request to the world"),
+        pytest.param("</head>", "<script>throw Error('ours')</script></head>", id="an exception"),
+    ],
+)
+def test_the_smoke_test_sees_what_is_broken(page, broken, old, new):
+    page.goto(broken(old, new))
+    page.wait_for_timeout(1000)
+    with pytest.raises(AssertionError):
+        look_at(page)
+
+
+def test_axe_sees_what_is_inaccessible(page, broken):
+    page.goto(broken("</article>", '<img src="_static/file.png"><p style="color: #ccc">pale</p></article>'))
+    assert {fault.split(":")[0] for fault in faults(page)} == {"image-alt", "color-contrast"}

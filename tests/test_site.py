@@ -1,0 +1,242 @@
+"""The bound site, looked at without a browser: what is in it, what is not, and what its binder does when it can't."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import bound
+import nbformat
+import pytest
+from bound import LESSONS, PAGES, ROOT
+
+sys.path.insert(0, str(ROOT / "book"))
+
+import bind
+
+site = bound.site  # the fixture
+LOADED = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="([^"]*)"|<link\b[^>]*\bhref="([^"]*)"')
+
+
+def markup(site: Path, page: str) -> str:
+    return (site / f"{page}.html").read_text(encoding="utf-8")
+
+
+# --- what is in the pages ---
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_there_and_under_1_mb(site, page):
+    assert 2_000 < (site / f"{page}.html").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_loads_only_files_of_the_site(site, page):
+    for address in filter(None, (found for pair in LOADED.findall(markup(site, page)) for found in pair)):
+        if not address.startswith("data:"):
+            assert "//" not in address
+            assert (site / f"{page}.html").parent.joinpath(re.sub(r"[?#].*", "", address)).exists(), address
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_within_the_site_leads_somewhere(site, page):
+    for address in re.findall(r'<a\b[^>]*\bhref="([^"]*)"', markup(site, page)):
+        path, _, anchor = address.partition("#")
+        if "//" in path or address in ("#", ""):
+            continue
+        target = (site / f"{page}.html").parent.joinpath(path) if path else site / f"{page}.html"
+        assert target.exists(), address
+        if anchor:
+            assert f'id="{anchor}"' in target.read_text(encoding="utf-8"), address
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_an_exercise_has_its_box_its_blank_and_its_solution_closed(site, lesson):
+    text = (ROOT / "book" / f"{lesson}.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"^### Exercise (\d+)\.(\d+)", text, re.MULTILINE)
+    assert numbers
+    page = markup(site, lesson)
+    for chapter, place in numbers:
+        box = re.search(rf'<section class="exercise" id="exercise-{chapter}-{place}">.*?</section>', page, re.DOTALL)
+        assert box, f"exercise {chapter}.{place} has no box"
+        plain = re.sub(r"<[^>]+>", "", box[0])
+        assert "your code here" in plain
+        assert re.search(r'<span class="effort">difficulty \d, \d+ minutes', box[0])
+        assert f"<details><summary>Solution {chapter}.{place}</summary>" in box[0]
+        assert ": right" in plain
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_download_is_the_learners_notebook(site, lesson):
+    link = re.search(r'<a class="tool" href="([^"]*)" download>', markup(site, lesson))
+    file = (site / f"{lesson}.html").parent / link[1]
+    assert file.read_bytes() == (ROOT / f"{lesson}.ipynb").read_bytes()
+
+
+def test_the_cover_names_the_commands_and_every_lesson(site):
+    cover = re.sub(r"<[^>]+>", "", markup(site, "index"))
+    for words in ("python3 course.py lab", "python3 course.py test", "Quadratic attention", "From 2 K to 128 K"):
+        assert words in cover
+    assert "data-instrument" in markup(site, "index")
+
+
+def test_the_search_knows_sections_exercises_and_terms(site):
+    script = (site / "sections.js").read_text(encoding="utf-8")
+    sections = json.loads(script.removeprefix("const SECTIONS = ").rstrip().rstrip(";"))
+    addresses = [address for address, *_ in sections]
+    assert len(addresses) == len(set(addresses))
+    assert "lessons/01_quadratic_attention.html#exercise-1-1" in addresses
+    assert "glossary.html#term-KV-cache" in addresses
+    assert not any("<" in title or "minutes" in title for _, _, title, _ in sections)
+
+
+def test_third_parties_come_with_their_licences(site):
+    assert "Apache License" in (site / "mathjax" / "LICENSE").read_text(encoding="utf-8")
+    for name in bind.THIRD_PARTIES:
+        assert any((site / "licences" / name).iterdir()), name
+
+
+def test_no_script_of_third_parties_is_in_the_repository():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+    for name in filter(lambda name: name.endswith((".js", ".css")), tracked):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert len(text) < 100_000, name
+        assert max(map(len, text.splitlines()), default=0) < 1_000, f"{name} looks minified"
+
+
+# --- launch links: one setting decides ---
+
+
+@pytest.fixture(scope="module")
+def small_source(tmp_path_factory) -> Path:
+    """The site's configuration around one tiny lesson, so that a whole build takes seconds."""
+    source = tmp_path_factory.mktemp("small") / "source"
+    bind.gather(source)
+    for page in source.glob("*.md"):
+        page.unlink()
+    lesson = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# A lesson\n\n$N^2$")],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    (source / "lessons").mkdir()
+    nbformat.write(lesson, source / "lessons" / "00_small.ipynb")
+    (source / "index.md").write_text("# Small\n", encoding="utf-8")
+    (source / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n- file: lessons/00_small\n")
+    (source / "_assets" / "notebooks").mkdir(parents=True)
+    shutil.copy(source / "lessons" / "00_small.ipynb", source / "_assets" / "notebooks")
+    return source
+
+
+def small_page(source: Path, site: Path, address: str | None) -> str:
+    """The tiny lesson's page, built in a process of its own with COURSE_ADDRESS set or not."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'book')!r}); import bind; from pathlib import Path; "
+    code += f"bind.make_pages(Path({str(source)!r}), Path({str(site)!r}))"
+    environment = {k: v for k, v in os.environ.items() if k != "COURSE_ADDRESS"}
+    if address is not None:
+        environment["COURSE_ADDRESS"] = address
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return (site / "lessons" / "00_small.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_an_address_no_page_offers_to_open_elsewhere(site, page):
+    if not os.environ.get("COURSE_ADDRESS"):
+        assert "binder" not in markup(site, page).lower()
+        assert "colab" not in markup(site, page).lower()
+
+
+def test_the_address_brings_the_launch_links(small_source, tmp_path):
+    page = small_page(small_source, tmp_path / "html", "https://github.com/somebody/attention")
+    links = re.findall(r'<a class="tool" href="([^"]*)">Open in (\w+)</a>', page)
+    assert links == [
+        ("https://mybinder.org/v2/gh/somebody/attention/main?urlpath=lab/tree/lessons/00_small.ipynb", "Binder"),
+        ("https://colab.research.google.com/github/somebody/attention/blob/main/lessons/00_small.ipynb", "Colab"),
+    ]
+
+
+def test_elsewhere_than_on_github_there_is_binder_alone(small_source, tmp_path):
+    page = small_page(small_source, tmp_path / "html", "https://gitlab.com/somebody/attention")
+    assert re.findall(r"Open in (\w+)", page) == ["Binder"]
+
+
+def test_a_warning_of_jupyter_book_stops_the_site(small_source, tmp_path):
+    source = shutil.copytree(small_source, tmp_path / "source")
+    (source / "index.md").write_text("# Small\n\n{doc}`nowhere`\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match="nowhere"):
+        small_page(source, tmp_path / "html", None)
+
+
+# --- the binder ---
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setitem(bind.PACKAGES, "no_such_module_at_all", "no-such-package")
+    assert bind.main([]) == 1
+    assert capsys.readouterr().err == (
+        "course.py book: the site needs no-such-package; `pip install -r requirements.txt` brings what is missing\n"
+    )
+
+
+def test_a_package_without_a_licence_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(bind.metadata, "files", lambda name: [])
+    with pytest.raises(bind.BindError, match="no licence"):
+        bind.copy_licence("sphinx", tmp_path)
+
+
+@pytest.fixture
+def small_house(tmp_path, monkeypatch) -> Path:
+    """A folder with two ingredients, in place of the course."""
+    monkeypatch.setattr(bind, "ROOT", tmp_path)
+    monkeypatch.setattr(bind, "SITE", tmp_path / "html")
+    monkeypatch.setattr(bind, "INGREDIENTS", ["widgets", "requirements.txt"])
+    for name in ("widgets", "html"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "requirements.txt").write_text("torch\n")
+    (tmp_path / "widgets" / "view.js").write_text("1")
+    (tmp_path / "html" / bind.FINGERPRINT).write_text(bind.fingerprint())
+    return tmp_path
+
+
+def test_a_site_is_current_while_its_ingredients_are(small_house):
+    assert bind.is_current()
+    (small_house / "widgets" / "__pycache__").mkdir()
+    (small_house / "widgets" / "__pycache__" / "view.pyc").write_text("3")
+    assert bind.is_current()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda house: (house / "widgets" / "view.js").write_text("2"), id="content"),
+        pytest.param(lambda house: (house / "widgets" / "view.js").rename(house / "widgets" / "other.js"), id="name"),
+        pytest.param(lambda house: (house / "requirements.txt").write_text("torch==2\n"), id="a single file"),
+        pytest.param(lambda house: (house / "html" / bind.FINGERPRINT).unlink(), id="no mark"),
+    ],
+)
+def test_a_site_is_not_current_when_an_ingredient_changed(small_house, change):
+    change(small_house)
+    assert not bind.is_current()
+
+
+def test_a_site_is_not_current_for_another_address(small_house, monkeypatch):
+    monkeypatch.setenv("COURSE_ADDRESS", "https://github.com/somebody/attention")
+    assert not bind.is_current()
+
+
+def test_the_new_site_takes_the_old_ones_place_whole(tmp_path):
+    old, fresh = tmp_path / "html", tmp_path / "html-new"
+    for folder, name in ((old, "gone.html"), (fresh, "index.html")):
+        folder.mkdir()
+        (folder / name).write_text("page")
+    bind.put_in_place(fresh, old)
+    assert [path.name for path in tmp_path.iterdir()] == ["html"]
+    assert [path.name for path in old.iterdir()] == ["index.html"]
+
+
+def test_the_palette_is_the_instruments_own():
+    light, dark = ".al { /* light */ --ink: #111; }", '.al[data-theme="dark"] { --ink: #eee; }'
+    assert bind.for_pages(light + dark) == 'html { /* light */ --ink: #111; }html[data-theme="dark"] { --ink: #eee; }'
