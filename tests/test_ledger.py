@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import itertools
 import linecache
 
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 from torch import nn
 
 from solutions.quadratic import KVCache, attention, blocked_attention, naive_peak_bytes
+from widgets import Ledger
+from widgets.kit.base import unpacked
 from widgets.ledger import allocator
-from widgets.ledger.measure import record, sweep
+from widgets.ledger.measure import EVENT, Recording, record, sweep
+from widgets.ledger.view import MOST_STEPS, colour, extremes, first_at_least, roles_told
 
 N = 16
 SQUARE = 4 * N * N
@@ -305,3 +309,171 @@ def test_on_a_gpu_the_allocator_hands_out_no_less_than_the_meter_counts():
     recording = record(three_matrices, torch.ones(256, 256, device="cuda"))
     assert recording.peak_bytes == 2 * 4 * 256 * 256
     assert recording.history.peak_bytes >= recording.peak_bytes
+
+
+# What is drawn ----------------------------------------------------------------------------------------------------
+
+
+def many_events(events=1_000_000, seed=0):
+    """A million events of five roles, as the meter writes them: allocations and frees, never below 0."""
+    random = np.random.default_rng(seed)
+    recorded = np.zeros(events, EVENT)
+    recorded["delta"][::2] = random.integers(1, 1 << 20, events // 2)
+    recorded["delta"][1::2] = -recorded["delta"][::2]
+    recorded["role"] = np.repeat(random.integers(0, 5, events // 2), 2)
+    spike = 2 * int(random.integers(events // 2))
+    recorded["delta"][spike : spike + 2] = (1 << 30, -(1 << 30))
+    recorded["live"] = recorded["delta"].cumsum()
+    return recorded, spike
+
+
+def test_a_million_events_are_reduced_and_the_peak_stays_exact():
+    recorded, spike = many_events()
+    ledger = Ledger(Recording(recorded, roles=tuple("abcde"), operations=("mul",), lines=("x = y * 2",)))
+    numbers = ledger.numbers
+    assert len(numbers["event"]) <= MOST_STEPS
+    assert numbers["event"][numbers["peak"]] == spike
+    assert numbers["live"][numbers["peak"]] == recorded["live"].max() == 1 << 30
+    # Each event drawn is a true one: its roles sum to what was alive.
+    np.testing.assert_array_equal(sum(role["bytes"] for role in numbers["roles"]), recorded["live"][numbers["event"]])
+    assert "of 1,000,000 events, the least and most of each stretch" in numbers["provenance"]
+    assert f"After event {spike + 1:,} of 1,000,000, 1 GiB alive, the most of the run" in repr(ledger)
+    assert len(ledger.static_html()) < 250_000
+
+
+@pytest.mark.parametrize("events", [1, 2, 1999, 2000, 2001, 2002, 3999, 12_345])
+def test_each_stretch_keeps_its_least_and_its_most(events):
+    live = np.random.default_rng(events).integers(0, 1000, events)
+    drawn = extremes(live)
+    assert len(drawn) <= MOST_STEPS
+    assert (np.diff(drawn) > 0).all()
+    assert live[drawn].max() == live.max()
+    assert drawn[-1] == events - 1
+    if events <= MOST_STEPS:
+        np.testing.assert_array_equal(drawn, np.arange(events))
+    else:
+        starts = np.linspace(0, events, MOST_STEPS // 2, endpoint=False).astype(int)
+        for start, stop in itertools.pairwise(starts):
+            inside = live[drawn[(drawn >= start) & (drawn < stop)]]
+            assert (inside.min(), inside.max()) == (live[start:stop].min(), live[start:stop].max())
+
+
+def test_what_is_sent_is_what_was_measured():
+    recording = record(three_matrices, torch.ones(N, N))
+    data = Ledger(recording).data
+    np.testing.assert_array_equal(unpacked(data["live"]), recording.events["live"])
+    assert {role["name"]: unpacked(role["bytes"])[data["peak"]] for role in data["roles"]} == {
+        "b": SQUARE,
+        "c": SQUARE,
+        "d": 0,
+    }
+    assert "inputs of 1 KiB not counted" in data["provenance"]
+    assert repr(Ledger(recording)) == (
+        "What is alive, and when? After event 2 of 5, 2 KiB alive, the most of the run: b 1 KiB, c 1 KiB."
+    )
+
+
+def test_nothing_recorded_is_said_in_words():
+    ledger = Ledger(record(lambda: 3))
+    assert "Nothing was recorded" in repr(ledger)
+    assert "Nothing was recorded" in ledger.data["nothing"]
+    with pytest.raises(ValueError, match="Nothing was recorded"):
+        ledger.figure()
+
+
+def test_what_took_no_bytes_at_any_length_is_drawn_all_the_same():
+    ledger = Ledger(sweep({"view": lambda q, k, v: q.mT, "copy": lambda q, k, v: q * 1}, [8, 16], qkv))
+    assert "2 times the tokens: view takes 0 B; copy 2 times" in repr(ledger)
+    assert [method["exponent"] for method in ledger.data["methods"]] == [None, pytest.approx(1)]
+    Ledger(sweep({"view": lambda q, k, v: q.mT}, [8, 16], qkv)).figure()
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return sweep({"naive": attention, "blocked": blocked_attention}, [64, 128, 256, 512], qkv)
+
+
+NAIVE = {"naive": (lambda n: naive_peak_bytes(n, 64), "12 N² + 12 N")}
+
+
+def test_the_text_of_a_sweep(measured):
+    assert repr(Ledger(measured, NAIVE)).splitlines() == [
+        "What grows with the number of tokens? 8 times the tokens: naive grows 63.1 times, to 3.01 MiB; "
+        "blocked 10.2 times, to 497 KiB.",
+        "naive: 3.01 MiB at 512 tokens, slope 2.00, weights 2 MiB + scores 1 MiB + 2 others 4 KiB, "
+        "12 N² + 12 N: exact at all 4 lengths",
+        "blocked: 497 KiB at 512 tokens, slope 1.07, weights 256 KiB + scores 128 KiB + out 112 KiB + 2 others 512 B",
+    ]
+    assert repr(Ledger(measured, NAIVE)) == repr(Ledger(measured, NAIVE))
+
+
+def test_a_formulas_error_is_measured(measured):
+    wrong = {"naive": (lambda n: 12 * n * n, "12 N²")}
+    told = Ledger(measured, wrong).data["methods"][0]["formula"]
+    assert told["error"] == pytest.approx(1 - 12 * 64 * 64 / naive_peak_bytes(64, 64))
+    assert "12 N²: off by at most 1.54 %" in repr(Ledger(measured, wrong))
+
+
+def test_a_question_does_not_tell_its_answer_in_words(measured):
+    asked = repr(Ledger(measured, NAIVE, ask="naive"))
+    assert "Where will it be at 512?" in asked
+    assert "3.01 MiB" not in asked and "slope" not in asked and "N²" not in asked
+
+
+def test_limits_are_reached_where_the_formula_says(measured):
+    limit = 2 << 30
+    told = Ledger(measured, NAIVE, limits={"2 GiB": limit}).data["methods"][0]["formula"]
+    n = told["reaches"][0]["n"]
+    assert naive_peak_bytes(n - 1, 64) < limit <= naive_peak_bytes(n, 64)
+    assert unpacked(told["n"]).max() >= n
+    assert first_at_least(lambda n: 0, 1) is None
+    assert first_at_least(lambda n: n, 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"ask": "fused"}, "'fused' was not measured; the sweep holds naive, blocked"),
+        ({"formulas": {"fused": (lambda n: n, "N")}}, "was not measured"),
+    ],
+)
+def test_only_what_was_measured_can_be_asked_for(measured, arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Ledger(measured, **arguments)
+
+
+def test_other_sources_are_refused():
+    with pytest.raises(ValueError, match="given a dict"):
+        Ledger({})
+    with pytest.raises(ValueError, match="give them with a sweep"):
+        Ledger(record(three_matrices, torch.ones(N, N)), NAIVE)
+    with pytest.raises(ValueError, match="three lengths"):
+        Ledger(sweep({"naive": attention}, [8, 16], qkv), ask="naive")
+
+
+def test_a_tensor_keeps_its_colour():
+    names = {"q": "q", "keys": "k", "all_k": "k", "v": "v", "scores": "s", "weights": "s", "out": "o", "output": "o"}
+    assert {name: colour(name) for name in names} == names
+    assert (colour("row_max"), colour("mask"), colour("temporary")) == ("m", "ink-2", "ink-2")
+
+
+def test_small_roles_are_told_together_and_nothing_is_lost():
+    sizes = {"a": 800, "b": 700, "c": 600, "d": 500, "e": 400, "f": 300, "g": 8, "h": 4}
+    by_role = {name: np.array([nbytes, 0]) for name, nbytes in sizes.items()}
+    told = roles_told({**by_role, "never": np.zeros(2, int)})
+    assert [role["name"] for role in told] == ["a", "b", "c", "d", "e", "3 others"]
+    assert sum(role["bytes"][0] for role in told) == sum(sizes.values())
+    alike = roles_told({"weights": np.array([9]), "scores": np.array([5])})
+    assert {role["name"]: role["shade"] for role in alike} == {"weights": 1, "scores": 0}
+
+
+def test_figures_hold_the_measured_numbers(measured):
+    axes = Ledger(measured, NAIVE, limits={"2 GiB": 2 << 30}).figure().axes[0]
+    naive = next(line for line in axes.lines if len(line.get_xdata()) == 4)
+    assert naive.get_ydata().tolist() == measured.peak_bytes["naive"].tolist()
+    texts = {text.get_text() for text in axes.texts}
+    assert {"naive\nslope 2.00", "blocked\nslope 1.07", "2 GiB"} <= texts
+    run = Ledger(record(three_matrices, torch.ones(N, N))).figure().axes[0]
+    assert "peak 2 KiB" in {text.get_text() for text in run.texts}
+    asked = Ledger(measured, ask="naive").figure().axes[0]
+    assert [len(line.get_xdata()) for line in asked.lines] == [2]

@@ -23,6 +23,11 @@ def octaves(low: float, high: float, most: int = 9) -> list[float]:
     return [2.0**exponent for exponent in np.arange(-(-first // step) * step, last + 1, step)]
 
 
+def positive(nbytes: np.ndarray) -> np.ndarray:
+    """What a logarithmic axis can show: no bytes are no point."""
+    return np.where(nbytes > 0, nbytes, np.nan)
+
+
 def sweep(numbers: dict[str, Any]) -> Figure:
     """Peak bytes against tokens, both logarithmic: measured solid with points, formula dashed."""
     lengths, asked = numbers["lengths"], numbers["ask"]
@@ -34,7 +39,7 @@ def sweep(numbers: dict[str, Any]) -> Figure:
         axes.set_yscale("log", base=2)
         ends = []
         for i, method in enumerate(methods):
-            nbytes, ink = method["bytes"][:known], TOKENS["ink" if i == 0 else "ink-2"]
+            nbytes, ink = positive(method["bytes"][:known]), TOKENS["ink" if i == 0 else "ink-2"]
             axes.plot(lengths[:known], nbytes, color=ink, marker=MARKERS[i % len(MARKERS)])
             ends.append((lengths[known - 1], nbytes[-1], method, ink))
             if asked is None and (formula := method["formula"]):
@@ -46,6 +51,8 @@ def sweep(numbers: dict[str, Any]) -> Figure:
             axes.annotate(limit["name"], (lengths[0], limit["bytes"]), **above)
         if asked is not None:
             axes.set_xlim(right=lengths[-1] * 1.1)
+        if np.isnan([nbytes for _, nbytes, _, _ in ends]).all():
+            axes.set(xlim=(lengths[0], lengths[-1]), ylim=(1, 1024))
         (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
         tokens = [int(n) for n in lengths]
         while 2 * tokens[-1] <= right:
@@ -60,12 +67,12 @@ def sweep(numbers: dict[str, Any]) -> Figure:
         for early in (False, True):
             column = [end for end in ends if (end[0] < max(end[0] for end in ends)) == early]
             # In octaves: two lines of text are about a tenth of the axis high.
-            wanted = [np.log2(nbytes) for _, nbytes, _, _ in column]
+            wanted = [np.log2(np.fmax(nbytes, low)) for _, nbytes, _, _ in column]
             places = spread(wanted, np.log2(high / low) / 10, np.log2(low), np.log2(high))
-            for place, (n, nbytes, method, ink) in zip(places, column, strict=True):
+            for place, (n, _, method, ink) in zip(places, column, strict=True):
                 label = method["name"] if asked is not None else f"{method['name']}\n{words.slope(method['exponent'])}"
-                kind = {"va": "bottom" if early else "center", "color": ink, "annotation_clip": False}
-                axes.annotate(label, (n, nbytes), (n * 2 ** (np.log2(right / left) / 50), 2**place), **kind)
+                kind = {"va": "bottom" if early else "center", "color": ink}
+                axes.text(n * 2 ** (np.log2(right / left) / 50), 2**place, label, **kind)
     return figure
 
 

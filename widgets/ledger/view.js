@@ -146,6 +146,7 @@ function renderRecording(data, el) {
   const last = event.length - 1;
   const { root, tell, dispose } = frame(el, question);
   const side = column();
+  const most = Math.max(...roles.flatMap(({ bytes }) => Array.from(bytes)));
   let drawn = null;
   let at = peak;
   const picture = stage((width) => {
@@ -177,7 +178,7 @@ function renderRecording(data, el) {
     if (!drawn) return;
     drawn.point(i);
     const caption = i === peak ? "alive at once, the most of the run" : `alive after event ${count(event[i] + 1)}`;
-    side.show(size(live[i]), caption, "for which variable", at_(i), Math.max(...roles.flatMap(({ bytes }) => bytes[peak])),
+    side.show(size(live[i]), caption, "for which variable", at_(i), most,
       [html("div", { "data-words": true }, what(i)), html("code", { class: "al-code", "data-words": true }, lines[data.line[i]])]);
     tell(alive(data, i, at_(i).filter(({ bytes }) => bytes).sort((a, b) => b.bytes - a.bytes)), { quiet });
   }

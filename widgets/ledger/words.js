@@ -11,8 +11,8 @@ export function growth(lengths, methods, chosen, at) {
   const grown = (method) => method.bytes[at] / method.bytes[0];
   parts[0] = at === 0 ? `At ${count(lengths[0])} tokens ` : `${times(lengths[at] / lengths[0])} the tokens: `;
   const said = (method) => (at === 0 || !method.bytes[0] ? size(method.bytes[at]) : `${times(grown(method))}, to ${size(method.bytes[at])}`);
-  const verb = at === 0 ? "takes" : "grows";
   const [first, ...others] = [methods[chosen], ...methods.filter((_, i) => i !== chosen)];
+  const verb = at && first.bytes[0] ? "grows" : "takes";
   parts[0] += `${first.name} ${verb} `;
   parts[1] = said(first);
   parts[2] = `${others.map((method) => `; ${method.name} ${said(method)}`).join("")}.`;

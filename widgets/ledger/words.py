@@ -19,7 +19,7 @@ def growth(lengths: Sequence[int], methods: Sequence[Method], chosen: int, at: i
         return size(here) if at == 0 or not first else f"{times(here / first)}, to {size(here)}"
 
     here = f"At {count(lengths[0])} tokens " if at == 0 else f"{times(lengths[at] / lengths[0])} the tokens: "
-    verb = "takes" if at == 0 else "grows"
+    verb = "grows" if at and methods[chosen]["bytes"][0] else "takes"
     others = "".join(f"; {method['name']} {said(method)}" for i, method in enumerate(methods) if i != chosen)
     return [f"{here}{methods[chosen]['name']} {verb} ", said(methods[chosen]), f"{others}."]
 

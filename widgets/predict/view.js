@@ -8,7 +8,7 @@ import { frame } from "../kit/frame.js";
 export function verdict({ choices, answer, why }, choice) {
   if (choice === undefined) return ["Choose one before you read on."];
   if (answer === null) return ["Noted: ", choices[choice], ". Run the next cell."];
-  return [`You said ${choices[choice]}. Measured: `, choices[answer], `. ${why}`.trimEnd()];
+  return [`You said ${choices[choice]}. It is `, choices[answer], `. ${why}`.trimEnd()];
 }
 
 export default {

@@ -1,4 +1,4 @@
-"""The smallest instrument: a question, a few answers, and what was measured once the reader has committed to one."""
+"""The smallest instrument: a question, a few answers, and the right one once the reader has committed to one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ class Predict(Instrument):
 def predict(question: str, choices: Sequence[str], answer: str | None = None, why: str = "") -> Predict:
     """Ask for a prediction.
 
-    answer: the choice that the measurement bears out, shown with `why` once the reader has chosen; None when the next
+    answer: the right choice, shown with `why` once the reader has chosen; None when the next
     cell is to tell. Its text form never tells it.
     Raises ValueError for fewer than two choices, for two alike, and for an answer that is not among them.
     """
-    choices = [str(choice) for choice in choices]
+    choices, answer = [str(choice) for choice in choices], None if answer is None else str(answer)
     if not question.strip():
         raise ValueError("predict needs a question, and was given an empty one")
     if len(choices) < 2 or len(set(choices)) < len(choices):
