@@ -24,9 +24,11 @@ import base64
 import hashlib
 import os
 import re
+import signal
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import jupytext
@@ -235,16 +237,21 @@ def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False) -> No
     """Print (text, variant, destination) jobs, two at a time; when times are measured anew, one at a time."""
     from tqdm import tqdm
 
-    with ProcessPoolExecutor(1 if remeasure else WORKERS) as pool:
+    # Ctrl-C goes to everybody: the workers leave it to the one who waits for them
+    quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(1 if remeasure else WORKERS, initializer=quiet) as pool:
         running = {pool.submit(print_one, *job, remeasure): job for job in jobs}
         bar = tqdm(as_completed(running), total=len(jobs), desc="printing", unit="notebook", disable=None)
-        for done in bar:
-            text, variant, _ = running[done]
-            try:
-                done.result()
-            except PressError as error:
-                pool.shutdown(cancel_futures=True)
-                raise PressError(f"{text.name} ({variant}): {error}") from None
+        try:
+            for done in bar:
+                text, variant, _ = running[done]
+                try:
+                    done.result()
+                except PressError as error:
+                    raise PressError(f"{text.name} ({variant}): {error}") from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def print_site(destination: Path) -> None:
@@ -310,6 +317,8 @@ def main(argv: list[str] | None = None) -> int:
     except PressError as error:
         print(f"course.py build: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

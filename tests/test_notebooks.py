@@ -119,6 +119,19 @@ def test_a_solved_lesson_is_right_throughout(path):
 
 
 @pytest.mark.parametrize("path", press.lessons(), ids=lambda path: path.stem)
+def test_a_right_answer_written_differently_carries_the_lesson_to_its_end(path):
+    notebook = press.printed(path, "student")
+    for index, cell in enumerate(notebook.cells):
+        if "check" in cell.metadata.get("tags", []):
+            name = cell.source.split(" = ")[0]
+            answer = f"from solutions.checks import EXERCISES\n{name} = EXERCISES['{name}'].right_answers[0]"
+            notebook.cells[index - 1].source = f"{answer}\n{name}.__name__ = '{name}'"
+    notebook = press.execute(notebook)  # raises where a cell fails
+    said = ["".join(outputs_text(cell)) for cell in code_cells(notebook) if "check" in cell.metadata.get("tags", [])]
+    assert said and all(": right" in words for words in said)
+
+
+@pytest.mark.parametrize("path", press.lessons(), ids=lambda path: path.stem)
 def test_headings_say_what_the_exercises_are(path):
     text = path.read_text(encoding="utf-8")
     heading = re.compile(r"^### Exercise (\d+\.\d+), .+ \(difficulty (\d), (\d+) minutes?, about (\d+) lines?\)$", re.M)
