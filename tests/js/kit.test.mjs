@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { csv, wrapped } from "../../widgets/kit/export.js";
+import { csv } from "../../widgets/kit/export.js";
 import { count, fixed, rounded, significant, size, times } from "../../widgets/kit/format.js";
 import { spread, thinned } from "../../widgets/kit/labels.js";
 import { decode, staticModel } from "../../widgets/kit/mount.js";
@@ -101,10 +101,6 @@ test("a player's keys step, leap and jump, and stop at the ends", () => {
 
 test("exported rows say where they come from and survive commas", () => {
   assert.equal(csv([["tokens", "a, b"], [256, 'say "x"']], "measured: cpu"), '# measured: cpu\ntokens,"a, b"\n256,"say ""x"""\n');
-});
-
-test("a sentence is wrapped at words", () => {
-  assert.deepEqual(wrapped("one two three four", 9), ["one two", "three", "four"]);
 });
 
 test("a prediction is answered, or noted where the next cell is to tell", () => {

@@ -1,23 +1,10 @@
 import { html, svg } from "./dom.js";
 import { count } from "./format.js";
 
-const MARGIN = 16;
-
 /** Rows as comma-separated values; a comment line says where they come from. @param {(string | number)[][]} rows */
 export function csv(rows, provenance) {
   const quoted = (cell) => (/[",\n]/.test(String(cell)) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell));
   return `# ${provenance}\n${rows.map((row) => row.map(quoted).join(",")).join("\n")}\n`;
-}
-
-/** Text broken into lines of at most `most` letters. @param {string} text @returns {string[]} */
-export function wrapped(text, most) {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1);
-    if (line && line.length + word.length >= most) lines.push(word);
-    else lines[lines.length - 1] = line ? `${line} ${word}` : word;
-  }
-  return lines;
 }
 
 function save(blob, name) {
@@ -27,39 +14,53 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(href), 1000);
 }
 
+/** The lines of an element as the browser broke them, with their boxes. @param {Element} element */
+function linesOf(element) {
+  const lines = [];
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    for (const { 0: word, index } of node.data.matchAll(/\S+\s*/g)) {
+      const range = document.createRange();
+      range.setStart(node, index);
+      range.setEnd(node, index + word.trimEnd().length);
+      const box = range.getBoundingClientRect();
+      const last = lines.at(-1);
+      if (last && Math.abs(last.bottom - box.bottom) < 2 && last.parent === node.parentNode) last.words += word;
+      else lines.push({ words: word, left: box.left, bottom: box.bottom, height: box.height, parent: node.parentNode });
+    }
+  }
+  return lines;
+}
+
 /**
- * The figure as one SVG that needs no stylesheet: question, sentence, the pictures where they stand, provenance.
- * @param {HTMLElement} root @param {string} question @param {string} provenance @returns {{text: string, width: number, height: number}}
+ * The figure as one SVG that needs no stylesheet: what stands on the page in words and pictures, without its controls.
+ * @param {HTMLElement} root @returns {{text: string, width: number, height: number}}
  */
-export function figureSvg(root, question, provenance) {
+export function figureSvg(root) {
   const style = getComputedStyle(root);
   const box = root.getBoundingClientRect();
-  const write = (y, size, weight, ink, line) => svg("text",
-    { x: MARGIN, y, "font-size": size, "font-weight": weight, style: `fill:var(--${ink})` }, line);
-  const sentence = wrapped(root.querySelector(".al-say").textContent, (box.width - 2 * MARGIN) / 7);
-  const figure = svg("svg", { xmlns: "http://www.w3.org/2000/svg", "font-family": style.fontFamily, "font-size": 11 },
-    svg("rect", { width: "100%", height: "100%", style: "fill:var(--paper)" }), write(28, 16, 600, "ink", question),
-    ...sentence.map((line, i) => write(52 + 20 * i, 14, 400, "ink-2", line)));
-  const top = 52 + 20 * sentence.length;
-  const body = root.querySelector(".al-body").getBoundingClientRect();
+  const bottom = root.querySelector(".al-body").getBoundingClientRect().bottom;
+  const provenance = root.querySelector(".al-provenance");
+  const lifted = provenance.getBoundingClientRect().top - bottom - 12; // the height of the player above it
+  const [width, height] = [box.width, bottom + 24 + provenance.getBoundingClientRect().height - box.top].map(Math.ceil);
+  const figure = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": style.fontFamily, "font-size": 11 },
+    svg("rect", { width, height, style: "fill:var(--paper)" }));
   for (const picture of root.querySelectorAll(".al-body svg")) {
     const at = picture.getBoundingClientRect();
     const copy = picture.cloneNode(true);
-    for (const [name, value] of [["x", at.left - box.left], ["y", at.top - body.top + top], ["width", at.width], ["height", at.height]]) copy.setAttribute(name, value);
+    copy.setAttribute("x", at.left - box.left);
+    copy.setAttribute("y", at.top - box.top);
     figure.append(copy);
   }
-  for (const words of root.querySelectorAll(".al-body [data-words]")) {
-    const at = words.getBoundingClientRect();
-    const own = getComputedStyle(words);
-    const size = parseFloat(own.fontSize);
-    wrapped(words.textContent, at.width / (0.55 * size)).forEach((line, i) => figure.append(svg("text",
-      { x: at.left - box.left, y: at.top - body.top + top + size * (1.1 + 1.4 * i), "font-size": size, "font-weight": own.fontWeight, style: `fill:${own.color}` }, line)));
+  for (const element of root.querySelectorAll(".al-question, .al-say, .al-body [data-words], .al-provenance")) {
+    for (const { words, left, bottom: foot, height: tall, parent } of linesOf(element)) {
+      const { fontSize, fontWeight, fontFamily, color } = getComputedStyle(parent);
+      const y = foot - 0.2 * tall - box.top - (element === provenance ? lifted : 0); // letters stand a fifth above the box's foot
+      figure.append(svg("text", { x: left - box.left, y, "font-size": fontSize, "font-weight": fontWeight, "font-family": fontFamily, style: `fill:${color}` }, words));
+    }
   }
-  const [width, height] = [Math.ceil(box.width), Math.ceil(top + body.height + 40)];
-  figure.append(write(height - 14, 12, 400, "ink-2", provenance));
-  for (const [name, value] of [["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`]]) figure.setAttribute(name, value);
-  const text = new XMLSerializer().serializeToString(figure).replace(/var\((--[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
-  return { text, width, height };
+  const text = new XMLSerializer().serializeToString(figure);
+  return { text: text.replace(/var\((--[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim()), width, height };
 }
 
 async function savePng({ text, width, height }, name) {
@@ -73,9 +74,9 @@ async function savePng({ text, width, height }, name) {
 
 /**
  * The last line of a figure: where its numbers come from, the numbers as a table, and the ways to take it along.
- * @param {{root: HTMLElement, name: string, question: string, provenance: string, rows: () => (string | number)[][]}} figure
+ * @param {{root: HTMLElement, name: string, provenance: string, rows: () => (string | number)[][]}} figure
  */
-export function footer({ root, name, question, provenance, rows }) {
+export function footer({ root, name, provenance, rows }) {
   const table = html("div", { class: "al-table", hidden: true, tabindex: 0, role: "region", "aria-label": "the numbers as a table" });
   const written = (cell) => (typeof cell === "number" ? count(cell) : cell);
   const cells = (tag, row, kinds = row) => html("tr", {}, ...row.map((cell, i) =>
@@ -85,7 +86,7 @@ export function footer({ root, name, question, provenance, rows }) {
     const [head, ...body] = rows();
     table.replaceChildren(html("table", {}, html("thead", {}, cells("th", head, body[0])), html("tbody", {}, ...body.map((row) => cells("td", row)))));
   }
-  const picture = () => figureSvg(root, question, provenance);
+  const picture = () => figureSvg(root);
   const button = (text, onclick, attributes) => html("button", { type: "button", onclick, ...attributes }, text);
   const toggle = button("table", () => {
     table.hidden = !table.hidden;

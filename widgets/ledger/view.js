@@ -62,6 +62,7 @@ function renderSweep(data, model, el) {
     draw();
   });
   const { root, tell, dispose } = frame(el, question, methods.length > 1 ? [choice, scales] : [scales]);
+  root.classList.add("al-ledger");
   const side = column();
   const picture = stage(draw, {
     look(px) { if (!asking() && state.drawn) read(state.drawn.nearest(px), true); },
@@ -87,7 +88,7 @@ function renderSweep(data, model, el) {
     time.element.querySelector("input").focus();
   } }, "Reveal");
   const question_ = html("div", { class: "al-player al-asking" }, html("span", { class: "al-caption" }, `your prediction at ${count(lengths[last])} tokens`), handle, reveal);
-  const foot = footer({ root, name: "ledger", question, provenance, rows });
+  const foot = footer({ root, name: "ledger", provenance, rows });
   root.append(html("div", { class: "al-body" }, picture.element, side.element), question_, time.element, ...foot.elements);
 
   function predict(steps) {
@@ -145,6 +146,7 @@ function renderRecording(data, el) {
   const { question, provenance, event, live, peak, roles, operations, lines } = data;
   const last = event.length - 1;
   const { root, tell, dispose } = frame(el, question);
+  root.classList.add("al-ledger");
   const side = column();
   const most = Math.max(...roles.flatMap(({ bytes }) => Array.from(bytes)));
   let drawn = null;
@@ -159,7 +161,7 @@ function renderRecording(data, el) {
     leave() { read(at, true); },
   });
   const time = player({ last, at: peak, name: "event", say: (i) => `event ${count(event[i] + 1)} of ${count(data.total)}`, show(to, playing) { at = to; read(to, playing); } });
-  const foot = footer({ root, name: "ledger", question, provenance, rows });
+  const foot = footer({ root, name: "ledger", provenance, rows });
   root.append(html("div", { class: "al-body" }, picture.element, side.element), time.element, ...foot.elements);
 
   function at_(i) {
