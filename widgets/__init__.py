@@ -1,6 +1,7 @@
 """The instruments: what the course's notebooks and pages draw with."""
 
+from widgets.atlas import Atlas
 from widgets.ledger import Ledger
 from widgets.predict import predict
 
-__all__ = ["Ledger", "predict"]
+__all__ = ["Atlas", "Ledger", "predict"]

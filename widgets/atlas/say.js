@@ -1,0 +1,81 @@
+import { count, fixed } from "../kit/format.js";
+import { keepsEverything } from "./mask.js";
+
+/**
+ * What the Atlas says of a picture, in words: the same as say.py; tests/js/atlas.json holds both to it.
+ * A sentence is a list of parts, of which every second one matters and is set strong.
+ */
+
+const SHOWN = 24;
+
+/** A share of 1 as a reader meets it: "78.4 %". @param {number} share */
+export function percent(share) {
+  return share > 0 && share < 0.0005 ? "under 0.1 %" : `${fixed(100 * share, 1)} %`;
+}
+
+/** @param {number} number @param {string} one */
+export function plural(number, one) {
+  return `${count(number)} ${one}${number === 1 ? "" : "s"}`;
+}
+
+/** The text of a token, short enough for a sentence; spaces and line ends made visible. */
+export function shown(text, most = SHOWN) {
+  let seen = text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
+  seen = seen.replace(/^ +| +$/g, "") || seen.replaceAll(" ", "␣");
+  const letters = [...seen];
+  return letters.length <= most ? seen : `${letters.slice(0, most).join("")}… (${count(letters.length)} characters)`;
+}
+
+/** A position in two parts, the second of which matters. */
+export function named(at, text) {
+  return text ? [`${count(at)} `, `‘${shown(text[at])}’`] : ["", count(at)];
+}
+
+/** What a whole row of weights comes down to; see facts in say.py. */
+export function factsOf(row, query, sink, near, causal) {
+  const reach = causal ? near - 1 : Math.floor(near / 2);
+  const low = Math.max(query - reach, sink);
+  const high = Math.max(query + reach + 1, low);
+  const found = { first: 0, near: 0, key: -1, weight: 0 };
+  for (let key = 0; key < row.length; key += 1) {
+    if (key < sink) found.first += row[key];
+    else if (key >= low && key < high) found.near += row[key];
+    else if (row[key] > found.weight) { found.key = key; found.weight = row[key]; }
+  }
+  return found;
+}
+
+/** One query, as a sentence. */
+export function queryParts(head, query, found, sink, near, causal, text) {
+  const first = sink === 1 ? "the first key" : `the first ${sink} keys`;
+  const nearest = causal ? `the last ${near}` : `the ${near} nearest`;
+  const soFar = `: ${percent(found.first)} on ${first}, ${percent(found.near)} on ${nearest}`;
+  const [number, name] = named(query, text);
+  const parts = [`${head}, query ${number}`, name];
+  if (found.key < 0) return [...parts, `${soFar}, nothing beyond.`];
+  const [keyNumber, keyName] = named(found.key, text);
+  return [...parts, `${soFar}; of the rest, most on key ${keyNumber}`, keyName, `, ${percent(found.weight)}.`];
+}
+
+/** What a mask keeps, named: "a window of 128 and 1 sink". */
+export function maskWords(mask, causal, block) {
+  const parts = [];
+  if (mask.window !== null) parts.push(`a window of ${count(mask.window)}${causal ? "" : " on both sides together"}`);
+  if (mask.sinks) parts.push(plural(mask.sinks, "sink"));
+  if (mask.global_tokens.length) parts.push(plural(new Set(mask.global_tokens).size, "global token"));
+  if (mask.blocks) parts.push(`the ${plural(mask.blocks, "heaviest block")} of ${block} × ${block} in each row of blocks`);
+  if (!parts.length) return "no mask";
+  return [parts.slice(0, -1).join(", "), parts.at(-1)].filter(Boolean).join(" and ");
+}
+
+/** How much a mask keeps, as a sentence. The number comes first, and alone is set large. */
+export function maskParts(mask, causal, block, kept, pairs) {
+  if (keepsEverything(mask)) return ["", percent(1), " of the mass is kept: no mask is set."];
+  const words = maskWords(mask, causal, block);
+  return ["", percent(kept), ` of the mass is kept by ${words}, reading ${percent(pairs)} of the pairs.`];
+}
+
+/** What one pixel of a level stands for. @param {"max" | "mean"} statistic @param {number} cell */
+export function aggregateWords(statistic, cell) {
+  return cell === 1 ? "each pixel = one cell or part of it" : `each pixel = ${statistic} of ${cell} × ${cell} cells`;
+}

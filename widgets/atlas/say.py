@@ -1,0 +1,105 @@
+"""What the Atlas says of a picture, in words. say.js says the same; tests/js/atlas.json holds both to it.
+
+A sentence is a list of parts, of which every second one matters and is set strong.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from widgets.atlas.mask import Mask
+from widgets.kit.format import count, fixed
+
+SHOWN = 24  # characters of a token's text in a sentence
+
+
+def percent(share: float) -> str:
+    """A share of 1 as a reader meets it: "78.4 %"; something that would round to nothing is not nothing."""
+    if 0 < share < 0.0005:
+        return "under 0.1 %"
+    return f"{fixed(100 * share, 1)} %"
+
+
+def plural(number: int, one: str) -> str:
+    return f"{count(number)} {one}{'' if number == 1 else 's'}"
+
+
+def shown(text: str) -> str:
+    """The text of a token, short enough for a sentence; spaces and line ends made visible."""
+    text = text.replace("\n", "↵").replace("\t", "⇥")
+    text = text.strip(" ") or text.replace(" ", "␣")
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({count(len(text))} characters)"
+
+
+def named(at: int, text: Sequence[str] | None) -> tuple[str, str]:
+    """A position in two parts, the second of which matters."""
+    return (f"{count(at)} ", f"‘{shown(text[at])}’") if text else ("", count(at))
+
+
+def near_by(tokens: int) -> int:
+    """How many keys around a query count as near: 64, fewer in a short sequence."""
+    return min(64, max(4, tokens // 8))
+
+
+def facts(row: np.ndarray, query: int, sink: int, near: int, causal: bool) -> dict:
+    """What a row of weights comes down to. row: (tokens,); sink: leading keys taken together
+
+    Returns first (share of the leading keys), near (share of the `near` nearest of the others), and of what remains the
+    heaviest key and its weight, key -1 when nothing does.
+    """
+    reach = near - 1 if causal else near // 2
+    low, high = max(query - reach, sink), query + reach + 1
+    rest = np.array(row, np.float64)
+    rest[:sink] = 0
+    rest[low : max(high, low)] = 0
+    key = int(rest.argmax())
+    weight = float(rest[key])
+    shares = {"first": float(np.sum(row[:sink])), "near": float(np.sum(row[low : max(high, low)]))}
+    return {**shares, "key": key if weight > 0 else -1, "weight": weight}
+
+
+def query_parts(head: str, query: int, found: dict, sink: int, near: int, causal: bool, text: Sequence[str] | None):
+    """One query, as a sentence."""
+    number, name = named(query, text)
+    first = "the first key" if sink == 1 else f"the first {sink} keys"
+    nearest = f"the last {near}" if causal else f"the {near} nearest"
+    so_far = f": {percent(found['first'])} on {first}, {percent(found['near'])} on {nearest}"
+    parts = [f"{head}, query {number}", name]
+    if found["key"] < 0:
+        return [*parts, f"{so_far}, nothing beyond."]
+    number, name = named(found["key"], text)
+    return [*parts, f"{so_far}; of the rest, most on key {number}", name, f", {percent(found['weight'])}."]
+
+
+def mask_words(mask: Mask, causal: bool, block: int) -> str:
+    """What a mask keeps, named: "a window of 128 and 1 sink"."""
+    named = []
+    if mask.window is not None:
+        named.append(f"a window of {count(mask.window)}" + ("" if causal else " on both sides together"))
+    if mask.sinks:
+        named.append(plural(mask.sinks, "sink"))
+    if mask.global_tokens:
+        named.append(plural(len(set(mask.global_tokens)), "global token"))
+    if mask.blocks:
+        named.append(f"the {plural(mask.blocks, 'heaviest block')} of {block} × {block} in each row of blocks")
+    if not named:
+        return "no mask"
+    return " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
+
+
+def mask_parts(mask: Mask, causal: bool, block: int, kept: float, pairs: float) -> list[str]:
+    """How much a mask keeps, as a sentence. The number comes first, and alone is set large."""
+    if mask.everything:
+        return ["", percent(1), " of the mass is kept: no mask is set."]
+    words = mask_words(mask, causal, block)
+    return ["", percent(kept), f" of the mass is kept by {words}, reading {percent(pairs)} of the pairs."]
+
+
+def aggregate_words(statistic: str, cell: int) -> str:
+    """What one pixel of a level stands for. statistic: max or mean."""
+    return "each pixel = one cell or part of it" if cell == 1 else f"each pixel = {statistic} of {cell} × {cell} cells"
+
+
+def side_by_side(parts: Sequence[Sequence[str]]) -> str:
+    """Sentences as plain text, a line each."""
+    return "\n".join("".join(sentence) for sentence in parts)
