@@ -87,9 +87,9 @@ function renderSweep(data, model, el) {
     model.save_changes();
     time.element.querySelector("input").focus();
   } }, "Reveal");
-  const question_ = html("div", { class: "al-player al-asking" }, html("span", { class: "al-caption" }, `your prediction at ${count(lengths[last])} tokens`), handle, reveal);
+  const predictionBar = html("div", { class: "al-player al-asking" }, html("span", { class: "al-caption" }, `your prediction at ${count(lengths[last])} tokens`), handle, reveal);
   const foot = footer({ root, name: "ledger", provenance, rows });
-  root.append(html("div", { class: "al-body" }, picture.element, side.element), question_, time.element, ...foot.elements);
+  root.append(html("div", { class: "al-body" }, picture.element, side.element), predictionBar, time.element, ...foot.elements);
 
   function predict(steps) {
     const clamped = Math.min(Math.max(steps, Number(handle.min)), Number(handle.max));
@@ -124,7 +124,7 @@ function renderSweep(data, model, el) {
   }
   function draw() {
     const open = asking();
-    question_.hidden = !open;
+    predictionBar.hidden = !open;
     time.element.hidden = scales.hidden = choice.hidden = open;
     side.element.hidden = open;
     root.classList.toggle("al-asks", open);
@@ -164,7 +164,7 @@ function renderRecording(data, el) {
   const foot = footer({ root, name: "ledger", provenance, rows });
   root.append(html("div", { class: "al-body" }, picture.element, side.element), time.element, ...foot.elements);
 
-  function at_(i) {
+  function rolesAt(i) {
     return roles.map((role) => ({ ...role, bytes: role.bytes[i] }));
   }
   function what(i) {
@@ -180,9 +180,9 @@ function renderRecording(data, el) {
     if (!drawn) return;
     drawn.point(i);
     const caption = i === peak ? "alive at once, the most of the run" : `alive after event ${count(event[i] + 1)}`;
-    side.show(size(live[i]), caption, "for which variable", at_(i), most,
+    side.show(size(live[i]), caption, "for which variable", rolesAt(i), most,
       [html("div", { "data-words": true }, what(i)), html("code", { class: "al-code", "data-words": true }, lines[data.line[i]])]);
-    tell(alive(data, i, at_(i).filter(({ bytes }) => bytes).sort((a, b) => b.bytes - a.bytes)), { quiet });
+    tell(alive(data, i, rolesAt(i).filter(({ bytes }) => bytes).sort((a, b) => b.bytes - a.bytes)), { quiet });
   }
   return () => { picture.stop(); time.pause(); dispose(); };
 }

@@ -55,10 +55,10 @@ export function slope(exponent) {
 /**
  * What is alive after one event.
  * @param {{event: ArrayLike<number>, total: number, live: ArrayLike<number>, peak: number}} run
- * @param {{name: string, bytes: number}[]} alive largest first @returns {string[]}
+ * @param {{name: string, bytes: number}[]} roles the largest first @returns {string[]}
  */
-export function alive({ event, total, live, peak }, at, alive) {
-  const named = alive.map(({ name, bytes }) => `${name} ${size(bytes)}`).join(", ");
+export function alive({ event, total, live, peak }, at, roles) {
+  const named = roles.map(({ name, bytes }) => `${name} ${size(bytes)}`).join(", ");
   const where = `After event ${count(event[at] + 1)} of ${count(total)}, `;
   const most = at === peak ? ", the most of the run" : "";
   return [where, size(live[at]), ` alive${most}${named ? `: ${named}` : ""}.`];
