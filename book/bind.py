@@ -203,6 +203,12 @@ def main(argv: list[str] | None = None) -> int:
     except (BindError, press.PressError) as error:
         print(f"course.py book: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"course.py book: cannot write the site ({error.strerror}: {error.filename})", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("course.py book: stopped; the site that was there is as it was", file=sys.stderr)
+        return 130
     print(f"The site: {(SITE / 'index.html').as_uri()}")
     return 0
 

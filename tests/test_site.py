@@ -181,6 +181,23 @@ def test_a_missing_package_is_one_sentence(monkeypatch, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(28, "No space left", "a.html"), "cannot write the site (No space left: a.html)"),
+        (KeyboardInterrupt(), "stopped; the site that was there is as it was"),
+        (bind.BindError("there is a reason"), "there is a reason"),
+    ],
+)
+def test_what_stops_the_binder_is_one_sentence(monkeypatch, capsys, error, sentence):
+    def stop() -> None:
+        raise error
+
+    monkeypatch.setattr(bind, "bind", stop)
+    assert bind.main(["--again"]) > 0
+    assert capsys.readouterr().err == f"course.py book: {sentence}\n"
+
+
 def test_a_package_without_a_licence_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(bind.metadata, "files", lambda name: [])
     with pytest.raises(bind.BindError, match="no licence"):

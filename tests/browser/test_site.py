@@ -190,6 +190,8 @@ def test_on_a_narrow_page_the_lessons_are_behind_a_button(page, site):
     assert lesson.is_hidden()
     page.get_by_role("button", name="Contents").click()
     assert lesson.is_visible()
+    ground = "(el) => getComputedStyle(el).backgroundColor"
+    assert page.locator("dialog[open]").evaluate(ground) == page.locator("body").evaluate(ground)
     assert faults(page) == []
     page.keyboard.press("Escape")
     lesson.wait_for(state="hidden", timeout=2000)
