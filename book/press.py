@@ -6,11 +6,12 @@
 - `solutions/NN_name.ipynb`, the same with every exercise solved;
 - on demand, the site's variant: stubs as text, solutions in closed boxes, widgets alive without a kernel.
 
-Marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and
-becomes signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
+Marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and becomes
+signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
 `source` becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run
 to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
-The figure of the cell tagged `picture` also becomes `book/pictures/NN_name.png`, for the README.
+The figure of the cell tagged `picture` also becomes `book/pictures/NN_name.png`, for the README. A cell that asks for a
+prediction starts folded, since it holds the answer.
 
 The same text gives the same bytes: ids come from the lesson and the cell's place, counts run 1..n from a clean kernel,
 and nothing of the machine is stored.
@@ -127,6 +128,9 @@ def printed(path: Path, variant: str) -> NotebookNode:
             number = None
         elif "source" in tags:
             cells.append(code_cell(mechanism(cell.source)[0], tags))
+        elif cell.source.startswith("predict("):
+            # what holds the answer starts folded in JupyterLab
+            cells.append(code_cell(cell.source, tags, jupyter={"source_hidden": True}))
         elif cell.source.strip():
             cells.append(code_cell(cell.source, tags))
     for index, cell in enumerate(cells):

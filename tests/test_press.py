@@ -88,6 +88,13 @@ def test_the_site_closes_the_solution_in_a_box(house):
     assert "hide-input" in solution.metadata.tags and solution.metadata.mystnb.code_prompt_show == "Solution 9.1"
 
 
+def test_a_prediction_is_folded_away(house):
+    asks = "```{code-cell} ipython3\npredict('Twice two?', answer='4')\n```\n"
+    house.write_text(house.read_text() + asks)
+    cell = press.printed(house, "student").cells[-1]
+    assert cell.metadata.jupyter.source_hidden
+
+
 def test_the_same_text_gives_the_same_bytes(house):
     folder = press.VARIANTS["solved"]
     first = press.print_one(house, "solved", folder).read_bytes()
