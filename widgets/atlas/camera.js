@@ -29,6 +29,16 @@ export function around(query, key, span, tokens) {
   return within({ x: key - Math.floor(span / 2), y: query - Math.floor(span / 2), span }, tokens);
 }
 
+/** At most `span` tokens around a cell, none of them from another chunk than the cell's own. */
+export function insideChunk(query, key, span, chunk, tokens) {
+  const size = Math.min(span, tokens, chunk);
+  const from = (at) => {
+    const start = Math.floor(at / chunk) * chunk;
+    return Math.max(start, Math.min(at - Math.floor(size / 2), Math.min(start + chunk, tokens) - size));
+  };
+  return within({ x: from(key), y: from(query), span: size }, tokens);
+}
+
 /** The least movement that brings a cell into view, with an edge of a twentieth. */
 export function following(camera, query, key, tokens) {
   const edge = camera.span / 20;

@@ -215,7 +215,7 @@ export function mapView(data, shared) {
     const labelled = cell >= LABELLED_FROM;
     const step = labelled ? 1 : 0;
     const parts = [svg("text", { x: left, y: top - 8, "font-size": 12, "font-weight": 600, style: "fill:var(--ink)" }, shared.titleOf(heads))];
-    const label = (at) => (text ? shown(text[at], 8).replace(/… \(.*$/, "…") : count(at));
+    const label = (at) => (text ? shown(text[at], layout.width < 420 ? 4 : 7).replace(/… \(.*$/, "…") : count(at));
     const ticks = (from) => (step
       ? Array.from({ length: Math.ceil(camera.span) + 1 }, (_, i) => Math.floor(from) + i)
       : roundTicks(from, camera.span, side < 300 ? 3 : 5)).filter((at) => at >= 0 && at < tokens && at + (step ? 0.5 : 0) >= from && at + (step ? 0.5 : 0) <= from + camera.span);

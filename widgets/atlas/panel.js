@@ -43,7 +43,7 @@ export function windowView(windows, choose) {
         svg("path", { d: `M${x(0)} ${y(0)}H${x(windows.length - 1)}M${x(0)} ${y(1)}H${x(windows.length - 1)}`, style: "stroke:var(--line)" }),
         svg("path", { d: line(2), style: "stroke:var(--ink-2);stroke-dasharray:2 3;fill:none" }),
         svg("path", { d: line(1), style: "stroke:var(--mark);stroke-width:2;fill:none" }),
-        ...(curve.length ? direct(curve, x, y, width) : []),
+        ...(curve.length > 4 ? direct(curve, x, y, width) : []),
         svg("text", { x: width, y: y(1) - 5, "text-anchor": "end" }, "100 %"),
       ];
       let end = -Infinity;
@@ -72,7 +72,7 @@ export function windowView(windows, choose) {
     const at = Math.min(Math.max(x(widest), 60), width - 90);
     const i = curve.findIndex((_, j) => x(j) >= at);
     return [svg("text", { x: at, y: y(curve[i][1]) - 6, "text-anchor": "end", style: "fill:var(--mark)" }, "mass kept"),
-      svg("text", { x: at + 8, y: y(curve[i][2]) - 5, "text-anchor": curve[i][2] > 0.5 ? "end" : "start" }, "pairs read")];
+      svg("text", { x: at + 8, y: y(curve[i][2]) - 5, "text-anchor": "start" }, "pairs read")];
   }
 }
 

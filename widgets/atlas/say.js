@@ -1,11 +1,13 @@
-import { count, fixed } from "../kit/format.js";
+import { count, fixed, significant } from "../kit/format.js";
 import { keepsEverything } from "./mask.js";
+import { raised } from "./scale.js";
 
 /**
  * What the Atlas says of a picture, in words: the same as say.py; tests/js/atlas.json holds both to it.
  * A sentence is a list of parts, of which every second one matters and is set strong.
  */
 
+export const QUESTION = "Where does the mass go, and how much of it does this mask keep?";
 const SHOWN = 24;
 
 /** A share of 1 as a reader meets it: "78.4 %". @param {number} share */
@@ -45,16 +47,31 @@ export function factsOf(row, query, sink, near, causal) {
   return found;
 }
 
-/** One query, as a sentence. */
-export function queryParts(head, query, found, sink, near, causal, text) {
+/** An exact weight: "a weight of 0.113", "a weight of 3.4 × 10⁻⁵". @param {number} weight */
+export function weightWords(weight) {
+  if (weight <= 0) return "not looked at";
+  if (weight >= 0.001) return `a weight of ${significant(weight)}`;
+  let exponent = Math.floor(Math.log10(weight));
+  let mantissa = weight / 10 ** exponent;
+  if (mantissa >= 9.95) [mantissa, exponent] = [1, exponent + 1];
+  return `a weight of ${fixed(mantissa, 1)} × 10⁻${raised(-exponent)}`;
+}
+
+/** One query, as a sentence, and the key under the cursor, unless it was named already. @param {string | number} weight */
+export function queryParts(head, query, key, weight, found, sink, near, causal, text) {
   const first = sink === 1 ? "the first key" : `the first ${sink} keys`;
   const nearest = causal ? `the last ${near}` : `the ${near} nearest`;
   const soFar = `: ${percent(found.first)} on ${first}, ${percent(found.near)} on ${nearest}`;
   const [number, name] = named(query, text);
   const parts = [`${head}, query ${number}`, name];
-  if (found.key < 0) return [...parts, `${soFar}, nothing beyond.`];
-  const [keyNumber, keyName] = named(found.key, text);
-  return [...parts, `${soFar}; of the rest, most on key ${keyNumber}`, keyName, `, ${percent(found.weight)}.`];
+  if (found.key < 0) parts.push(`${soFar}, nothing beyond.`);
+  else {
+    const [keyNumber, keyName] = named(found.key, text);
+    parts.push(`${soFar}; of the rest, most on key ${keyNumber}`, keyName, `, ${percent(found.weight)}.`);
+  }
+  if (key === found.key) return parts;
+  const [keyNumber, keyName] = named(key, text);
+  return [...parts.slice(0, -1), `${parts.at(-1)} Here, on key ${keyNumber}`, keyName, `: ${typeof weight === "string" ? weight : weightWords(weight)}.`];
 }
 
 /** What a mask keeps, named: "a window of 128 and 1 sink". */

@@ -3,13 +3,16 @@
 A sentence is a list of parts, of which every second one matters and is set strong.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from widgets.atlas.mask import Mask
-from widgets.kit.format import count, fixed
+from widgets.kit.format import count, fixed, significant
 
+QUESTION = "Where does the mass go, and how much of it does this mask keep?"
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 SHOWN = 24  # characters of a token's text in a sentence
 
 
@@ -58,17 +61,45 @@ def facts(row: np.ndarray, query: int, sink: int, near: int, causal: bool) -> di
     return {**shares, "key": key if weight > 0 else -1, "weight": weight}
 
 
-def query_parts(head: str, query: int, found: dict, sink: int, near: int, causal: bool, text: Sequence[str] | None):
-    """One query, as a sentence."""
+def weight_words(weight: float) -> str:
+    """An exact weight: "a weight of 0.113", "a weight of 3.4 × 10⁻⁵"."""
+    if weight <= 0:
+        return "not looked at"
+    if weight >= 0.001:
+        return f"a weight of {significant(weight)}"
+    exponent = math.floor(math.log10(weight))
+    mantissa = weight / 10.0**exponent
+    if mantissa >= 9.95:
+        mantissa, exponent = 1.0, exponent + 1
+    return f"a weight of {fixed(mantissa, 1)} × 10⁻{str(-exponent).translate(RAISED)}"
+
+
+def query_parts(
+    head: str,
+    query: int,
+    key: int,
+    weight: float,
+    found: dict,
+    sink: int,
+    near: int,
+    causal: bool,
+    text: Sequence[str] | None,
+) -> list[str]:
+    """One query, as a sentence, and the key under the cursor, unless it was named already."""
     number, name = named(query, text)
     first = "the first key" if sink == 1 else f"the first {sink} keys"
     nearest = f"the last {near}" if causal else f"the {near} nearest"
     so_far = f": {percent(found['first'])} on {first}, {percent(found['near'])} on {nearest}"
     parts = [f"{head}, query {number}", name]
     if found["key"] < 0:
-        return [*parts, f"{so_far}, nothing beyond."]
-    number, name = named(found["key"], text)
-    return [*parts, f"{so_far}; of the rest, most on key {number}", name, f", {percent(found['weight'])}."]
+        parts.append(f"{so_far}, nothing beyond.")
+    else:
+        number, name = named(found["key"], text)
+        parts += [f"{so_far}; of the rest, most on key {number}", name, f", {percent(found['weight'])}."]
+    if key == found["key"]:
+        return parts
+    number, name = named(key, text)
+    return [*parts[:-1], f"{parts[-1]} Here, on key {number}", name, f": {weight_words(weight)}."]
 
 
 def mask_words(mask: Mask, causal: bool, block: int) -> str:

@@ -77,10 +77,15 @@ export const OCTAVES = 8;
 
 const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
+/** A whole number in raised figures. @param {number} n 0 or more */
+export function raised(n) {
+  return [...String(n)].map((digit) => RAISED[digit]).join("");
+}
+
 /** A power of two as it is written: "1", "1/8", "2⁻²⁰". @param {number} exponent 0 or less */
 export function powerOfTwo(exponent) {
   if (exponent >= -4) return exponent === 0 ? "1" : `1/${2 ** -exponent}`;
-  return `2⁻${[...String(-exponent)].map((digit) => RAISED[digit]).join("")}`;
+  return `2⁻${raised(-exponent)}`;
 }
 
 /** Ticks of the colour bar: [place from 0 to 1, label]. The low end is open, and so is a linear scale cut below 1. */

@@ -1,18 +1,17 @@
 import { html } from "../kit/dom.js";
 import { footer } from "../kit/export.js";
-import { count, significant } from "../kit/format.js";
+import { count } from "../kit/format.js";
 import { frame, segment } from "../kit/frame.js";
 import { unpacked } from "../kit/numbers.js";
-import { around, following, panned, wholeMap, within, zoomed } from "./camera.js";
+import { around, following, insideChunk, panned, wholeMap, within, zoomed } from "./camera.js";
 import { openHead } from "./heads.js";
 import { mapView } from "./map.js";
 import { keepsEverything, keepsPair, keptKeys, windowOf } from "./mask.js";
 import { colourBar, globalWords, headsView, numberView, stepper, stripView, windowView } from "./panel.js";
 import { weightAt } from "./recompute.js";
 import { codeOf, differenceTable, linearTop, massTable, placeOf, weightOf } from "./scale.js";
-import { aggregateWords, factsOf, named, percent, queryParts, shown } from "./say.js";
+import { QUESTION, aggregateWords, factsOf, named, percent, queryParts, shown, weightWords } from "./say.js";
 
-const QUESTION = "Where does the mass go, and how much of it does this mask keep?";
 const BUDGET = 9; // ms of a frame that go to computing tiles
 const ACROSS = 32; // squares of the table, along a side, at most
 const MOST_SINKS = 8;
@@ -195,7 +194,7 @@ function render({ model, el }) {
       hidden: state.hidden, tables: tables(), scaleKey: `${state.log} ${state.top} ${state.statistic} ${state.hidden}` });
     const spots = head.whole || live ? [] : head.places;
     places.replaceChildren(...(spots.length ? ["exact to the cell at "] : []), ...spots.map(([query, key]) => html("button", { type: "button",
-      onclick() { state.frozen = true; point(query, key, true); move(around(query, key, Math.min(96, tokens), tokens)); } }, `${count(query)}, ${count(key)}`)));
+      onclick() { state.frozen = true; point(query, key, true); move(insideChunk(query, key, 96, data.chunk, tokens)); } }, `${count(query)}, ${count(key)}`)));
     foot.refresh();
     redraw();
     rehover(true);
@@ -212,24 +211,17 @@ function render({ model, el }) {
     if (head.whole) found = factsOf(head.lines.whole("row", query), query, data.sink, data.near, causal);
     else if (query === data.cursor.query) found = head.facts;
     else found = askedFacts.get(`${head.index} ${query}`) ?? null;
-    const exact = weightAt(head.vectors, query, key);
-    const cellWords = ["key ", named(key, text).join(""), ": ", exact === undefined ? squareWords(head, query, key) : percentExact(exact), "."];
-    if (found) {
-      const parts = queryParts(head.title, query, found, data.sink, data.near, causal, text);
-      const own = key === found.key ? [] : [" Here, on ", cellWords.slice(0, 2).join(""), `: ${cellWords[3]}.`];
-      // `tell` sets every second part strong; two plain parts in a row are joined.
-      tell(own.length ? [...parts.slice(0, -1), parts.at(-1) + own[0], own[1], own[2]] : parts, { quiet });
-    } else {
-      tell([`${head.title}, query ${named(query, text)[0]}`, named(query, text)[1], ` on key ${named(key, text).join("")}: ${cellWords[3]}.`], { quiet });
+    const weight = weightAt(head.vectors, query, key) ?? squareWords(head, query, key);
+    if (found) tell(queryParts(head.title, query, key, weight, found, data.sink, data.near, causal, text), { quiet });
+    else {
+      const [[number_, name], [keyNumber, keyName]] = [named(query, text), named(key, text)];
+      tell([`${head.title}, query ${number_}`, name, ` on key ${keyNumber}`, keyName, `: ${typeof weight === "string" ? weight : weightWords(weight)}.`], { quiet });
       if (live) askFacts(head, query);
     }
     if (text) strip.show({ cursor: state.cursor, tokens, causal, sink: data.sink, write: (at) => shown(text[at], 14).replace(/… \(.*$/, "…"),
-      heightOf: (at) => { const weight = weightAt(head.vectors, query, at); return weight ? placeOf(codeOf(weight, bits), scaleNow()) : 0; } });
+      heightOf: (at) => placeOf(codeOf(weightAt(head.vectors, query, at) ?? 0, bits), scaleNow()) });
     performance.measure("atlas words", { start: begun });
     performance.clearMeasures("atlas words");
-  }
-  function percentExact(weight) {
-    return weight === 0 ? "not looked at" : `a weight of ${weight >= 0.001 ? significant(weight) : weight.toExponential(2)}`;
   }
   function squareWords(head, query, key) {
     const size = Math.ceil(tokens / 2 ** head.stored);

@@ -198,20 +198,20 @@ class Atlas(Instrument):
     # What it says -------------------------------------------------------------------------------------------------
 
     def twin(self) -> str:
-        return say.side_by_side(self.sentences())
+        return f"{say.QUESTION} {say.side_by_side(self.sentences())}"
 
     def sentences(self) -> list[list[str]]:
         """What the untouched picture says."""
         head = self.heads[self.shown]
         one, causal = head.map, head.map.allowed.causal
-        query = self.cursor[0]
+        query, key = self.cursor
         near = say.near_by(one.tokens)
         found = say.facts(one.row(query), query, self.sink, near, causal)
         name = self.name(head)
         name = name[0].upper() + name[1:]
         kept, pairs = one.kept(self.mask), one.pairs(self.mask)
         told = [
-            say.query_parts(name, query, found, self.sink, near, causal, self.text),
+            say.query_parts(name, query, key, float(one.row(query)[key]), found, self.sink, near, causal, self.text),
             say.mask_parts(self.mask, causal, one.block, kept, pairs),
         ]
         if self.second is not None:
@@ -392,8 +392,10 @@ def telling_cell(one: headmap.HeadMap, mask: Mask, sink: int) -> tuple[int, int]
         return one.tokens - 1, max(one.tokens - 2, 0)
     key = heavy[0]
     distance = np.abs(np.arange(one.tokens) - key)
-    reach = reach_of(mask.window, one.allowed.causal) or 0
-    return int(np.where(distance > reach, one.column(key), -1).argmax()), key
+    reach = max(reach_of(mask.window, one.allowed.causal) or 0, say.near_by(one.tokens))
+    query = int(np.where(distance > reach, one.column(key), -1).argmax())
+    found = say.facts(one.row(query), query, sink, say.near_by(one.tokens), one.allowed.causal)
+    return query, key if found["key"] < 0 else found["key"]
 
 
 def floor_bits(tokens: int) -> int:
