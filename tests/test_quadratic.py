@@ -80,6 +80,12 @@ def test_softmax_of_an_empty_row_is_zero_and_its_gradient_too(dtype):
     assert scores.grad.isfinite().all() and scores.grad[1].tolist() == [0, 0, 0] and scores.grad[0, 0] != 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_long_sum_in_half_precision_does_not_stop_growing(dtype):
+    """Added up one by one in bfloat16, 4,096 ones stop at 256."""
+    assert (softmax(torch.zeros(2, 4096, dtype=dtype)) == 1 / 4096).all()
+
+
 def test_softmax_does_not_feel_a_shift():
     scores = normal(4, 9)
     assert_close(softmax(scores + 1000), softmax(scores))
@@ -327,6 +333,12 @@ def test_cache_counts_tokens_and_bytes():
     assert cache.nbytes == all_k.untyped_storage().nbytes() + all_v.untyped_storage().nbytes()
     assert cache.nbytes == 2 * kv_cache_bytes(6, layers=1, kv_heads=8, head_dim=16, element_bytes=2)
     assert repr(cache) == "KVCache: 6 tokens, 6,144 bytes"
+
+
+def test_gradients_pass_through_the_cache():
+    x = normal(7, 4)
+    reach = depends(lambda x: in_chunks(cached_attention, x, x, x, 3), x)
+    assert torch.equal(reach, torch.ones(7, 7).tril().bool())
 
 
 def test_cache_keeps_its_own_copy():
