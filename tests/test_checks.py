@@ -366,6 +366,14 @@ def test_numbers_are_compared_as_numbers():
     )
 
 
+@pytest.mark.parametrize("factor", [1, 1.0])
+def test_a_number_is_compared_by_value(factor):
+    count = EXERCISES["attention_multiplications"]
+    assert count.verdict(lambda *sizes, **how: 2 * factor * quadratic.attention_multiplications(*sizes, **how) / 2).ok
+    wrong = count.verdict(lambda *sizes, **how: 2 * factor * quadratic.attention_multiplications(*sizes, **how))
+    assert wrong.mistake == "the additions are counted too"
+
+
 def test_message_counts_the_entries_that_are_right():
     def last_row_wrong(values):
         mean = values.mean(0)
@@ -374,6 +382,24 @@ def test_message_counts_the_entries_that_are_right():
 
     message = EXERCISES["uniform_attention"].verdict(last_row_wrong).message
     assert "first wrong at [1]: 2, expected 1; 1 of 2 entries right" in message
+
+
+@pytest.mark.parametrize(
+    "factor, words",
+    [
+        (1.1, "first wrong at [0]: 2.2, expected 2;"),
+        (1.0001, "first wrong at [0]: 2.0002, expected 2;"),
+        (1 + 2e-9, "first wrong at [0]: 2.000000004, expected 2;"),
+    ],
+)
+def test_two_numbers_are_shown_with_the_digits_that_differ(factor, words):
+    exact = dataclasses.replace(EXERCISES["uniform_attention"].cases[0], dtype=torch.float64)
+    exact = dataclasses.replace(exact, inputs=lambda normal: (torch.tensor([[1.0, 0.0], [3.0, 2.0]]).double(),))
+    assert words in toy((exact,), {}).verdict(lambda values: values.mean(0) * factor).message
+
+
+def test_zero_is_shown_without_a_sign():
+    assert "first wrong at [0]: 0, expected 2;" in toy((TWO_ROWS,), {}).verdict(lambda values: -0.0 * values[0]).message
 
 
 def test_an_answer_may_print(capsys):
@@ -419,25 +445,75 @@ def test_expected_values_come_from_float64():
     assert not exercise.verdict(rough).ok
 
 
-def test_a_mistake_must_explain_every_wrong_case():
-    exercise = toy((ONE_ROW, TWO_ROWS), {"the rows are added": lambda values: values.sum(0)})
+def added(values):
+    return values.sum(0)
 
-    def added_or_worse(values):
-        return values.sum(0) if len(values) > 1 else values.sum(0) + 1
 
-    assert exercise.verdict(lambda values: values.sum(0)).mistake == "the rows are added"
-    assert exercise.verdict(added_or_worse).mistake is None
+def test_a_mistake_is_the_answers_own_if_both_are_wrong_in_the_same_cases():
+    exercise = toy((ONE_ROW, TWO_ROWS, ZEROS), {"all is added": torch.sum, "the rows are added": added})
+    assert exercise.verdict(lambda values: values.sum(0) + 0).message == (
+        "not yet. Your output equals what you get when the rows are added. "
+        "(case 'two rows': first wrong at [0]: 4, expected 2; 0 of 2 entries right)"
+    )
+
+
+FOUR = Case("4 rows of 5", lambda normal: (normal(4, 5),))
+SIX = Case("6 rows of 5", lambda normal: (normal(6, 5),))
+
+
+def added_and_worse(values):
+    return values.sum(0) if len(values) == 4 else values.sum(0) + 1
+
+
+def test_a_mistake_that_explains_the_first_wrong_case_is_named_with_that_case():
+    exercise = toy((FOUR, SIX), {"the rows are added": added, "the largest is taken": lambda values: values.amax(0)})
+    verdict = exercise.verdict(added_and_worse)
+    assert verdict.mistake == "the rows are added"
+    assert verdict.message.startswith(
+        "not yet. In case '4 rows of 5', your output equals what you get when the rows are added. (first wrong at [0]: "
+    )
+    assert dataclasses.replace(exercise, cases=(SIX, FOUR)).verdict(added_and_worse).mistake is None, "not the first"
+
+
+def test_a_case_that_does_not_tell_mistakes_apart_names_none():
+    exercise = toy((FOUR, SIX), {"the rows are added": added})
+    assert exercise.verdict(added_and_worse).mistake is None
+
+
+def test_few_numbers_name_a_mistake_only_if_a_second_case_agrees():
+    mistakes = {"the rows are added": added, "the largest is taken": lambda values: values.amax(0)}
+
+    def added_to_two_rows(values):
+        return values.sum(0) if len(values) == 2 else values.amin(0)
+
+    assert toy((TWO_ROWS, FOUR), mistakes).verdict(added_to_two_rows).mistake is None
+    again = Case("two more rows", lambda normal: (normal(2, 2),))
+    assert toy((TWO_ROWS, again, FOUR), mistakes).verdict(added_to_two_rows).mistake == "the rows are added"
+
+
+@pytest.mark.parametrize(
+    "trivial",
+    [lambda values: values[9], lambda values: values.mean(0) / 0 * 0, lambda values: [].append(values)],
+    ids=["error", "nan", "nothing"],
+)
+def test_what_holds_no_numbers_names_no_mistake_in_part(trivial):
+    exercise = toy((FOUR, SIX), {"trivial": trivial, "the rows are added": added})
+    assert exercise.verdict(trivial).mistake == "trivial"
+    assert exercise.verdict(lambda values: trivial(values) if len(values) == 4 else values.amin(0)).mistake is None
 
 
 def test_of_two_mistakes_the_closer_one_is_named():
-    exercise = toy(
-        (ONE_ROW, TWO_ROWS, ZEROS),
-        {
-            "everything is off": lambda values: values.sum(0) if len(values) == 2 else values.sum(0) + 1,
-            "the rows are added": lambda values: values.sum(0),
-        },
-    )
-    assert exercise.verdict(lambda values: values.sum(0)).mistake == "the rows are added"
+    mistakes = {
+        "the largest is taken": lambda values: values.amax(0),
+        "the first rows are added": lambda values: values.sum(0) if len(values) == 4 else values.sum(0) + 2,
+        "the rows are added": added,
+    }
+    exercise = toy((FOUR, SIX, Case("8 rows of 5", lambda normal: (normal(8, 5),))), mistakes)
+
+    def added_but_for_eight(values):
+        return values.sum(0) if len(values) < 8 else values.amin(0)
+
+    assert exercise.verdict(added_but_for_eight).mistake == "the rows are added"
 
 
 def test_equal_errors_are_the_same_mistake():

@@ -131,12 +131,15 @@ class Exercise:
         if not faults:
             return Verdict(True, True, None, f"right, all {len(self.cases)} cases.")
         first, fault = next(iter(faults.items()))
-        label = self.cases[first].label
-        mistake = self._name(runs, faults)
+        case = f"case '{self.cases[first].label}'"
+        mistake, everywhere = self._name(runs, faults)
         if mistake is None:
-            return Verdict(False, True, None, f"not yet. In case '{label}', {fault}.")
-        named = f"Your output equals what you get when {mistake}."
-        return Verdict(False, True, mistake, f"not yet. {named} (case '{label}': {fault})")
+            told = f"In {case}, {fault}."
+        elif everywhere:
+            told = f"Your output equals what you get when {mistake}. ({case}: {fault})"
+        else:
+            told = f"In {case}, your output equals what you get when {mistake}. ({fault})"
+        return Verdict(False, True, mistake, f"not yet. {told}")
 
     def _run(self, function: Callable, case: Case, dtype: torch.dtype | None = None) -> Run:
         of = self.reference if case.outcome is call else partial(case.outcome, function)
@@ -148,14 +151,26 @@ class Exercise:
         faults = (fault(got, expected) for got, expected in zip(runs, self._expected, strict=True))
         return {index: text for index, text in enumerate(faults) if text}
 
-    def _name(self, runs: list[Run], faults: dict[int, str]) -> str | None:
-        """The mistake that gives the same on every wrong case; of several, the one wrong on the fewest others."""
-        alike = {
-            sentence: len(wrong)
-            for sentence, (theirs, wrong) in self._mistaken.items()
-            if all(index in wrong and same(runs[index], theirs[index]) for index in faults)
-        }
-        return min(alike, key=alike.get, default=None)
+    def _name(self, runs: list[Run], faults: dict[int, str]) -> tuple[str | None, bool]:
+        """The mistake that an answer makes, or None, and whether it makes it everywhere.
+
+        Everywhere: both are wrong in the same cases, and give the same there. Otherwise it is the closest mistake of
+        those that give the same in the first wrong case; a few numbers may agree by chance, so then a second case must.
+        """
+        first, near = next(iter(faults)), {}
+        for sentence, (theirs, wrong) in self._mistaken.items():
+            alike = [index for index in faults if index in wrong and same(runs[index], theirs[index])]
+            if len(alike) == len(faults) == len(wrong):
+                return sentence, True
+            evidence = {index: self._evidence(index, runs[index]) for index in alike}
+            if evidence.get(first) and (evidence[first] > 2 or sum(map(bool, evidence.values())) > 1):
+                near[sentence] = (-len(alike), len(wrong))
+        return min(near, key=near.get, default=None), False
+
+    def _evidence(self, index: int, got: Run) -> int:
+        """How many different wrong numbers an outcome holds; 0 in a case where all mistakes give the same."""
+        telling = any(index in wrong and not same(got, theirs[index]) for theirs, wrong in self._mistaken.values())
+        return wrong_numbers(got.value, self._expected[index].value) if telling else 0
 
     @cached_property
     def _expected(self) -> list[Run]:
@@ -216,9 +231,9 @@ def fault_of_tensor(got: object, expected: Tensor) -> str | None:
     right = f"{wrong.numel() - int(wrong.sum())} of {wrong.numel()} entries right"
     if got.is_floating_point() and got.isnan().any():
         first = tuple(got.isnan().nonzero()[0].tolist())
-        return f"your output holds nan at {list(first)}, expected {shown(expected[first])}; {right}"
+        return f"your output holds nan at {list(first)}, expected {expected[first].item() + 0.0:.4g}; {right}"
     first = tuple(wrong.nonzero()[0].tolist())
-    return f"first wrong at {list(first)}: {shown(got[first])}, expected {shown(expected[first])}; {right}"
+    return f"first wrong at {list(first)}: {shown_apart(got[first], expected[first])}; {right}"
 
 
 def close(got: Tensor, expected: Tensor) -> Tensor:
@@ -235,10 +250,29 @@ def same(one: Run, other: Run) -> bool:
         return False
     if isinstance(other.value, Tensor):
         return fault_of_tensor(one.value, other.value) is None
+    if isinstance(one.value, Number) and isinstance(other.value, Number):
+        return one.value == other.value
     return type(one.value) is type(other.value) and one.value == other.value
 
 
-def shown(entry: Tensor) -> str:
-    """One entry, short; 0 for -0."""
-    value = entry.item()
-    return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)
+def wrong_numbers(got: object, expected: object) -> int:
+    """How many different numbers are among the wrong entries of an outcome; nan is one, unless all entries are nan."""
+    if not isinstance(got, Tensor):
+        return int(isinstance(got, Number))
+    if got.isnan().all():
+        return 0
+    if isinstance(expected, Tensor) and got.shape == expected.shape:
+        got = got[~close(got, expected)]
+    return len(got[~got.isnan()].unique()) + bool(got.isnan().any())
+
+
+def shown_apart(got: Tensor, expected: Tensor) -> str:
+    """Two different entries, with as many digits as it takes to see that they differ."""
+    one, other = got.item(), expected.item()
+    if not (isinstance(one, float) and isinstance(other, float)):
+        return f"{one}, expected {other}"
+    for digits in range(4, 18):
+        texts = [f"{value + 0.0:.{digits}g}" for value in (one, other)]  # + 0.0: no minus before a zero
+        if texts[0] != texts[1]:
+            break
+    return ", expected ".join(texts)
