@@ -150,8 +150,8 @@ def test_exercises_are_in_order_and_named_once():
 
 
 def test_headline():
-    assert EXERCISES["softmax"].headline == "Exercise 1.1, stable softmax (difficulty 1, 8 minutes, about 5 lines)"
-    assert EXERCISES["uniform_attention"].headline.endswith("(difficulty 1, 2 minutes, about 1 line)")
+    assert EXERCISES["softmax"].headline == "Exercise 1.1, stable softmax (difficulty 1, 15 minutes, about 5 lines)"
+    assert EXERCISES["uniform_attention"].headline.endswith("(difficulty 1, 3 minutes, about 1 line)")
 
 
 def test_saturating_inputs_would_let_mistakes_pass():
@@ -362,16 +362,41 @@ def test_numbers_are_compared_as_numbers():
         "your function returned a value of type str, expected a number."
     )
     assert count.verdict(lambda n, head_dim, heads=1, *, causal=False: 3).message == (
-        "not yet. In case '5 tokens, d = 4', your function returned 3, expected 200."
+        "not yet. In case '5 tokens, d = 6', your function returned 3, expected 300."
     )
 
 
-@pytest.mark.parametrize("factor", [1, 1.0])
-def test_a_number_is_compared_by_value(factor):
-    count = EXERCISES["attention_multiplications"]
-    assert count.verdict(lambda *sizes, **how: 2 * factor * quadratic.attention_multiplications(*sizes, **how) / 2).ok
-    wrong = count.verdict(lambda *sizes, **how: 2 * factor * quadratic.attention_multiplications(*sizes, **how))
-    assert wrong.mistake == "the additions are counted too"
+def count(factor=2, causal_pairs=lambda n: n * (n + 1) / 2, power=1):
+    """attention_multiplications in floats, as one writes it with `/ 2`."""
+    return lambda n, head_dim, heads=1, *, causal=False: (
+        factor * (causal_pairs(n) if causal else n**2) * head_dim**power * heads
+    )
+
+
+def test_a_float_of_the_right_value_is_right():
+    assert EXERCISES["attention_multiplications"].verdict(count(2.0)).ok
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        (count(1), "only Q Kᵀ is counted and P V is forgotten"),
+        (count(4.0), "the additions are counted too"),
+        (count(0.5), "only half of Q Kᵀ is counted and P V is forgotten"),
+        (count(2, lambda n: n * n / 2), "causal counts half of n², which leaves out half of the diagonal"),
+        (
+            count(2, lambda n: n**2 // 2),
+            "causal counts half of n², rounded down, which leaves out half of the diagonal",
+        ),
+        (count(2, lambda n: n * (n - 1) / 2), "causal counts n (n - 1) / 2 pairs, without the diagonal"),
+        (count(2, lambda n: n * (n + 1)), "causal counts n (n + 1) pairs, twice as many as there are"),
+        (count(2, power=0), "head_dim is forgotten: a pair costs head_dim multiplications in each product"),
+        (count(2, power=2), None),
+    ],
+)
+def test_a_wrong_count_is_named_whether_int_or_float(wrong, sentence):
+    verdict = EXERCISES["attention_multiplications"].verdict(wrong)
+    assert verdict.mistake == sentence, verdict.message
 
 
 def test_message_counts_the_entries_that_are_right():
@@ -400,6 +425,23 @@ def test_two_numbers_are_shown_with_the_digits_that_differ(factor, words):
 
 def test_zero_is_shown_without_a_sign():
     assert "first wrong at [0]: 0, expected 2;" in toy((TWO_ROWS,), {}).verdict(lambda values: -0.0 * values[0]).message
+
+
+def test_a_mask_on_the_wrong_device_is_told():
+    mask = EXERCISES["causal_mask"]
+
+    def forgets(queries, keys, device=None):
+        return torch.arange(keys) <= torch.arange(queries)[:, None] + keys - queries
+
+    assert mask.verdict(forgets).message == (
+        "not yet. Your output equals what you get when device is not used. (case 'on a device other than the CPU': "
+        "your mask is on cpu although device is meta; hand device on when you make a tensor)"
+    )
+    assert mask.verdict(lambda queries, keys, device=None: forgets(queries, keys).to(device)).ok
+    elsewhere = mask.verdict(lambda queries, keys, device=None: quadratic.causal_mask(queries, keys, "meta"))
+    assert "the device of your output is meta, expected cpu" in elsewhere.message
+    nothing = mask.verdict(lambda queries, keys, device=None: None if device else forgets(queries, keys))
+    assert "In case 'on a device other than the CPU', your function returned nothing" in nothing.message
 
 
 def test_an_answer_may_print(capsys):
@@ -525,6 +567,167 @@ def test_equal_errors_are_the_same_mistake():
 def test_softmax_that_forgets_the_empty_row_is_told_so():
     mistake = verdict_on(lambda scores: scores.softmax(dim=-1)).mistake
     assert mistake == "an empty row is left as it comes, which is nan"
+
+
+# as people write them --------------------------------------------------------------------------------------------
+
+
+def naive_softmax(scores):
+    exps = scores.exp()
+    return exps / exps.sum(-1, keepdim=True)
+
+
+def softmax_by(maximum, total):
+    def softmax(scores):
+        weights = (scores - maximum(scores)).exp()
+        return weights / total(weights)
+
+    return softmax
+
+
+def row_sum(weights):
+    return weights.sum(-1, keepdim=True)
+
+
+def attend(hide, scores=quadratic.attention_scores, soft=quadratic.softmax):
+    """Attention whose hide(scores, causal, mask) is written in some other way than ours."""
+    return lambda q, k, v, *, causal=False, mask=None, scale=None: soft(hide(scores(q, k, scale), causal, mask)) @ v
+
+
+def hide_both(scores, causal, mask, triangle=lambda scores: quadratic.causal_mask(*scores.shape[-2:])):
+    if causal:
+        scores = scores.masked_fill(~triangle(scores), float("-inf"))
+    return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+
+
+def hide_future_only(scores, causal, mask):
+    if causal:
+        mask = quadratic.causal_mask(*scores.shape[-2:])
+    return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+
+
+def hide_past(scores, causal, mask):
+    return hide_both(scores, causal, mask, lambda scores: ~quadratic.causal_mask(*scores.shape[-2:]))
+
+
+def hide_from_upper_left(scores, causal, mask):
+    return hide_both(scores, causal, mask, lambda scores: torch.ones_like(scores).tril().bool())
+
+
+def hide_nothing(scores, causal, mask):
+    scores.masked_fill(torch.ones_like(scores).bool(), float("-inf"))
+    return scores
+
+
+def torch_attention(q, k, v, *, causal=False, mask=None, scale=None):
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale)
+
+
+def heads_by_view(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
+    batch, n, _ = x.shape
+    q = (x @ w_q).view(batch, heads, n, -1)
+    k, v = ((x @ w).view(batch, kv_heads or heads, n, -1) for w in (w_k, w_v))
+    k, v = (y.repeat_interleave(heads // y.shape[1], dim=1) for y in (k, v))
+    return quadratic.attention(q, k, v, causal=causal).reshape(batch, n, -1) @ w_o
+
+
+def one_wide_head(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
+    return quadratic.attention(x @ w_q, x @ w_k, x @ w_v, causal=causal) @ w_o
+
+
+def heads_scaled_by_width(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
+    too_small = (w_q.shape[1] // heads / x.shape[-1]) ** 0.5  # of 1 / √head_dim
+    return quadratic.multi_head_attention(x, w_q * too_small, w_k, w_v, w_o, heads, kv_heads, causal=causal)
+
+
+def only_the_chunk(q, k, v, cache):
+    cache.append(k, v)
+    return quadratic.attention(q, k, v, causal=True)
+
+
+def blocks_with_a_new_triangle(q, k, v, *, causal=False, block=64):
+    return torch.cat([quadratic.attention(part, k, v, causal=causal) for part in q.split(block, dim=-2)], dim=-2)
+
+
+WRITTEN = [
+    ("softmax", naive_softmax, "nothing is subtracted before the exponential, which then overflows, and an empty row"),
+    (
+        "softmax",
+        lambda scores: naive_softmax(scores).nan_to_num(0),
+        "nothing is subtracted before the exponential, and",
+    ),
+    ("softmax", lambda scores: scores.softmax(0), "the softmax runs down each column"),
+    ("softmax", lambda scores: scores.softmax(1), "the softmax runs over dim=1"),
+    ("softmax", softmax_by(torch.max, row_sum), "the maximum is taken over the whole matrix, so that rows of small"),
+    ("softmax", softmax_by(torch.max, torch.sum), "maximum and sum are taken over the whole matrix"),
+    ("softmax", softmax_by(lambda scores: scores.amax(-1, keepdim=True), torch.sum), "the sum is taken over the whole"),
+    ("softmax", lambda scores: scores.exp() / scores.exp().sum(), "nothing is subtracted, and the exponentials are"),
+    ("attention_scores", lambda q, k, scale=None: q @ k.mT, "the scores are not scaled at all"),
+    (
+        "attention_scores",
+        lambda q, k, scale=None: q @ k.mT / (scale or q.shape[-1] ** 0.5),
+        "the scores are divided by",
+    ),
+    (
+        "causal_mask",
+        lambda n, m, device=None: torch.ones(n, m, device=device).triu(1).bool(),
+        "True stands for hidden, a",
+    ),
+    ("causal_mask", lambda n, m, device=None: torch.ones(n, m, device=device).tril(n - m).bool(), "keys - queries has"),
+    ("attention", attend(hide_past), "the causal mask is used the wrong way round (a forgotten ~)"),
+    ("attention", attend(hide_past, soft=lambda scores: scores.softmax(-1)), "the causal mask is used the wrong way"),
+    ("attention", attend(hide_nothing), "nothing is hidden, by causal or by mask"),
+    ("attention", attend(hide_future_only), "only causal is used where causal and mask are both given"),
+    ("attention", attend(hide_future_only, soft=lambda scores: scores.softmax(-1)), "only causal is used where"),
+    (
+        "attention",
+        attend(hide_from_upper_left, soft=lambda scores: scores.softmax(-1)),
+        "the causal mask starts at the",
+    ),
+    ("attention", attend(hide_both, scores=lambda q, k, scale: q @ k.mT), "the scores are not divided by √d"),
+    ("attention", torch_attention, "torch's scaled_dot_product_attention is called with is_causal=True"),
+    ("multi_head_attention", heads_by_view, "the heads are split and merged by a reshape alone, without a transpose"),
+    ("multi_head_attention", one_wide_head, "the heads are not split, so that one attention sees the whole width"),
+    ("multi_head_attention", heads_scaled_by_width, "the scores are divided by the square root of d_model"),
+    ("cached_attention", only_the_chunk, "the chunk attends to itself only"),
+    (
+        "blocked_attention",
+        blocks_with_a_new_triangle,
+        "the causal mask begins anew in every block, as if its queries w",
+    ),
+]
+
+
+@pytest.mark.parametrize("name, wrong, start", WRITTEN, ids=[f"{name}-{start[:40]}" for name, _, start in WRITTEN])
+def test_mistakes_are_named_however_they_are_written(name, wrong, start):
+    verdict = EXERCISES[name].verdict(wrong)
+    assert verdict.mistake and verdict.mistake.startswith(start), verdict.message
+
+
+@pytest.mark.parametrize(
+    "name, right",
+    [
+        ("softmax", lambda x: torch.softmax(x, -1).nan_to_num(0)),
+        ("softmax", lambda x: softmax_by(lambda s: s.amax(-1, keepdim=True), row_sum)(x).nan_to_num()),
+        ("attention", attend(hide_both, soft=lambda scores: scores.softmax(-1).nan_to_num(0))),
+        (
+            "attention",
+            attend(
+                hide_both,
+                scores=lambda a, b, s=None: (
+                    torch.einsum("...id,...jd->...ij", a, b) * (a.shape[-1] ** -0.5 if s is None else s)
+                ),
+            ),
+        ),
+        (
+            "causal_mask",
+            lambda rows, columns, device=None: torch.ones(rows, columns).tril(columns - rows).to(device) > 0,
+        ),
+    ],
+)
+def test_other_names_and_nan_to_num_are_right(name, right):
+    verdict = EXERCISES[name].verdict(right)
+    assert verdict.ok, verdict.message
 
 
 @pytest.mark.parametrize("filler", [-1e4, -1e9, -3e38])
@@ -681,7 +884,7 @@ def test_check_returns_ours_for_a_blank_or_wrong_answer(capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "softmax: not attempted yet. The lesson goes on with ours."
     assert said[1].startswith(
-        "softmax: not yet. Your output equals what you get when the softmax runs down each column"
+        "softmax: not yet. In case '3 rows of 5 scores', your output equals what you get when the softmax runs down"
     )
     assert len(said) == 2
 

@@ -20,7 +20,7 @@ EXERCISES = (
         number="0.1",
         title="equal attention",
         difficulty=1,
-        minutes=2,
+        minutes=3,
         reference=quadratic.uniform_attention,
         hints=(
             "If n words share the attention equally, how large is the share of each?",
@@ -46,6 +46,13 @@ EXERCISES = (
             "the mean is taken over the whole matrix": lambda values: values.mean(),
             "the largest entry of each column is taken, not the mean": lambda values: values.amax(0),
             "the mean keeps its row dimension, shape (1, d) for (d,)": lambda values: values.mean(0, keepdim=True),
+            "every row is replaced by the mean, shape (n, d) for (d,)": lambda values: values.mean(0).expand_as(values),
+            "the rows are divided by their number but not added": lambda values: values / len(values),
+            "the values are returned as they are": lambda values: values,
+            "the sum is divided by n + 1": lambda values: values.sum(0) / (len(values) + 1),
+            "the sum is divided by n - 1": lambda values: values.sum(0) / (len(values) - 1),
+            "the first row is taken, not the mean of all": lambda values: values[0],
+            "the last row is taken, not the mean of all": lambda values: values[-1],
         },
     ),
 )

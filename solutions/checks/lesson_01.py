@@ -36,20 +36,38 @@ def softmax_by_rows(scores):
     return weights
 
 
-def divided_exponentials(scores, measured_from):
-    weights = torch.exp(scores - measured_from)
-    return weights / weights.sum(-1, keepdim=True)
+def divided_exponentials(measured_from, over=lambda weights: weights.sum(-1, keepdim=True)):
+    """A softmax that subtracts measured_from(scores) and divides by over(weights), whatever nan that brings."""
+
+    def softmax(scores):
+        weights = torch.exp(scores - measured_from(scores))
+        return weights / over(weights)
+
+    return softmax
 
 
 def nothing_where_empty(weights, scores):
     return weights.masked_fill((scores == -INF).all(-1, keepdim=True), 0)
 
 
+def row_max(scores):
+    return scores.amax(-1, keepdim=True)
+
+
+def with_and_without_empty_rows(mistakes):
+    """Each mistake twice: by one who has thought of the empty row, and by one who hasn't."""
+    both = {}
+    for sentence, softmax in mistakes.items():
+        both[sentence] = lambda scores, softmax=softmax: nothing_where_empty(softmax(scores), scores)
+        both[f"{sentence}, and an empty row is left as nan"] = softmax
+    return both
+
+
 SOFTMAX = Exercise(
     number="1.1",
     title="stable softmax",
     difficulty=1,
-    minutes=8,
+    minutes=15,
     reference=quadratic.softmax,
     hints=(
         "Which number can you subtract from a row, without changing its weights, so that no exponential overflows? And "
@@ -78,25 +96,53 @@ SOFTMAX = Exercise(
         softmax_by_rows,
     ),
     mistakes={
-        "the softmax runs down each column (dim=-2), over the queries and not over the keys": lambda scores: (
-            torch.softmax(scores, dim=-2).nan_to_num(0)
-        ),
-        "the maximum is taken over the whole matrix, so that rows of small scores become 0 / 0": lambda scores: (
-            nothing_where_empty(divided_exponentials(scores, scores.max()), scores)
-        ),
-        "nothing is subtracted before the exponential, which then overflows": lambda scores: nothing_where_empty(
-            divided_exponentials(scores, 0), scores
-        ),
-        "the mean of the row is subtracted, not its maximum, which leaves the exponential unbounded": lambda scores: (
-            nothing_where_empty(divided_exponentials(scores, scores.mean(-1, keepdim=True)), scores)
+        **with_and_without_empty_rows(
+            {
+                "the softmax runs down each column (dim=-2), over the queries and not over the keys": lambda scores: (
+                    torch.softmax(scores, dim=-2)
+                ),
+                "the softmax runs over dim=1, which is the last axis of a matrix but not of a batch": lambda scores: (
+                    torch.softmax(scores, dim=1)
+                ),
+                "the maximum is taken over the whole matrix, so that rows of small scores become 0 / 0": (
+                    divided_exponentials(torch.max)
+                ),
+                "the sum is taken over the whole matrix, where every row has its own": (
+                    divided_exponentials(row_max, over=torch.sum)
+                ),
+                "nothing is subtracted before the exponential, which then overflows": (
+                    divided_exponentials(lambda scores: 0)
+                ),
+                "the mean of the row is subtracted, not its maximum, which leaves the exponential unbounded": (
+                    divided_exponentials(lambda scores: scores.mean(-1, keepdim=True))
+                ),
+                "the exponentials are not divided by their sum": divided_exponentials(row_max, over=torch.ones_like),
+                "the logarithm of the weights is returned": lambda scores: torch.log_softmax(scores, dim=-1),
+            }
         ),
         "an empty row is left as it comes, which is nan": lambda scores: torch.softmax(scores, dim=-1),
-        "-1e9 stands in for -inf, so that an empty row looks at every key alike": lambda scores: torch.softmax(
-            scores.masked_fill(scores == -INF, -1e9), dim=-1
+        "maximum and sum are taken over the whole matrix, where every row has its own": (
+            divided_exponentials(torch.max, over=torch.sum)
         ),
-        "the exponentials are not divided by their sum": lambda scores: nothing_where_empty(
-            torch.exp(scores - scores.amax(-1, keepdim=True)), scores
+        "the maximum is taken over the whole matrix, and the 0 / 0 of rows of small scores set to 0": lambda scores: (
+            divided_exponentials(torch.max)(scores).nan_to_num(0)
         ),
+        "the maximum is taken over the whole matrix, so that sums are less than 1, which clamp(min=1) then changes": (
+            divided_exponentials(torch.max, over=lambda weights: weights.sum(-1, keepdim=True).clamp(min=1))
+        ),
+        "nothing is subtracted before the exponential, and what overflows is set to 0": lambda scores: (
+            divided_exponentials(lambda scores: 0)(scores).nan_to_num(0)
+        ),
+        "nothing is subtracted, and the exponentials are divided by the sum over the whole matrix": (
+            divided_exponentials(lambda scores: 0, over=torch.sum)
+        ),
+        "a finite number stands in for -inf, so that an empty row looks at every key alike": lambda scores: (
+            torch.softmax(scores.clamp(min=torch.finfo(scores.dtype).min), dim=-1)
+        ),
+        "-1e9 stands in for -inf: float16 cannot hold it, and an empty row looks at every key": lambda scores: (
+            torch.softmax(scores.masked_fill(scores == -INF, -1e9), dim=-1)
+        ),
+        "the exponentials are returned as they are, without a maximum and without a sum": torch.exp,
         "the scores are divided by their sum, without an exponential": lambda scores: (
             scores / scores.sum(-1, keepdim=True)
         ),
@@ -135,7 +181,7 @@ SCORES = Exercise(
     number="1.2",
     title="scaled scores",
     difficulty=1,
-    minutes=5,
+    minutes=6,
     reference=quadratic.attention_scores,
     hints=(
         "Row i of the result belongs to query i, column j to key j. Which of q and k has to be transposed?",
@@ -163,14 +209,25 @@ SCORES = Exercise(
         "the scores are divided by d and not by its square root": scaled_by(lambda q, k: 1 / q.shape[-1]),
         "the scores are multiplied by the square root of d, not divided by it": scaled_by(lambda q, k: 1 / root(q)),
         "the scale is taken from the number of keys and not from d": scaled_by(lambda q, k: root(k.mT)),
+        "the scale is taken from the number of queries and not from d": scaled_by(lambda q, k: root(q.mT)),
         "queries and keys have changed places, so that rows are keys": lambda q, k, scale=None: (
             attention_scores(q, k, scale).mT
         ),
         "the given scale is not used": scaled_by(root, given=lambda q, scale: root(q)),
+        "the scores are divided by the given scale, where it is a factor": scaled_by(
+            root, given=lambda q, scale: 1 / scale if scale else INF
+        ),
         "the given scale comes on top of 1 / √d, not in its place": scaled_by(root, lambda q, scale: root(q) * scale),
         "a scale of 0 is taken for no scale (`scale or ...`; ask `scale is None`)": scaled_by(
             root, given=lambda q, scale: scale or root(q)
         ),
+        "all axes of k are turned round (k.T), where only the last two change places": lambda q, k, scale=None: (
+            q @ k.permute(*reversed(range(k.dim()))) * (root(q) if scale is None else scale)
+        ),
+        "the first two axes of k are swapped, which are the last two of a matrix only": lambda q, k, scale=None: (
+            q @ k.transpose(0, 1) * (root(q) if scale is None else scale)
+        ),
+        "the softmax is taken here already": lambda q, k, scale=None: quadratic.softmax(attention_scores(q, k, scale)),
     },
 )
 
@@ -185,14 +242,28 @@ def mask_one_by_one(queries, keys, device=None):
 
 def from_ones(change):
     """A mask made from change(ones, ahead): all True, (queries, keys), and the number of keys before query 0."""
-    return lambda queries, keys, device=None: change(torch.ones(queries, keys, dtype=torch.bool), keys - queries)
+
+    def mask(queries, keys, device=None):
+        return change(torch.ones(queries, keys, dtype=torch.bool, device=device), keys - queries)
+
+    return mask
+
+
+def on_another_device(function, queries, keys):
+    """The mask on the meta device, whose tensors have a shape but no entries, so that every machine has it."""
+    mask = function(queries, keys, device=torch.device("meta"))
+    if not isinstance(mask, Tensor):
+        return mask
+    if mask.device.type != "meta":
+        raise Rejected(f"your mask is on {mask.device} although device is meta; hand device on when you make a tensor")
+    return torch.zeros(mask.shape, dtype=mask.dtype)
 
 
 MASK = Exercise(
     number="1.3",
     title="the causal mask",
     difficulty=2,
-    minutes=8,
+    minutes=10,
     reference=quadratic.causal_mask,
     hints=(
         "Two new queries arrive and there are six keys. Where do the two stand, and may a token see itself?",
@@ -207,11 +278,12 @@ MASK = Exercise(
         Case("1 query, 6 keys", lambda normal: (1, 6)),
         Case("2 queries, 6 keys", lambda normal: (2, 6)),
         Case("7 queries, 8 keys", lambda normal: (7, 8)),
+        Case("on a device other than the CPU", lambda normal: (3, 5), on_another_device),
     ),
     right_answers=(
         mask_one_by_one,
         lambda queries, keys, device=None: torch.full((queries, keys), True, device=device).tril(keys - queries),
-        lambda queries, keys: ~torch.ones(queries, keys).triu(1 + keys - queries).bool(),
+        lambda queries, keys, device=None: ~torch.ones(queries, keys).triu(1 + keys - queries).bool().to(device),
     ),
     mistakes={
         "the diagonal is hidden too, although a token may see itself": from_ones(
@@ -220,7 +292,15 @@ MASK = Exercise(
         "the queries are taken for the first tokens (upper left) and not for the last": from_ones(
             lambda ones, ahead: ones.tril()
         ),
+        "the queries are taken for the first tokens, and the diagonal is hidden too": from_ones(
+            lambda ones, ahead: ones.tril(-1)
+        ),
+        "keys - queries has the wrong sign": from_ones(lambda ones, ahead: ones.tril(-ahead)),
+        "each query sees one token ahead of itself": from_ones(lambda ones, ahead: ones.tril(ahead + 1)),
         "True stands for hidden, where it should stand for visible": from_ones(lambda ones, ahead: ~ones.tril(ahead)),
+        "True stands for hidden, and the queries are taken for the first tokens": from_ones(
+            lambda ones, ahead: ones.triu(1)
+        ),
         "every query sees its future and not its past": from_ones(lambda ones, ahead: ones.triu(ahead)),
         "rows are keys and columns are queries, where it should be the other way round": from_ones(
             lambda ones, ahead: ones.tril(ahead).T
@@ -229,9 +309,10 @@ MASK = Exercise(
             lambda ones, ahead: ones.tril(ahead).float()
         ),
         "the mask holds 0 and -inf, to be added to the scores, where it should hold True and False": from_ones(
-            lambda ones, ahead: torch.zeros(ones.shape).masked_fill(~ones.tril(ahead), -INF)
+            lambda ones, ahead: torch.zeros_like(ones).float().masked_fill(~ones.tril(ahead), -INF)
         ),
         "nothing is hidden": from_ones(lambda ones, ahead: ones),
+        "device is not used": lambda queries, keys, device=None: causal_mask(queries, keys),
     },
 )
 
@@ -249,6 +330,10 @@ def visible_pairs(q, k, causal, mask):
 
 def hidden_before(scores, visible):
     return quadratic.softmax(scores.masked_fill(~visible, -INF))
+
+
+def hidden_before_torch_softmax(scores, visible):
+    return torch.softmax(scores.masked_fill(~visible, -INF), dim=-1)
 
 
 def assembled(scores=attention_scores, visible=visible_pairs, weights=hidden_before):
@@ -273,6 +358,22 @@ def attention_query_by_query(q, k, v, *, causal=False, mask=None, scale=None):
 
 def attention_fused(q, k, v, *, causal=False, mask=None, scale=None):
     return scaled_dot_product_attention(q, k, v, attn_mask=visible_pairs(q, k, causal, mask), scale=scale)
+
+
+def with_and_without_nan(mistakes):
+    """Attention by each choice of visible pairs, and once more with the nan of torch.softmax where none is left."""
+    both = {}
+    for sentence, visible in mistakes.items():
+        both[sentence] = assembled(visible=visible)
+        both[f"{sentence}, and a row that sees nothing is nan"] = assembled(
+            visible=visible, weights=hidden_before_torch_softmax
+        )
+    return both
+
+
+def past_hidden(q, k, causal, mask):
+    past = causal_mask(q.shape[-2], k.shape[-2]) if causal else torch.tensor(False)
+    return visible_pairs(q, k, False, mask) & ~past
 
 
 def best_key_only(scores, visible):
@@ -367,6 +468,7 @@ ATTENTION = Exercise(
         "the scores are not divided by √d": assembled(
             scores=lambda q, k, scale: attention_scores(q, k, 1.0 if scale is None else scale)
         ),
+        "the scores are scaled twice": assembled(scores=lambda q, k, scale: attention_scores(q, k, scale) * root(q)),
         "the scores are divided by d and not by its square root": assembled(
             scores=lambda q, k, scale: attention_scores(q, k, 1 / q.shape[-1] if scale is None else scale)
         ),
@@ -380,31 +482,57 @@ ATTENTION = Exercise(
         "hidden scores are set to 0, which is a score like any other": assembled(
             weights=lambda scores, visible: quadratic.softmax(scores * visible)
         ),
-        "mask is read the other way round, with True for hidden": assembled(
-            visible=lambda q, k, causal, mask: visible_pairs(q, k, causal, None if mask is None else ~mask)
-        ),
         "the causal mask starts at the upper left, so that queries are taken for the first tokens": assembled(
             visible=lambda q, k, causal, mask: (
                 visible_pairs(q, k, False, mask).tril() if causal else visible_pairs(q, k, False, mask)
             )
         ),
-        "the diagonal is hidden too, although a token may see itself": assembled(
-            visible=lambda q, k, causal, mask: (
-                visible_pairs(q, k, causal, mask)
-                & (torch.ones(q.shape[-2], k.shape[-2]).tril(k.shape[-2] - q.shape[-2] - 1).bool() | (not causal))
-            )
+        **with_and_without_nan(
+            {
+                "the diagonal is hidden too, although a token may see itself": lambda q, k, causal, mask: (
+                    visible_pairs(q, k, causal, mask)
+                    & (torch.ones(q.shape[-2], k.shape[-2]).tril(k.shape[-2] - q.shape[-2] - 1).bool() | (not causal))
+                ),
+                "mask is used the wrong way round, with True for hidden": lambda q, k, causal, mask: visible_pairs(
+                    q, k, causal, None if mask is None else ~mask
+                ),
+                "the causal mask is used the wrong way round (a forgotten ~), so that queries see only the future": (
+                    past_hidden
+                ),
+            }
+        ),
+        "torch's scaled_dot_product_attention is called with is_causal=True, which takes the queries for the first "
+        "tokens and no mask beside it": lambda q, k, v, *, causal=False, mask=None, scale=None: (
+            scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
         ),
         "causal is not looked at": assembled(visible=lambda q, k, causal, mask: visible_pairs(q, k, False, mask)),
         "mask is not looked at": assembled(visible=lambda q, k, causal, mask: visible_pairs(q, k, causal, None)),
-        "mask is not looked at when causal is given (`elif` for a second `if`)": assembled(
+        "nothing is hidden, by causal or by mask (masked_fill returns a new tensor: keep it)": assembled(
+            visible=lambda q, k, causal, mask: visible_pairs(q, k, False, None)
+        ),
+        "only causal is used where causal and mask are both given": assembled(
             visible=lambda q, k, causal, mask: visible_pairs(q, k, causal, None if causal else mask)
+        ),
+        "only mask is used where causal and mask are both given": assembled(
+            visible=lambda q, k, causal, mask: visible_pairs(q, k, causal and mask is None, mask)
+        ),
+        "a key is hidden only where causal and mask both hide it": assembled(
+            visible=lambda q, k, causal, mask: (
+                visible_pairs(q, k, causal, None) | mask
+                if causal and mask is not None
+                else visible_pairs(q, k, causal, mask)
+            )
+        ),
+        "every call is causal, asked for or not": assembled(
+            visible=lambda q, k, causal, mask: visible_pairs(q, k, True, mask)
         ),
         "a large negative number stands in for -inf, so that an empty row averages all values": assembled(
             weights=lambda scores, visible: torch.softmax(scores.masked_fill(~visible, -1e9), dim=-1)
         ),
         "an empty row is left as it comes from torch.softmax, which is nan": assembled(
-            weights=lambda scores, visible: torch.softmax(scores.masked_fill(~visible, -INF), dim=-1)
+            weights=hidden_before_torch_softmax
         ),
+        "the softmax is left out": assembled(weights=lambda scores, visible: scores.masked_fill(~visible, 0)),
         "each query takes the value of its best key only, without a softmax": assembled(weights=best_key_only),
     },
 )
@@ -458,6 +586,18 @@ def einsum_heads(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
     return torch.einsum("bghqk,bkgd->bqghd", scores.softmax(-1), v).flatten(2) @ w_o
 
 
+def split_by_reshape(y, heads):
+    return y.reshape(y.shape[0], heads, y.shape[1], -1)
+
+
+def merge_by_reshape(out):
+    return out.reshape(out.shape[0], out.shape[2], -1)
+
+
+def first_head_everywhere(q, k, v, causal):
+    return quadratic.attention(q[:, :1], k[:, :1], v[:, :1], causal=causal).expand_as(q)
+
+
 def repeated(y, times, dim):
     return torch.cat([y] * times, dim=dim)
 
@@ -481,7 +621,7 @@ HEADS = Exercise(
     number="1.5",
     title="many heads",
     difficulty=3,
-    minutes=12,
+    minutes=25,
     reference=quadratic.multi_head_attention,
     hints=(
         "After x @ w_q the last axis holds the heads side by side. Which axis must the heads become, and which two "
@@ -513,14 +653,23 @@ HEADS = Exercise(
     right_answers=(head_by_head, fused_heads, einsum_heads),
     mistakes={
         "the heads are split by a reshape alone, without the transpose, so that tokens and heads are mixed": in_heads(
-            split=lambda y, heads: y.reshape(y.shape[0], heads, y.shape[1], -1)
+            split=split_by_reshape
         ),
         "the heads are merged without transposing back, so that they land in the token axis": in_heads(
-            merge=lambda out: out.reshape(out.shape[0], out.shape[2], -1)
+            merge=merge_by_reshape
+        ),
+        "the heads are split and merged by a reshape alone, without a transpose, so that tokens and heads are mixed": (
+            in_heads(split=split_by_reshape, merge=merge_by_reshape)
+        ),
+        "heads and tokens never change places, so that the heads of one token look at each other": in_heads(
+            split=lambda y, heads: y.unflatten(-1, (heads, -1)),
+            share=lambda y, times, dim: y.repeat_interleave(times, dim=2),
+            merge=lambda out: out.flatten(-2),
         ),
         "head h takes every heads-th column (head_dim, heads), where a head is a block of columns": in_heads(
             split=lambda y, heads: y.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2)
         ),
+        "only the first head is computed": in_heads(attend=first_head_everywhere),
         "the key heads are laid out 0 1 0 1 (repeat), where a group of query heads shares one (repeat_interleave)": (
             in_heads(share=repeated)
         ),
@@ -528,6 +677,23 @@ HEADS = Exercise(
             attend=lambda q, k, v, causal: quadratic.attention(
                 q, k, v, causal=causal, scale=1 / math.sqrt(q.shape[1] * q.shape[-1])
             )
+        ),
+        "the scores are divided by the square root of d_model and not of head_dim": (
+            lambda x, *weights, causal=False: in_heads(
+                attend=lambda q, k, v, causal: quadratic.attention(q, k, v, causal=causal, scale=root(x))
+            )(x, *weights, causal=causal)
+        ),
+        "the scores are not divided by √head_dim": in_heads(
+            attend=lambda q, k, v, causal: quadratic.attention(q, k, v, causal=causal, scale=1.0)
+        ),
+        "keys and values have changed places": in_heads(
+            attend=lambda q, k, v, causal: quadratic.attention(q, v, k, causal=causal)
+        ),
+        "the keys are used as values too": in_heads(
+            attend=lambda q, k, v, causal: quadratic.attention(q, k, k, causal=causal)
+        ),
+        "every call is causal, asked for or not": in_heads(
+            attend=lambda q, k, v, causal: quadratic.attention(q, k, v, causal=True)
         ),
         "causal is not handed on": in_heads(attend=lambda q, k, v, causal: quadratic.attention(q, k, v)),
         "the last projection, w_o, is left out": in_heads(project=lambda merged, w_o: merged),
@@ -584,15 +750,27 @@ def cached_with_mask(q, k, v, cache):
     return quadratic.attention(q, cache.k, cache.v, mask=mask)
 
 
-def upper_left(q, k, v, cache):
-    all_k, all_v = cache.append(k, v)
-    return quadratic.attention(q, all_k, all_v, mask=torch.ones(q.shape[-2], all_k.shape[-2]).tril().bool())
-
-
 def append_afterwards(q, k, v, cache):
     out = quadratic.attention(q, cache.k, cache.v) if len(cache) else torch.zeros_like(v)
     cache.append(k, v)
     return out
+
+
+def append_afterwards_but_first(q, k, v, cache):
+    if not len(cache):
+        return quadratic.cached_attention(q, k, v, cache)
+    return append_afterwards(q, k, v, cache)
+
+
+def masked_by(change):
+    """Attention over the cache with change(mask, ahead) for a mask: all True, and the number of tokens before."""
+
+    def cached_attention(q, k, v, cache):
+        all_k, all_v = cache.append(k, v)
+        every = torch.ones(q.shape[-2], all_k.shape[-2], dtype=torch.bool)
+        return quadratic.attention(q, all_k, all_v, mask=change(every, len(cache) - q.shape[-2]))
+
+    return cached_attention
 
 
 def chunk_alone(q, k, v, cache):
@@ -629,7 +807,7 @@ CACHE = Exercise(
     number="1.6",
     title="attend with a cache",
     difficulty=2,
-    minutes=8,
+    minutes=6,
     reference=quadratic.cached_attention,
     hints=(
         "Must a new token see itself? Then what has to happen before you attend?",
@@ -649,11 +827,20 @@ CACHE = Exercise(
     ),
     right_answers=(cached_token_by_token, cached_fused, cached_with_mask),
     mistakes={
-        "the mask is aligned to the upper left, so that a new token sees the first keys only": upper_left,
-        "there is no mask, so that tokens of a chunk see those that come after them": lambda q, k, v, cache: (
-            quadratic.attention(q, *cache.append(k, v))
+        "the mask is aligned to the upper left, so that a new token sees the first keys only": masked_by(
+            lambda every, ahead: every.tril()
+        ),
+        "there is no mask, so that tokens of a chunk see those that come after them": masked_by(
+            lambda every, ahead: every
+        ),
+        "a token does not see itself": masked_by(lambda every, ahead: every.tril(ahead - 1)),
+        "the mask is the wrong way round, so that a token sees only what comes later": masked_by(
+            lambda every, ahead: ~every.tril(ahead)
         ),
         "the chunk is appended after it has attended, so that its tokens do not see themselves": append_afterwards,
+        "every chunk but the first is appended after it has attended, so that its tokens do not see themselves": (
+            append_afterwards_but_first
+        ),
         "the chunk attends to itself only, as if it were the beginning": chunk_alone,
         "the chunk is not kept in the cache": never_appended,
         "the new keys stand before the old ones": newest_first,
@@ -691,7 +878,7 @@ COUNT = Exercise(
     number="1.7",
     title="count the multiplications",
     difficulty=1,
-    minutes=5,
+    minutes=6,
     reference=quadratic.attention_multiplications,
     hints=(
         "How many pairs of query and key meet among 4 tokens? And if each query meets only the keys up to itself: "
@@ -701,10 +888,10 @@ COUNT = Exercise(
         "matrix products.",
     ),
     cases=(
-        Case("5 tokens, d = 4", lambda normal: (5, 4)),
+        Case("5 tokens, d = 6", lambda normal: (5, 6)),
         Case("one token", lambda normal: (1, 3)),
         Case("7 tokens, d = 3, 2 heads", lambda normal: (7, 3, 2)),
-        Case("5 tokens, d = 4, causal", lambda normal: (5, 4), counted_causally),
+        Case("5 tokens, d = 6, causal", lambda normal: (5, 6), counted_causally),
         Case("6 tokens, d = 3, 4 heads, causal", lambda normal: (6, 3, 4), counted_causally),
         Case("131,072 tokens, d = 128, 32 heads, causal", lambda normal: (131_072, 128, 32), counted_causally),
     ),
@@ -717,16 +904,30 @@ COUNT = Exercise(
         "causal counts half of n², which leaves out half of the diagonal": count_of(
             pairs=lambda n, causal: n * n / 2 if causal else n * n
         ),
+        "causal counts half of n², rounded down, which leaves out half of the diagonal": count_of(
+            pairs=lambda n, causal: n * n // 2 if causal else n * n
+        ),
+        "causal counts n (n + 1) pairs, twice as many as there are": count_of(
+            pairs=lambda n, causal: n * (n + 1) if causal else n * n
+        ),
         "causal counts n (n - 1) / 2 pairs, without the diagonal": count_of(
             pairs=lambda n, causal: n * (n - 1) // 2 if causal else n * n
         ),
         "causal is not looked at": count_of(pairs=lambda n, causal: n * n),
+        "every call is counted as causal": count_of(pairs=lambda n, causal: n * (n + 1) // 2),
         "only Q Kᵀ is counted and P V is forgotten": count_of(each=lambda head_dim, heads: head_dim * heads),
+        "only half of Q Kᵀ is counted and P V is forgotten": count_of(
+            each=lambda head_dim, heads: head_dim * heads / 2
+        ),
         "the heads are forgotten": count_of(each=lambda head_dim, heads: 2 * head_dim),
+        "the heads and P V are forgotten": count_of(each=lambda head_dim, heads: head_dim),
         "the additions are counted too": count_of(each=lambda head_dim, heads: 4 * head_dim * heads),
         "every token counts once, where every pair does": count_of(pairs=lambda n, causal: n),
         "head_dim is forgotten: a pair costs head_dim multiplications in each product": count_of(
             each=lambda head_dim, heads: 2 * heads
+        ),
+        "the pairs are counted, and not the multiplications that each of them needs": count_of(
+            each=lambda head_dim, heads: 1
         ),
     },
 )
@@ -826,9 +1027,15 @@ def padded(out, q):
 
 
 def whole_mask(q, k, v, *, causal=False, block=64):
-    visible = causal_mask(q.shape[-2], k.shape[-2]) if causal else torch.ones(q.shape[-2], k.shape[-2]).bool()
-    parts = zip(q.split(block, -2), visible.split(block, -2), strict=True)
+    if not causal:
+        return quadratic.blocked_attention(q, k, v, block=block)
+    parts = zip(q.split(block, -2), causal_mask(q.shape[-2], k.shape[-2]).split(block), strict=True)
     return torch.cat([quadratic.attention(q_block, k, v, mask=mask) for q_block, mask in parts], -2)
+
+
+def up_to_its_end(q_block, k, v, start, offset, causal=False):
+    end = start + offset + q_block.shape[-2]
+    return quadratic.attention(q_block, k[..., :end, :], v[..., :end, :], causal=causal)
 
 
 def own_keys_only(q_block, k, v, causal, start, offset):
@@ -854,7 +1061,7 @@ BLOCKS = Exercise(
     number="1.8",
     title="attention in row blocks",
     difficulty=3,
-    minutes=12,
+    minutes=18,
     reference=quadratic.blocked_attention,
     hints=(
         "Row i of the output needs row i of the weights and all values it may see. So which rows of q, k and v does "
@@ -891,11 +1098,22 @@ BLOCKS = Exercise(
         "the causal mask begins anew in every block, as if its queries were the last tokens": by_blocks(
             lambda q_block, k, v, causal, start, offset: quadratic.attention(q_block, k, v, causal=causal)
         ),
+        "the causal mask begins anew in every block, as if its queries were the first tokens": by_blocks(
+            lambda q_block, k, v, causal, start, offset: rows_of(q_block, k, v, causal, 0, 0)
+        ),
         "the causal mask takes the queries for the first tokens when there are more keys than queries": by_blocks(
             lambda q_block, k, v, causal, start, offset: rows_of(q_block, k, v, causal, start, 0)
         ),
         "causal is not looked at": by_blocks(
             lambda q_block, k, v, causal, start, offset: quadratic.attention(q_block, k, v)
+        ),
+        "the keys after a block are cut off even when causal is False": by_blocks(
+            lambda q_block, k, v, causal, start, offset: up_to_its_end(q_block, k, v, start, offset, causal=causal)
+        ),
+        "the keys after a block are cut off, but inside the block nothing is hidden": by_blocks(
+            lambda q_block, k, v, causal, start, offset: (
+                up_to_its_end(q_block, k, v, start, offset) if causal else quadratic.attention(q_block, k, v)
+            )
         ),
         "each block of queries sees only the keys of its own block": by_blocks(own_keys_only),
         "blocks of keys are averaged, each with a softmax of its own": averaged_over_key_blocks,
