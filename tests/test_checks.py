@@ -533,6 +533,17 @@ def test_few_numbers_name_a_mistake_only_if_a_second_case_agrees():
     assert toy((TWO_ROWS, again, FOUR), mistakes).verdict(added_to_two_rows).mistake == "the rows are added"
 
 
+def test_right_numbers_are_no_evidence_of_a_mistake():
+    def last_is_zero(values):
+        return values.mean(0) * torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])
+
+    mistakes = {"the last entry is 0": last_is_zero, "the rows are added": added}
+    exercise = toy((FOUR, SIX), mistakes)
+    assert exercise.verdict(last_is_zero).mistake == "the last entry is 0"
+    wrong_elsewhere = exercise.verdict(lambda values: last_is_zero(values) if len(values) == 4 else values.amin(0))
+    assert wrong_elsewhere.mistake is None
+
+
 @pytest.mark.parametrize(
     "trivial",
     [lambda values: values[9], lambda values: values.mean(0) / 0 * 0, lambda values: [].append(values)],
