@@ -455,7 +455,7 @@ def test_a_long_map_is_exact_where_it_is_recorded_and_says_where_not(visit, atla
     assert "cells here are not recorded" in note.inner_text()
     page.mouse.move(*[a + 60 for a in map_box(page, 96)[:2]])
     settle(page)
-    assert "not recorded; the largest of its 16 × 16 cells is about" in told(page) or "not looked at" in told(page)
+    assert "not recorded; the largest of its 32 × 32 cells is about" in told(page) or "not looked at" in told(page)
 
 
 def test_a_global_token_that_is_not_told_is_refused_in_words(visit, atlases):

@@ -59,6 +59,7 @@ class HeadMap:
     q, k: float32 (tokens, head_dim); log_sum_exp: float64 (tokens,)
     largest, mass: float32 (squares, squares), maximum and sum of the weights in each cell x cell square
     near: float64 (tokens,), the mass at a distance of at most 0, 1, 2, ... between query and key
+    block: tokens along a side of the blocks that a mask may choose; origin: dtype and device of the q and k given
     read: float64 (tokens,), the mass that each key receives; read_far: the part from queries beyond `far`, roughly
     """
 
@@ -74,6 +75,7 @@ class HeadMap:
     read: np.ndarray
     read_far: np.ndarray
     block: int = 64
+    origin: str = "float32, cpu"
     _lines: dict = field(default_factory=dict, repr=False)
 
     @property

@@ -260,14 +260,13 @@ export function mapView(data, shared) {
     const profile = layout.foot - (text && cell >= LABELLED_FROM ? 64 : 20);
     const across = bars(side, (i) => camera.x + (i * camera.span) / side, (at) => [cursor.query, at], "row", cursor.query);
     const down = bars(side, (i) => camera.y + (i * camera.span) / side, (at) => [at, cursor.key], "column", cursor.key);
-    const width = Math.max(1, cell > 3 ? cell - 1 : cell);
-    for (const { at, height, tone } of across) {
+    for (const { at, width, height, tone } of across) {
       context.fillStyle = colour[tone];
-      context.fillRect(left + at, foot - height * (profile - 16), Math.min(width, left + side - at), height * (profile - 16));
+      context.fillRect(left + at, foot - height * (profile - 16), Math.min(width, side - at), height * (profile - 16));
     }
-    for (const { at, height, tone } of down) {
+    for (const { at, width, height, tone } of down) {
       context.fillStyle = colour[tone];
-      context.fillRect(left + side + 8, top + at, height * (right - 4), Math.min(width, top + side - at));
+      context.fillRect(left + side + 8, top + at, height * (right - 4), Math.min(width, side - at));
     }
     context.strokeStyle = colour.line;
     context.lineWidth = 1;
@@ -332,7 +331,8 @@ export function mapView(data, shared) {
       if (!(most > 0)) continue;
       const isOwn = own >= from && own < to;
       const height = placeOf(codeOf(most, bits), scaleNow());
-      found.push({ at: Math.max(at, 0), height, tone: isOwn ? "k" : keeps(...pairAt(best)) ? "mark" : "faint" });
+      const gap = cell > 3 ? 1 : 0;
+      found.push({ at: Math.max(at, 0), width: Math.min(at, 0) + stepPx - gap, height, tone: isOwn ? "k" : keeps(...pairAt(best)) ? "mark" : "faint" });
     }
     return found;
   }

@@ -134,6 +134,7 @@ def map_head(q: Tensor, k: Tensor, allowed: Allowed, *, scale: float, cell: int,
 
     q, k: (tokens, head_dim); cell, block: powers of two; far: the distance from which on a key is read from far away
     """
+    origin = f"{str(q.dtype).removeprefix('torch.')}, {q.device.type}"
     q, k = (each.detach().to("cpu", torch.float32).contiguous() for each in (q, k))
     tokens, head_dim = q.shape
     panel = max(PANEL, cell)
@@ -198,6 +199,7 @@ def map_head(q: Tensor, k: Tensor, allowed: Allowed, *, scale: float, cell: int,
         read=read[:tokens].numpy(),
         read_far=read_far[:tokens].numpy(),
         block=max(block, cell),
+        origin=origin,
     )
 
 

@@ -20,6 +20,7 @@ CHUNK = 256  # tokens of q, of k or of L that travel together
 WHOLE_BYTES = 4_500_000  # q, k and L of one head of 8,192 tokens with head_dim 64 still travel whole
 CANDIDATES = 8  # heavy keys that may be made global where q and k are not all in the page, and sinks likewise
 RECORDED = 3  # places, beside the cursor, that are exact in a page without a kernel
+NOT_RECORDED = {"queries": [], "keys": [], "q": [], "l": [], "k": [], "places": []}
 DEEPEST = 3  # of the pyramid's levels below the finest stored one, the page recomputes this many from q and k
 
 
@@ -234,7 +235,7 @@ class Atlas(Instrument):
         run = " and ".join(filter(None, self.runs)) + ", " if any(self.runs) else ""
         return (
             f"measured: {run}{count(head.map.tokens)} tokens, {say.plural(len(self.heads), 'head')}, "
-            f"head_dim {head.map.q.shape[1]}, float32"
+            f"head_dim {head.map.q.shape[1]}, {head.map.origin}; kept = sum of the weights in the mask / tokens"
         )
 
     # What travels -------------------------------------------------------------------------------------------------
@@ -311,7 +312,8 @@ class Atlas(Instrument):
         query, key = self.cursor
         found = say.facts(one.row(query), query, self.sink, near, one.allowed.causal)
         data["heavy"] = [key for key in heavy if key in lines]
-        return {**data, **recorded(one, (query, key), heavy), "facts": found, "lines": self._lines(one, lines, reaches)}
+        places = recorded(one, (query, key), heavy) if index in (self.shown, self.second) else NOT_RECORDED
+        return {**data, **places, "facts": found, "lines": self._lines(one, lines, reaches)}
 
     def _lines(self, one: headmap.HeadMap, at: list[int], reaches: np.ndarray) -> dict[str, Any]:
         """Whole rows and columns of some tokens, as sums: what a mask's sinks and global tokens need."""
@@ -324,7 +326,7 @@ class Atlas(Instrument):
             "row_part": [[mass.row_part(query, span) for span in spans] for query in at],
             "pair": [[mass.pair(query, key) for key in at] for query in at],
         }
-        return {"at": at, **{name: packed(np.array(values)) for name, values in table.items()}}
+        return {"at": at, **{name: packed(np.array(values, np.float32)) for name, values in table.items()}}
 
     # What a running kernel adds -----------------------------------------------------------------------------------
 
