@@ -35,6 +35,8 @@ PACKAGES = {
 THIRD_PARTIES = ["jupyter-server-mathjax", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
 INGREDIENTS = ["book", "lessons", "solutions", "widgets", "requirements.txt"]
 FINGERPRINT = ".made-from"
+STATE = re.compile(r'(<div data-instrument="\w+">)<script type="application/json">(.*?)</script>', re.DOTALL)
+HEAVY = 200_000  # characters of an instrument's state
 
 
 class BindError(Exception):
@@ -157,6 +159,28 @@ def make_pages(source: Path, site: Path) -> None:
         raise BindError(f"Jupyter Book is not content with the pages; it says why above ({result})")
 
 
+def set_heavy_states_aside(site: Path) -> None:
+    """Move what an instrument shows out of its page where it is heavy, into a script that is read when it comes near.
+
+    A script, since a page opened from file:// may not fetch anything else.
+    """
+    folder = site / "_static" / "states"
+    for page in site.rglob("*.html"):
+
+        def aside(found: re.Match, page: Path = page) -> str:
+            state = found[2]
+            if len(state) < HEAVY:
+                return found[0]
+            name = f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.js"
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_text(f'(globalThis.courseStates ??= {{}})["{name}"] = {state};\n', encoding="utf-8")
+            from_page = Path(os.path.relpath(folder / name, page.parent)).as_posix()
+            return f'{found[1]}<script type="application/json" data-from="{from_page}"></script>'
+
+        text = page.read_text(encoding="utf-8")
+        page.write_text(STATE.sub(aside, text), encoding="utf-8")
+
+
 def put_in_place(fresh: Path, site: Path) -> None:
     """Two renames, so that an interrupted run leaves a whole site or none, never half of one."""
     old = site.with_name(site.name + "-old")
@@ -177,6 +201,7 @@ def bind() -> None:
         ("notebooks", lambda: print_notebooks(source)),
         ("assets", lambda: place_assets(source)),
         ("pages", lambda: make_pages(source, fresh)),
+        ("states", lambda: set_heavy_states_aside(fresh)),
     ]:
         print(f"{label} ...", flush=True)
         start = time.monotonic()

@@ -259,3 +259,21 @@ def test_the_new_site_takes_the_old_ones_place_whole(tmp_path):
 def test_the_palette_is_the_instruments_own():
     light, dark = ".al { /* light */ --ink: #111; }", '.al[data-theme="dark"] { --ink: #eee; }'
     assert bind.for_pages(light + dark) == 'html { /* light */ --ink: #111; }html[data-theme="dark"] { --ink: #eee; }'
+
+
+# --- what is heavy ---
+
+
+def test_a_heavy_state_leaves_the_page_and_a_light_one_stays(tmp_path):
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "lessons").mkdir()
+    heavy = json.dumps({"kind": "ledger", "state": "x" * bind.HEAVY})
+    light = json.dumps({"kind": "predict", "state": "x"})
+    place = '<div data-instrument="{}"><script type="application/json">{}</script><p data-twin>Words.</p></div>'
+    page = tmp_path / "lessons" / "page.html"
+    page.write_text(place.format("ledger", heavy) + place.format("predict", light))
+    bind.set_heavy_states_aside(tmp_path)
+    text = page.read_text()
+    assert heavy not in text and light in text and text.count("data-twin") == 2
+    (from_page,) = re.findall(r'data-from="([^"]+)"', text)
+    assert heavy in (page.parent / from_page).resolve().read_text()

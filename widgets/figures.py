@@ -108,3 +108,65 @@ def lines(
             axes.annotate(floor[1], (xs[0], floor[0]), (0, 4), textcoords="offset points", color=TOKENS["ink-2"])
         axes.margins(x=0.12)
     return figure
+
+
+def masks(maps: dict[str, object]) -> Figure:
+    """Boolean masks (queries, keys) side by side: filled where a query may look, hatched where it may not."""
+    with style():
+        figure, every = plt.subplots(1, len(maps), figsize=(2.4 * len(maps), 2.7), layout="constrained", squeeze=False)
+        for axes, (name, seen) in zip(every[0], maps.items(), strict=True):
+            for (i, j), may in np.ndenumerate(array(seen)):
+                fill = {"facecolor": TOKENS["s"]} if may else {"facecolor": TOKENS["panel"], "hatch": "////"}
+                axes.add_patch(plt.Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, edgecolor=TOKENS["line"], lw=0, **fill))
+            rows, columns = array(seen).shape
+            axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal", xlabel="key", ylabel="query")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            axes.set_title(name)
+    return figure
+
+
+def decay(curves: dict[str, object], *, x: str, y: str, ends: dict[str, int]) -> Figure:
+    """Sizes against distance from 0 on, on a logarithmic scale; `ends` marks for each curve where it must be 0."""
+    colours = [TOKENS[name] for name in ("m", "mark", "ink", "o")]
+    with style():
+        figure, axes = plt.subplots(figsize=(6.8, 3.8), layout="constrained")
+        for index, (name, sizes) in enumerate(curves.items()):
+            sizes = array(sizes)
+            some = np.flatnonzero(sizes)
+            axes.plot(some, sizes[some], color=colours[index], linestyle=DASHES[index])
+            axes.axvline(ends[name], color=colours[index], linestyle=":", linewidth=1)
+            note = f"{name}, bound {ends[name]}"
+            axes.annotate(note, (ends[name], 1 - 0.08 * index), (4, 0), color=colours[index], va="top",
+                          xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
+        axes.set_yscale("log")
+        axes.set(xlabel=x, ylabel=y)
+        axes.margins(x=0.16)
+        axes.set_xlim(left=0)
+    return figure
+
+
+def dots(
+    runs: Sequence[dict], group: str, values: str, bands: Sequence[str], *, x: str, y: str, floor: tuple[float, str]
+) -> Figure:
+    """One point for each run and band; a group shares colour and shape, and a thin line joins its means."""
+    names = list(dict.fromkeys(run[group] for run in runs))
+    colours = [TOKENS[name] for name in ("ink", "mark", "m", "o")]
+    with style():
+        figure, axes = plt.subplots(figsize=(7.2, 3.8), layout="constrained")
+        for index, name in enumerate(names):
+            mine = np.array([run[values] for run in runs if run[group] == name])
+            place = np.arange(len(bands)) + 0.16 * (index - (len(names) - 1) / 2)
+            for row in mine:
+                axes.plot(place, row, color=colours[index], marker=MARKERS[index], linestyle="none", alpha=0.8)
+            axes.plot(place, mine.mean(0), color=colours[index], linestyle=DASHES[index], linewidth=1)
+        axes.axhline(floor[0], color=TOKENS["ink-2"], linestyle=":", linewidth=1)
+        axes.annotate(floor[1], (-0.4, floor[0]), (0, 4), textcoords="offset points", color=TOKENS["ink-2"])
+        axes.set_xticks(range(len(bands)), bands)
+        axes.set(xlabel=x, ylabel=y, ylim=(-0.03, 1.05), xlim=(-0.42, len(bands) - 0.4))
+        handles = [
+            plt.Line2D([], [], color=colours[i], marker=MARKERS[i], linestyle=DASHES[i], label=name)
+            for i, name in enumerate(names)
+        ]
+        axes.legend(handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

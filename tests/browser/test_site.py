@@ -34,6 +34,8 @@ def look_at(page) -> None:
     shown = page.locator("article").inner_text()
     assert not re.search(r"\\[(\[]|\$\$|\$[^$\n]+\$", shown), "a formula stands there as text"
     for instrument in page.locator("[data-instrument]").all():
+        instrument.scroll_into_view_if_needed()  # a heavy one is drawn when it comes near
+        instrument.locator(".al").wait_for()
         assert instrument.locator("[data-twin]").is_hidden(), "an instrument was not drawn"
         assert instrument.locator(".al").count() == 1
 

@@ -2,6 +2,7 @@
 
 import csv
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from widgets import Ledger, predict
 from widgets.kit.base import static_assets
 from widgets.ledger.measure import record, sweep
 
+ROOT = Path(__file__).resolve().parents[2]
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Instruments</title><link rel="stylesheet" href="instruments.css"><script src="instruments.js"></script>
@@ -387,3 +389,21 @@ def test_a_long_run_is_drawn_with_few_elements_and_says_so(visit):
     assert "drawn: 2,000 of" in page.locator(".al-provenance").inner_text()
     page.get_by_role("slider", name="event").press("ArrowRight")
     assert told(page).startswith("After event")
+
+
+def test_a_state_set_aside_is_read_when_its_place_comes_near(page, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "book"))
+    import bind
+
+    monkeypatch.setattr(bind, "HEAVY", 10)
+    (tmp_path / "_static").mkdir()
+    path = predict("Which?", choices=["one", "two"], answer="two").save_html(tmp_path / "page.html")
+    path.write_text(path.read_text().replace("<main>", "<main><p style='height: 5000px'></p>"))
+    bind.set_heavy_states_aside(tmp_path)
+    page.goto(path.as_uri())
+    page.wait_for_timeout(200)
+    assert page.locator("[data-instrument] button").count() == 0
+    page.locator("[data-instrument]").scroll_into_view_if_needed()
+    page.get_by_role("button", name="two").click()
+    assert "two" in page.locator("[data-instrument]").inner_text()
+    assert page.errors == [] and page.outside_requests == []

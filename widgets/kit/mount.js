@@ -30,19 +30,39 @@ export function staticModel(state) {
   };
 }
 
-/** Draw every instrument of the page; where one fails, its text twin stays. @param {Record<string, {render: Function}>} kinds */
+/** Draw one instrument in its place; where that fails, the text twin stays. @param {() => {kind: string, state: any}} read */
+function draw(place, kinds, read) {
+  const el = document.createElement("div");
+  try {
+    const { kind, state } = read();
+    kinds[kind].render({ model: staticModel(decode(state)), el });
+    place.querySelector("[data-twin]").hidden = true;
+    place.append(el);
+  } catch (error) {
+    console.error(`The instrument ${place.dataset.instrument} could not be drawn.`, error);
+  }
+}
+
+/** A state too heavy for its page stands in a script of its own, which is read when its place comes near. */
+function drawWhenNear(place, kinds, from) {
+  const near = new IntersectionObserver((seen) => {
+    if (!seen.some((entry) => entry.isIntersecting)) return;
+    near.disconnect();
+    const script = document.createElement("script");
+    script.src = from;
+    script.onload = script.onerror = () => draw(place, kinds, () => globalThis.courseStates[from.split("/").pop()]);
+    document.head.append(script);
+  }, { rootMargin: "1000px" });
+  near.observe(place);
+}
+
+/** Draw every instrument of the page. @param {Record<string, {render: Function}>} kinds */
 export function mount(kinds) {
   for (const place of document.querySelectorAll("[data-instrument]:not([data-mounted])")) {
     place.dataset.mounted = "";
-    const el = document.createElement("div");
-    try {
-      const { kind, state } = JSON.parse(place.querySelector("script").textContent);
-      kinds[kind].render({ model: staticModel(decode(state)), el });
-      place.querySelector("[data-twin]").hidden = true;
-      place.append(el);
-    } catch (error) {
-      console.error(`The instrument ${place.dataset.instrument} could not be drawn.`, error);
-    }
+    const script = place.querySelector("script");
+    if (script.dataset.from) drawWhenNear(place, kinds, script.dataset.from);
+    else draw(place, kinds, () => JSON.parse(script.textContent));
   }
 }
 
