@@ -389,6 +389,11 @@ def build(arguments: list) -> int:
     return finish(start([environment(), ROOT / "book" / "press.py", *arguments], ROOT))
 
 
+def train(arguments: list) -> int:
+    """train a model of the course again (without a name it says which there are)"""
+    return finish(start([environment(), "-m", "solutions.checkpoints", *arguments], ROOT))
+
+
 def doctor(arguments: list) -> int:
     """say what works here, and what to do about what doesn't"""
     argparse.ArgumentParser(prog=f"{DOOR} doctor", description="Say what works here.").parse_args(arguments)
@@ -525,7 +530,7 @@ with sync_playwright() as playwright:
     ),
 ]
 
-COMMANDS = {command.__name__: command for command in [lab, test, book, build, doctor]}
+COMMANDS = {command.__name__: command for command in [lab, test, book, build, train, doctor]}
 
 
 # --- words for what goes wrong ---

@@ -415,16 +415,14 @@ def test_a_kernel_sends_chunks_and_facts_on_demand(monkeypatch):
     sent = []
     monkeypatch.setattr(Atlas, "send", lambda self, content, buffers=None: sent.append((content, buffers)))
     atlas._answer(atlas, {"asks": "hello"}, [])
-    atlas._answer(atlas, {"asks": "q", "head": 0, "chunk": 2}, [])
-    atlas._answer(atlas, {"asks": "k", "head": 0, "chunk": 0}, [])
-    atlas._answer(atlas, {"asks": "facts", "head": 0, "query": 77}, [])
-    hello, queries, keys, facts = sent
+    atlas._answer(atlas, {"asks": "more", "chunks": [[0, "q", 2], [0, "k", 0]], "facts": [0, 77]}, [])
+    hello, (more, buffers) = sent
     assert hello[0] == {"answers": "hello"}
-    assert queries[1][0] == q[512:].numpy().tobytes()
-    assert queries[1][1] == atlas.heads[0].map.log_sum_exp[512:].tobytes()
-    assert keys[1] == [k[:256].numpy().tobytes()]
+    assert more["chunks"] == [[0, "q", 2], [0, "k", 0]]
+    log_sum_exp = atlas.heads[0].map.log_sum_exp
+    assert buffers == [q[512:].numpy().tobytes(), log_sum_exp[512:].tobytes(), k[:256].numpy().tobytes()]
     row = dense(atlas.heads[0].map)[77]
-    assert facts[0]["facts"]["first"] == pytest.approx(row[0])
+    assert more["facts"]["query"] == 77 and more["facts"]["first"] == pytest.approx(row[0])
 
 
 @pytest.mark.parametrize(

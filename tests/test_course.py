@@ -248,7 +248,7 @@ def wait_for(condition, seconds=60):
 
 def test_unknown_command_names_the_nearest(tree):
     said = calm(door(tree, "lob"))
-    assert said == "There is no command lob. Did you mean lab? There are lab, test, book, build, doctor."
+    assert said == "There is no command lob. Did you mean lab? There are lab, test, book, build, train, doctor."
 
 
 def test_no_command_says_what_there_is(tree):

@@ -9,7 +9,7 @@ import { paint, paintDifference, pixelsIn, tokensOf } from "../../widgets/atlas/
 import { advance, columnOf, computedLines, missing, rowOf, startTile, toldLines, weightAt } from "../../widgets/atlas/recompute.js";
 import { aggregateWords, factsOf, maskParts, queryParts } from "../../widgets/atlas/say.js";
 import { codeOf, codeOfLog2, differenceColour, linearTop, massColour, massTable, placeOf, powerOfTwo, ticksOf, weightOf } from "../../widgets/atlas/scale.js";
-import { allowedShape, keptShape, windowEdges } from "../../widgets/atlas/shapes.js";
+import { allowedShape, cutLine, keptShape, windowEdges } from "../../widgets/atlas/shapes.js";
 
 const { maps, codes, facts, words } = JSON.parse(readFileSync(new URL("atlas.json", import.meta.url)));
 
@@ -334,6 +334,19 @@ test("an outline holds the cells of its set, step by step and as a line", () => 
       }
     }
   }
+  for (let i = 0; i < 200; i += 1) { // whatever is seen of whatever map, no outline leaves the picture by more than its edge
+    const tokens = 131072, span = 8 * 2 ** (14 * random());
+    const place = { left: 50, top: 20, side: 400, camera: within({ x: tokens * random(), y: tokens * random(), span }, tokens), tokens };
+    for (const allowed of [{ causal: true, window: null, sinks: 0 }, { causal: false, window: 4096, sinks: 3 }]) {
+      for (const polygon of allowedShape(place, allowed)) for (const [x, y] of polygon) assert.ok(x >= 40 && x <= 460 && y >= 10 && y <= 430);
+      for (const line of windowEdges(place, 128, allowed.causal)) {
+        if (line.length !== 2) continue;
+        for (const [x, y] of cutLine(line, place)) assert.ok(x >= 40 && x <= 460 && y >= 10 && y <= 430);
+      }
+    }
+  }
+  assert.deepEqual(cutLine([[0, 0], [1000, 1000]], { left: 100, top: 100, side: 100 }), [[91, 91], [209, 209]]);
+  assert.deepEqual(cutLine([[0, 0], [0, 1000]], { left: 100, top: 100, side: 100 }), []);
   const [lower] = windowEdges({ left: 0, top: 0, side: 100, camera: wholeMap(100), tokens: 100 }, 9, true);
   assert.deepEqual(lower, [[0, 10], [90, 100]]);
 });

@@ -6,7 +6,7 @@ import { TILE, levelFor, tilesIn } from "./pyramid.js";
 import { paint, paintDifference, pixelsIn, tokensOf } from "./raster.js";
 import { missing, weightAt } from "./recompute.js";
 import { codeOf, placeOf, weightOf } from "./scale.js";
-import { acrossOf, allowedShape, downOf, keptShape, pixelsPerCell, trace, windowEdges } from "./shapes.js";
+import { acrossOf, allowedShape, cutLine, downOf, keptShape, pixelsPerCell, trace, windowEdges } from "./shapes.js";
 import { shown } from "./say.js";
 
 const DEEP_TILES = 48; // a view that needs more is not worth waiting for: the stored squares stand for it
@@ -188,7 +188,10 @@ export function mapView(data, shared) {
       context.lineWidth = width;
       context.setLineDash(dash);
       context.beginPath();
-      for (const line of lines) line.forEach(([px, py], i) => (i ? context.lineTo(px, py) : context.moveTo(px, py)));
+      for (const line of lines) {
+        const seen = line.length === 2 ? cutLine(line, here) : line;
+        seen.forEach(([px, py], i) => (i ? context.lineTo(px, py) : context.moveTo(px, py)));
+      }
       context.stroke();
       context.setLineDash([]);
     };

@@ -24,10 +24,42 @@ export function downOf({ top, side, camera }) {
   return (query) => top + ((query - camera.y) * side) / camera.span;
 }
 
+/**
+ * A polygon cut to a little more than what is seen. A canvas takes its time over a clip of millions of pixels, and over
+ * the dashes of a line as long.
+ * @param {number[][]} points @param {Place} place
+ */
+function cut(points, { left, top, side }) {
+  let kept = points;
+  for (const [axis, sign, edge] of [[0, 1, left - 9], [0, -1, left + side + 9], [1, 1, top - 9], [1, -1, top + side + 9]]) {
+    const depth = (point) => sign * (point[axis] - edge);
+    kept = kept.flatMap((point, i) => {
+      const before = kept.at(i - 1);
+      const [d, e] = [depth(point), depth(before)];
+      const crossing = d < 0 !== e < 0 ? [[0, 1].map((c) => before[c] + ((point[c] - before[c]) * e) / (e - d))] : [];
+      return d < 0 ? crossing : [...crossing, point];
+    });
+  }
+  return kept;
+}
+
+/** A line of two points, cut likewise; none when nothing of it is seen. @param {number[][]} line @param {Place} place */
+export function cutLine([start, end], { left, top, side }) {
+  let [from, to] = [0, 1];
+  for (const [axis, sign, edge] of [[0, 1, left - 9], [0, -1, left + side + 9], [1, 1, top - 9], [1, -1, top + side + 9]]) {
+    const [d, e] = [sign * (start[axis] - edge), sign * (end[axis] - edge)];
+    if (d < 0 && e < 0) return [];
+    if (d < 0) from = Math.max(from, d / (d - e));
+    if (e < 0) to = Math.min(to, d / (d - e));
+  }
+  const at = (share) => [0, 1].map((c) => start[c] + (end[c] - start[c]) * share);
+  return from < to ? [at(from), at(to)] : [];
+}
+
 /** Queries from <= query < to and keys likewise, as one polygon. */
 function rectangle(place, fromQuery, toQuery, fromKey, toKey) {
   const x = acrossOf(place), y = downOf(place);
-  return [[x(fromKey), y(fromQuery)], [x(toKey), y(fromQuery)], [x(toKey), y(toQuery)], [x(fromKey), y(toQuery)]];
+  return cut([[x(fromKey), y(fromQuery)], [x(toKey), y(fromQuery)], [x(toKey), y(toQuery)], [x(fromKey), y(toQuery)]], place);
 }
 
 /** The pairs at query - back <= key <= query + forth. */
@@ -44,8 +76,8 @@ function band(place, back, forth) {
   const x = acrossOf(place), y = downOf(place);
   const corner = (query, key) => [x(Math.min(Math.max(key, 0), tokens)), y(Math.min(Math.max(query, 0), tokens))];
   // Clockwise from the top left: along the upper edge of the band to the far corner, and back along the lower one.
-  return [[corner(0, 0), corner(0, forth), corner(tokens - forth, tokens), corner(tokens, tokens),
-    corner(tokens, tokens - back - 1), corner(back + 1, 0)]];
+  return [cut([corner(0, 0), corner(0, forth), corner(tokens - forth, tokens), corner(tokens, tokens),
+    corner(tokens, tokens - back - 1), corner(back + 1, 0)], place)];
 }
 
 /** What the attention may look at. @param {Place} place @param {{causal: boolean, window: ?number, sinks: number}} allowed */

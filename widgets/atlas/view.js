@@ -15,6 +15,8 @@ import { QUESTION, aggregateWords, factsOf, named, percent, queryParts, shown, w
 const BUDGET = 9; // ms of a frame that go to computing tiles
 const ACROSS = 32; // squares of the table, along a side, at most
 const MOST_SINKS = 8;
+const REST = 120; // ms without a movement after which a kernel is asked
+const CHUNKS_AT_ONCE = 12; // of 64 KB each for a head_dim of 64: a message stays under a megabyte
 const COLOURS = ["ink", "ink-2", "paper", "panel", "line", "mark", "k", "q", "s"];
 
 function render({ model, el }) {
@@ -329,33 +331,41 @@ function render({ model, el }) {
     setTimeout(() => stills.forEach((still) => still.remove()));
   }
 
-  // A running kernel sends what is not in the page -------------------------------------------------------------------
-  let live = false;
-  const asked = new Set();
+  // A running kernel sends what is not in the page, once the map rests: one message at a time ------------------------
+  let live = false, wanted = new Map(), waiting = false, restTimer = 0;
   function wants(chunks) {
     if (!live) return;
-    for (const [head, side_, chunk] of chunks) {
-      const key = `${head} ${side_} ${chunk}`;
-      if (asked.has(key) || asked.size > 400) continue;
-      asked.add(key);
-      model.send({ asks: side_, head, chunk });
-    }
+    for (const chunk of chunks) wanted.set(chunk.join(" "), chunk);
+    rest();
   }
-  let factsTimer = 0;
   function askFacts(head, query) {
-    clearTimeout(factsTimer);
-    factsTimer = setTimeout(() => model.send({ asks: "facts", head: head.index, query }), 60);
+    wanted.set("facts", ["facts", head.index, query]);
+    rest();
+  }
+  function rest() { clearTimeout(restTimer); restTimer = setTimeout(ask, REST); }
+  function ask() {
+    if (waiting || !wanted.size) return;
+    const facts = wanted.get("facts");
+    wanted.delete("facts");
+    const chunks = [...wanted.values()].filter(([head, side_, at]) => !heads[head].vectors[side_][at]).slice(0, CHUNKS_AT_ONCE);
+    wanted = new Map();
+    if (!facts && !chunks.length) return;
+    waiting = true;
+    model.send({ asks: "more", chunks, facts: facts ? facts.slice(1) : null });
   }
   function onMessage(message, buffers) {
     const typed = (Kind, view) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-    if (message.answers === "hello") { live = true; refresh(); }
-    else if (message.answers === "facts") { askedFacts.set(`${message.head} ${message.query}`, message.facts); rehover(true); }
-    else {
-      const log = buffers[1] && typed(Float64Array, buffers[1]);
-      heads[message.head].receive(message.answers, message.chunk, typed(Float32Array, buffers[0]), log);
-      asked.delete(`${message.head} ${message.answers} ${message.chunk}`);
-      redraw();
+    if (message.answers === "hello") { live = true; return refresh(); }
+    waiting = false;
+    if (message.facts) askedFacts.set(`${message.facts.head} ${message.facts.query}`, message.facts);
+    let next = 0;
+    for (const [head, side_, at] of message.chunks) {
+      const values = typed(Float32Array, buffers[next++]);
+      heads[head].receive(side_, at, values, side_ === "q" ? typed(Float64Array, buffers[next++]) : null);
     }
+    if (message.facts) rehover(true);
+    if (message.chunks.length) redraw();
+    else rest();
   }
   model.on("msg:custom", onMessage);
   model.send({ asks: "hello" });
@@ -394,7 +404,7 @@ function render({ model, el }) {
     themes.disconnect();
     for (const request of [frameAsked, hoverAsked, workAsked]) cancelAnimationFrame(request);
     clearTimeout(remembering);
-    clearTimeout(factsTimer);
+    clearTimeout(restTimer);
     model.off("msg:custom", onMessage);
     dispose();
   };

@@ -331,23 +331,23 @@ class Atlas(Instrument):
     # What a running kernel adds -----------------------------------------------------------------------------------
 
     def _answer(self, _widget: object, message: dict, _buffers: list) -> None:
-        """Answer the page: it asks for a chunk of q and L or of k, for the facts of a row, or for a token's line."""
-        asked = message.get("asks")
-        if asked == "hello":
+        """Answer the page, which asks for chunks [head, "q" or "k", number] (L comes with q) and for facts of a row."""
+        if message.get("asks") == "hello":
             self.send({"answers": "hello"})
             return
-        one = self.heads[message["head"]].map
-        if asked in ("q", "k"):
-            span = slice(message["chunk"] * CHUNK, (message["chunk"] + 1) * CHUNK)
-            buffers = [np.ascontiguousarray(getattr(one, asked)[span]).tobytes()]
-            if asked == "q":
-                buffers.append(np.ascontiguousarray(one.log_sum_exp[span]).tobytes())
-            self.send({"answers": asked, "head": message["head"], "chunk": message["chunk"]}, buffers)
-        elif asked == "facts":
-            query = message["query"]
-            near = say.near_by(one.tokens)
-            found = say.facts(one.row(query), query, self.sink, near, one.allowed.causal)
-            self.send({"answers": "facts", "head": message["head"], "query": query, "facts": found})
+        buffers = []
+        for head, side, number in message["chunks"]:
+            one = self.heads[head].map
+            span = slice(number * CHUNK, (number + 1) * CHUNK)
+            for array in (one.q, one.log_sum_exp) if side == "q" else (one.k,):
+                buffers.append(np.ascontiguousarray(array[span]).tobytes())
+        facts = None
+        if message["facts"]:
+            index, query = message["facts"]
+            one = self.heads[index].map
+            found = say.facts(one.row(query), query, self.sink, say.near_by(one.tokens), one.allowed.causal)
+            facts = {"head": index, "query": query, **found}
+        self.send({"answers": "more", "chunks": message["chunks"], "facts": facts}, buffers)
 
 
 def default_mask(one: headmap.HeadMap) -> Mask:
