@@ -100,6 +100,8 @@ def test_squares_and_log_sum_exp_are_those_of_the_whole_matrix(allowed, tokens, 
     distance = np.abs(every[:, None] - every)
     np.testing.assert_allclose(head.near, [weights[distance <= reach].sum() for reach in every], rtol=2e-6)
     np.testing.assert_allclose(head.read, weights.sum(axis=0), rtol=2e-5, atol=1e-6)
+    late_and_far = weights * (distance >= 20) * (every >= tokens // 2)[:, None]
+    np.testing.assert_allclose(head.read_far, late_and_far.sum(axis=0), rtol=2e-5, atol=2e-6)
 
 
 def test_each_level_is_made_of_the_one_below_and_no_mass_is_lost():

@@ -60,7 +60,8 @@ class HeadMap:
     largest, mass: float32 (squares, squares), maximum and sum of the weights in each cell x cell square
     near: float64 (tokens,), the mass at a distance of at most 0, 1, 2, ... between query and key
     block: tokens along a side of the blocks that a mask may choose; origin: dtype and device of the q and k given
-    read: float64 (tokens,), the mass that each key receives; read_far: the part from queries beyond `far`, roughly
+    read: float64 (tokens,), the mass that each key receives; read_far: the part from far away, by the queries
+        of the second half (early ones have few keys to share their mass among, and would call every early key heavy)
     """
 
     q: np.ndarray

@@ -132,7 +132,7 @@ def scaling(scale: float | None, head_dim: int) -> float:
 def map_head(q: Tensor, k: Tensor, allowed: Allowed, *, scale: float, cell: int, block: int, far: int) -> HeadMap:
     """One pass over the scores of one head: row log-sum-exp, the finest squares, and the mass by distance and by key.
 
-    q, k: (tokens, head_dim); cell, block: powers of two; far: the distance from which on a key is read from far away
+    q, k: (tokens, head_dim); cell, block: powers of two; far: from this distance on, a key is read from far away
     """
     origin = f"{str(q.dtype).removeprefix('torch.')}, {q.device.type}"
     q, k = (each.detach().to("cpu", torch.float32).contiguous() for each in (q, k))
@@ -180,10 +180,13 @@ def map_head(q: Tensor, k: Tensor, allowed: Allowed, *, scale: float, cell: int,
         largest[into, left:right] = peaks.unflatten(0, (-1, cell)).amax(1)[: into.stop - above]
         mass[into, left:right] = (sums * weight[:, None]).unflatten(0, (-1, cell)).sum(1)[: into.stop - above]
 
-        columns = (weight @ scores).double()
-        read[low:high] += columns
-        if start - far > low:
-            read_far[low : start - far] += columns[: start - far - low]
+        read[low:high] += (weight @ scores).double()
+        late = weight * (torch.arange(start, start + panel) >= tokens // 2)
+        if late.any():
+            read_far[low:high] += (late @ scores).double()
+            first, last = max(start - far + 1, low), min(start + panel - 1 + far, high)
+            distance = torch.arange(start, start + panel)[:, None] - torch.arange(first, last)
+            read_far[first:last] -= (late @ (scores[:, first - low : last - low] * (distance.abs() < far))).double()
         add_diagonals(at_distance, framed, weight, start, low, panel)
 
     return HeadMap(

@@ -384,7 +384,7 @@ def heavy_keys(one: headmap.HeadMap, sink: int) -> list[int]:
     far = one.read_far.copy()
     far[:sink] = 0
     order = np.argsort(-far, kind="stable")[:CANDIDATES]
-    return [int(key) for key in order if far[key] > 0]
+    return [int(key) for key in order if far[key] > 1e-6]
 
 
 def telling_cell(one: headmap.HeadMap, mask: Mask, sink: int) -> tuple[int, int]:
@@ -395,7 +395,8 @@ def telling_cell(one: headmap.HeadMap, mask: Mask, sink: int) -> tuple[int, int]
     key = heavy[0]
     distance = np.abs(np.arange(one.tokens) - key)
     reach = max(reach_of(mask.window, one.allowed.causal) or 0, say.near_by(one.tokens))
-    query = int(np.where(distance > reach, one.column(key), -1).argmax())
+    late = np.arange(one.tokens) >= one.tokens // 2
+    query = int(np.where(late & (distance > reach), one.column(key), -1).argmax())
     found = say.facts(one.row(query), query, sink, say.near_by(one.tokens), one.allowed.causal)
     return query, key if found["key"] < 0 else found["key"]
 
