@@ -16,7 +16,7 @@ The second half counts what a stack of layers saves (pairs, bytes, reach), and l
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +36,7 @@ def is_whole(value, least: int) -> bool:
         return False
 
 
-def pattern_is_sound(window: int, sinks: int, global_tokens: Sequence[int] | None, **_) -> None:
+def pattern_is_sound(window: int, sinks: int, global_tokens: list[int] | None, **_) -> None:
     """Raise ValueError for a window, sinks or global tokens that no sequence can have."""
     if not is_whole(window, 1):
         raise ValueError(f"window is {window!r}; give a whole number of 1 or more.")
@@ -49,7 +49,7 @@ def pattern_is_sound(window: int, sinks: int, global_tokens: Sequence[int] | Non
         raise ValueError(f"global_tokens is {global_tokens!r}; give a list of positions from 0 on, for example [0].")
 
 
-def pattern_fits(n: int, window: int, causal: bool, sinks: int, global_tokens: Sequence[int] | None, **_) -> None:
+def pattern_fits(n: int, window: int, causal: bool, sinks: int, global_tokens: list[int] | None, **_) -> None:
     """Raise ValueError unless the pattern fits n tokens: nothing outside them, nothing promised that can't be kept."""
     pattern_is_sound(window, sinks, global_tokens)
     widest = n if causal else 2 * n - 1
@@ -104,7 +104,7 @@ def window_mask(
     *,
     causal: bool = True,
     sinks: int = 0,
-    global_tokens: Sequence[int] | None = None,
+    global_tokens: list[int] | None = None,
 ) -> Tensor:
     """Who may look at whom, told from where they stand.
 
@@ -144,7 +144,7 @@ def masked_window_attention(
     *,
     causal: bool = True,
     sinks: int = 0,
-    global_tokens: Sequence[int] | None = None,
+    global_tokens: list[int] | None = None,
 ) -> Tensor:
     """Window attention by a mask over the whole score matrix: the same result, and none of the saving.
 
@@ -164,7 +164,7 @@ def keys_in_reach(
     *,
     causal: bool = True,
     sinks: int = 0,
-    global_tokens: Sequence[int] | None = None,
+    global_tokens: list[int] | None = None,
 ) -> Tensor:
     """The keys that a block of queries must fetch: those at start, start + 1, ..., stop - 1, out of n tokens.
 
@@ -190,7 +190,7 @@ def sliding_window_attention(
     *,
     causal: bool = True,
     sinks: int = 0,
-    global_tokens: Sequence[int] | None = None,
+    global_tokens: list[int] | None = None,
     block: int = 64,
 ) -> Tensor:
     """Attention in a window that makes only the scores of the band: time and memory grow as n · window.
@@ -238,6 +238,9 @@ class WindowCache(KVCache):
     def keep(self, kept: Tensor) -> None:
         """Drop every token whose place in kept, a boolean (keys,), is False."""
         self.k, self.v, self.position = self.k[..., kept, :], self.v[..., kept, :], self.position[kept]
+
+    def __repr__(self) -> str:
+        return f"WindowCache: {len(self)} of {self.tokens} tokens, {self.nbytes:,} bytes"
 
 
 def window_chunk_fits(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache) -> None:
@@ -290,7 +293,8 @@ def influence(stack: Callable[[Tensor], Tensor], x: Tensor, row: int) -> Tensor:
     """How much each input token moves one output token: the size of the gradient.
 
     stack: turns (n, d) into (n, d_out); x: (n, d); row: which output
-    Returns (n,): for each input token the Frobenius norm of d output[row] / d input. Exactly 0 where nothing can pass.
+    Returns (n,): for each input token the Frobenius norm of d output[row] / d input. Exactly 0 where nothing can pass;
+    give float64, since in float32 a small gradient that is squared becomes 0 too.
     """
     jacobian = torch.autograd.functional.jacobian(lambda x: stack(x)[row], x)  # (d_out, n, d)
     return jacobian.pow(2).sum(dim=(0, 2)).sqrt()
@@ -299,7 +303,7 @@ def influence(stack: Callable[[Tensor], Tensor], x: Tensor, row: int) -> Tensor:
 # What a pattern saves ---------------------------------------------------------------------------------------------
 
 
-def layers_are_known(layer_types: Sequence[str], **_) -> None:
+def layers_are_known(layer_types: tuple[str, ...], **_) -> None:
     """Raise ValueError unless there is a layer, and each is "full" or "window"."""
     if not layer_types:
         raise ValueError("layer_types is empty; give at least one layer.")
@@ -342,7 +346,7 @@ def window_pairs(n: int, window: int, *, causal: bool = True) -> int:
 
 @counts("n", "window")
 @shapes(check=layers_are_known)
-def pattern_pairs(layer_types: Sequence[str], n: int, window: int, *, causal: bool = True) -> int:
+def pattern_pairs(layer_types: tuple[str, ...], n: int, window: int, *, causal: bool = True) -> int:
     """How many (query, key) pairs a whole stack scores over n tokens, one head."""
     full = n * (n + 1) // 2 if causal else n * n
     local = window_pairs(n, window, causal=causal)
@@ -351,23 +355,23 @@ def pattern_pairs(layer_types: Sequence[str], n: int, window: int, *, causal: bo
 
 @counts("n", "window")
 @shapes(check=layers_are_known)
-def saving(layer_types: Sequence[str], n: int, window: int, *, causal: bool = True) -> float:
+def saving(layer_types: tuple[str, ...], n: int, window: int, *, causal: bool = True) -> float:
     """By what factor a stack scores fewer pairs than if all its layers were full."""
-    all_full = ["full"] * len(layer_types)
+    all_full = ("full",) * len(layer_types)
     return pattern_pairs(all_full, n, window, causal=causal) / pattern_pairs(layer_types, n, window, causal=causal)
 
 
 @shapes(check=layers_are_known)
-def saving_ceiling(layer_types: Sequence[str]) -> float:
+def saving_ceiling(layer_types: tuple[str, ...]) -> float:
     """The factor that `saving` tends to as the sequence grows, since the full layers remain; infinite without any."""
-    full = list(layer_types).count("full")
+    full = layer_types.count("full")
     return len(layer_types) / full if full else math.inf
 
 
 @counts("n", "window", "kv_heads", "head_dim", "element_bytes")
 @shapes(check=layers_are_known)
 def pattern_kv_bytes(
-    layer_types: Sequence[str], n: int, window: int, kv_heads: int, head_dim: int, element_bytes: int = 2
+    layer_types: tuple[str, ...], n: int, window: int, kv_heads: int, head_dim: int, element_bytes: int = 2
 ) -> int:
     """Bytes of the keys and values that a stack needs to decode token n: all n in a full layer, `window` in the others.
 

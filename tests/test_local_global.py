@@ -254,6 +254,7 @@ def test_cache_bytes_are_those_of_what_it_holds():
     q, k, v = qkv(50, heads=4, kv_heads=2, d=8, d_value=8, dtype=torch.float32)
     _, cache = in_chunks(q, k, v, 16, 4, 7)
     assert len(cache) == 15 + 4
+    assert repr(cache) == "WindowCache: 19 of 50 tokens, 2,432 bytes"
     assert cache.nbytes == 2 * (15 + 4) * 2 * 8 * 4  # keys and values of the two key heads, float32
     assert cache.position.tolist() == [0, 1, 2, 3, *range(35, 50)]
     one_token_more = pattern_kv_bytes(["window"], 50, 16, kv_heads=2, head_dim=8, element_bytes=4)

@@ -1,0 +1,1086 @@
+"""Exercises of lesson 02: who may look at whom, the band in blocks, what a stack reaches and saves, a short cache.
+
+The bugs of this field are one token wide: a window of W + 1 keys, a cache that keeps W - 2, a two-sided window of 128
+that is 129 keys. So lengths divide nothing, windows are odd and even, and every case is longer than its window.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.flop_counter import FlopCounterMode
+
+from solutions import local_global
+from solutions.checks.exercise import Case, Exercise
+from solutions.checks.lesson_01 import LargestTensor
+from solutions.checks.running import Rejected
+from solutions.local_global import WindowCache, grouped_attention, keys_in_reach, pattern_pairs, window_mask
+from solutions.quadratic import attention
+
+TITLE = "Local and global"
+
+
+def to_tensor(result):
+    """A list of numbers as a tensor, so that the checker can say which of them is wrong; anything else as it is."""
+    if isinstance(result, list | tuple) and all(isinstance(entry, int) for entry in result):
+        return torch.tensor(result)
+    return result
+
+
+# 2.1 window_mask -------------------------------------------------------------------------------------------------
+
+
+def looks(queries, keys, window, **pattern):
+    """A case: the positions of queries and keys, as lists, and the pattern."""
+
+    def outcome(function, queries, keys, window):
+        return function(torch.tensor(queries), torch.tensor(keys), window, **pattern)
+
+    return lambda normal: (list(queries), list(keys), window), outcome
+
+
+def mask_case(label, *arguments, **pattern):
+    return Case(label, *looks(*arguments, **pattern))
+
+
+def mask_one_by_one(query_position, key_position, window, *, causal=True, sinks=0, global_tokens=None):
+    def visible(i, j):
+        near = 0 <= i - j < window if causal else abs(i - j) <= window // 2
+        chosen = j < sinks or i in (global_tokens or ()) or j in (global_tokens or ())
+        return (near or chosen) and not (causal and j > i)
+
+    rows = [[visible(i, j) for j in key_position.tolist()] for i in query_position.tolist()]
+    return torch.tensor(rows).reshape(len(query_position), len(key_position))
+
+
+def mask_by_distance(query_position, key_position, window, *, causal=True, sinks=0, global_tokens=None):
+    behind = query_position.unsqueeze(1) - key_position.unsqueeze(0)
+    visible = behind < window if causal else behind.abs() <= window // 2
+    visible = visible.logical_or(key_position < sinks)
+    chosen = torch.tensor(list(global_tokens or ()), dtype=torch.long)
+    visible = visible | torch.isin(key_position, chosen) | torch.isin(query_position, chosen).unsqueeze(1)
+    return visible & (behind >= 0) if causal else visible
+
+
+def near_by(left, right, two_sided=lambda window: (window // 2, window // 2), sinks_are=lambda key, sinks: key < sinks):
+    """A mask whose causal window reaches left(window) back and right(window) ahead; beside it, nothing looks ahead."""
+
+    def mask(query_position, key_position, window, *, causal=True, sinks=0, global_tokens=None):
+        ahead = key_position - query_position[:, None]
+        back, forth = (left(window), right(window)) if causal else two_sided(window)
+        visible = (-back <= ahead) & (ahead <= forth)
+        others = torch.zeros_like(visible) | sinks_are(key_position, sinks)
+        for token in global_tokens or ():
+            others |= (key_position == token) | (query_position[:, None] == token)
+        return visible | (others & (ahead <= 0) if causal else others)
+
+    return mask
+
+
+def changed(change):
+    """The right mask after change(mask, ...) of it or of its arguments."""
+
+    def mask(query_position, key_position, window, *, causal=True, sinks=0, global_tokens=None):
+        pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)
+        return change(query_position, key_position, window, pattern)
+
+    return mask
+
+
+def masked_with(**without):
+    """The right mask for another pattern."""
+    return changed(lambda queries, keys, window, pattern: window_mask(queries, keys, window, **pattern | without))
+
+
+def looking_ahead(query_position, key_position, window, pattern):
+    """Only the window is causal; sinks and global tokens are seen from before them."""
+    chosen = window_mask(query_position, key_position, 1, **pattern | {"causal": False})
+    return window_mask(query_position, key_position, window, **pattern) | chosen
+
+
+def only_columns(query_position, key_position, window, pattern):
+    columns = torch.isin(key_position, torch.tensor(list(pattern["global_tokens"] or ()), dtype=torch.long))
+    near = window_mask(query_position, key_position, window, **pattern | {"global_tokens": None})
+    behind = key_position <= query_position[:, None]
+    return near | (columns & behind if pattern["causal"] else columns)
+
+
+def only_rows(query_position, key_position, window, pattern):
+    rows = torch.isin(query_position, torch.tensor(list(pattern["global_tokens"] or ()), dtype=torch.long))[:, None]
+    near = window_mask(query_position, key_position, window, **pattern | {"global_tokens": None})
+    behind = key_position <= query_position[:, None]
+    return near | (rows & behind if pattern["causal"] else rows)
+
+
+def places_for_positions(query_position, key_position, window, pattern):
+    places = torch.arange(len(key_position))
+    return window_mask(places[len(places) - len(query_position) :], places, window, **pattern)
+
+
+MASK = Exercise(
+    number="2.1",
+    title="the window's mask",
+    difficulty=2,
+    minutes=12,
+    reference=local_global.window_mask,
+    hints=(
+        "How far does key 5 stand ahead of query 7? In a causal window of 3, which of these distances are seen: "
+        "-3, -2, -1, 0, 1?",
+        "ahead = key_position - query_position[:, None] is (queries, keys). A causal window sees -(window - 1) ... 0, "
+        "a two-sided one -(window // 2) ... window // 2. Sinks and global tokens are added with |, and causal has the "
+        "last word.",
+        "After the window: visible |= key_position < sinks. For each global token, add its column "
+        "(key_position == token) and its row (query_position[:, None] == token). If causal, keep only ahead <= 0.",
+    ),
+    cases=(
+        mask_case("8 tokens, a window of 3", range(8), range(8), 3),
+        mask_case("a window of 1", range(5), range(5), 1),
+        mask_case("queries 5 and 6, keys 0 to 6, a window of 4", (5, 6), range(7), 4),
+        mask_case("queries 9 and 10, keys 0, 1, 7, 8, 9 and 10", (9, 10), (0, 1, 7, 8, 9, 10), 5),
+        mask_case("keys 3 to 9, 2 sinks that are not among them", range(6, 10), range(3, 10), 3, sinks=2),
+        mask_case("two-sided, a window of 4", range(9), range(9), 4, causal=False),
+        mask_case("two-sided, a window of 5", range(9), range(9), 5, causal=False),
+        mask_case("2 sinks", range(8), range(8), 3, sinks=2),
+        mask_case("4 sinks, of which the first queries come before some", range(8), range(8), 2, sinks=4),
+        mask_case("2 sinks, two-sided", range(8), range(8), 3, causal=False, sinks=2),
+        mask_case("global tokens 0 and 5, two-sided", range(8), range(8), 3, causal=False, global_tokens=[0, 5]),
+        mask_case("query 4 alone, global token 0", (4,), range(5), 2, global_tokens=[0]),
+        mask_case("global token 3, causal", range(6), range(6), 2, global_tokens=[3]),
+    ),
+    right_answers=(mask_one_by_one, mask_by_distance),
+    mistakes={
+        "the window holds W + 1 keys: the query itself counts as one of the W": near_by(lambda w: w, lambda w: 0),
+        "the window holds W - 1 keys, the query itself among them": near_by(lambda w: w - 2, lambda w: 0),
+        "the causal window also looks ahead": near_by(lambda w: w - 1, lambda w: w - 1),
+        "the band is on the wrong side: each query sees those after it": near_by(lambda w: 0, lambda w: w - 1),
+        "there is no window, only causality": near_by(lambda w: 10**9, lambda w: 0),
+        "a two-sided window reaches `window` keys to each side, where it is window // 2": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w, w)
+        ),
+        "a two-sided window holds exactly `window` keys, one less on the right": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w // 2, (w - 1) // 2)
+        ),
+        "a two-sided window is rounded up, (window + 1) // 2 on each side": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: ((w + 1) // 2, (w + 1) // 2)
+        ),
+        "causal is not looked at: every window is causal": masked_with(causal=True),
+        "causal is not looked at: every window is two-sided": masked_with(causal=False),
+        "sinks and global tokens are seen from before them, although the mask is causal": changed(looking_ahead),
+        "the sinks are not looked at": masked_with(sinks=0),
+        "there is one sink too many (<= for <)": near_by(
+            lambda w: w - 1, lambda w: 0, sinks_are=lambda key, sinks: key <= sinks
+        ),
+        "the sinks are counted from the first key given, not from the start of the sequence": near_by(
+            lambda w: w - 1, lambda w: 0, sinks_are=lambda key, sinks: torch.arange(len(key)) < sinks
+        ),
+        "the global tokens are not looked at": masked_with(global_tokens=None),
+        "everybody sees the global tokens, but they do not see everybody": changed(only_columns),
+        "the global tokens see everybody, but not everybody sees them": changed(only_rows),
+        "the place in the tensor is taken for the position in the sequence": changed(places_for_positions),
+        "True stands for hidden, where it should stand for visible": changed(
+            lambda queries, keys, window, pattern: ~window_mask(queries, keys, window, **pattern)
+        ),
+        "rows are keys and columns are queries": changed(
+            lambda queries, keys, window, pattern: window_mask(queries, keys, window, **pattern).T
+        ),
+    },
+)
+
+
+# 2.2 window_pairs ------------------------------------------------------------------------------------------------
+
+
+def two_sided(function, *sizes):
+    return function(*sizes, causal=False)
+
+
+def pairs_row_by_row(n, window, *, causal=True):
+    if causal:
+        return sum(min(i + 1, window) for i in range(n))
+    return sum(min(i + window // 2, n - 1) - max(i - window // 2, 0) + 1 for i in range(n))
+
+
+def pairs_by_diagonal(n, window, *, causal=True):
+    reach = min(window - 1 if causal else window // 2, n - 1)
+    beside = sum(n - step for step in range(1, reach + 1))
+    return n + (beside if causal else 2 * beside)
+
+
+def pairs_of(causal_pairs=None, two_sided_pairs=None, shortest=min):
+    """A count made of a causal and a two-sided formula for a window that is cut to the text by `shortest`."""
+
+    def one_side(n, window):
+        return n * window - window * (window - 1) // 2
+
+    def both_sides(n, half):
+        return n * (2 * half + 1) - half * (half + 1)
+
+    def window_pairs(n, window, *, causal=True):
+        if causal:
+            return (causal_pairs or one_side)(n, shortest(window, n))
+        return (two_sided_pairs or both_sides)(n, shortest(window // 2, n - 1))
+
+    return window_pairs
+
+
+PAIRS = Exercise(
+    number="2.2",
+    title="count the pairs of a window",
+    difficulty=2,
+    minutes=8,
+    reference=local_global.window_pairs,
+    hints=(
+        "5 tokens, a causal window of 3: how many keys does each of the five queries see? What is missing from 5 · 3?",
+        "Causal, the first window - 1 rows lack window - 1, ..., 2, 1 keys: window · (window - 1) / 2 in all. "
+        "Two-sided, with half = window // 2, each end lacks half · (half + 1) / 2. And the window may be wider than "
+        "the text.",
+        "First cut: window = min(window, n), or half = min(window // 2, n - 1). Causal: n * window minus what is "
+        "missing. Two-sided: n * (2 * half + 1) minus what is missing at both ends.",
+    ),
+    cases=(
+        Case("5 tokens, a window of 3", lambda normal: (5, 3)),
+        Case("a window of 1", lambda normal: (7, 1)),
+        Case("a window as long as the text", lambda normal: (6, 6)),
+        Case("a window longer than the text", lambda normal: (4, 9)),
+        Case("512 tokens, a window of 64", lambda normal: (512, 64)),
+        Case("9 tokens, two-sided, a window of 4", lambda normal: (9, 4), two_sided),
+        Case("9 tokens, two-sided, a window of 5", lambda normal: (9, 5), two_sided),
+        Case("two-sided, a window longer than the text", lambda normal: (4, 19), two_sided),
+        Case("8,192 tokens, two-sided, a window of 128", lambda normal: (8192, 128), two_sided),
+    ),
+    right_answers=(pairs_row_by_row, pairs_by_diagonal),
+    mistakes={
+        "every query counts `window` keys, though the first ones see fewer": pairs_of(lambda n, window: n * window),
+        "every query counts as many keys as one in the middle, though those at the ends see fewer": pairs_of(
+            lambda n, window: n * window, lambda n, half: n * (2 * half + 1)
+        ),
+        "only the two-sided count forgets that the ends see fewer": pairs_of(
+            two_sided_pairs=lambda n, half: n * (2 * half + 1)
+        ),
+        "window · (window + 1) / 2 is taken away, one triangle too large": pairs_of(
+            lambda n, window: n * window - window * (window + 1) // 2
+        ),
+        "the pairs are window², as if only `window` rows had a window": pairs_of(lambda n, window: window * window),
+        "a window longer than the text is not cut to it": pairs_of(shortest=lambda window, longest: window),
+        "the token itself is not counted": pairs_of(
+            lambda n, window: n * (window - 1) - window * (window - 1) // 2, lambda n, half: (n * 2 - half - 1) * half
+        ),
+        "a two-sided window counts half - 1 + itself + half keys, which is `window`, but it is always odd": pairs_of(
+            two_sided_pairs=lambda n, half: n * 2 * half - half * half if half else n
+        ),
+        "a two-sided window counts `window` keys on each side, where it is window // 2": (
+            lambda n, window, *, causal=True: pairs_of()(n, window if causal else 2 * window, causal=causal)
+        ),
+        "only one end of a two-sided window is cut": pairs_of(
+            two_sided_pairs=lambda n, half: n * (2 * half + 1) - half * (half + 1) // 2
+        ),
+        "causal is not looked at": lambda n, window, *, causal=True: pairs_of()(n, window),
+    },
+)
+
+
+# 2.3 keys_in_reach -----------------------------------------------------------------------------------------------
+
+
+def reach_of(**pattern):
+    def outcome(function, start, stop, n, window):
+        return to_tensor(function(start, stop, n, window, **pattern))
+
+    return outcome
+
+
+def reach_by_mask(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
+    position, chosen = torch.arange(n), list(global_tokens or ())
+    near = window_mask(position[start:stop], position, window, causal=causal, global_tokens=chosen).any(dim=0)
+    near[:sinks] = True
+    near[chosen] = True
+    return near.nonzero().flatten()
+
+
+def reach_one_by_one(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
+    chosen = global_tokens or []
+    if set(chosen) & set(range(start, stop)):
+        return torch.arange(0, n)
+    left = window - 1 if causal else window // 2
+    right = 0 if causal else window // 2
+    wanted = [j for j in range(n) if j < sinks or j in chosen or start - left <= j <= stop - 1 + right]
+    return torch.as_tensor(wanted)
+
+
+def reach_from(left, right, cut=True, join=None, all_for_globals=True, sinks_too=True, globals_too=True, half=None):
+    """The band from left(...) to right(...), and the others, so that a mistake can replace a part."""
+
+    def keys_in_reach(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
+        chosen = global_tokens or []
+        if all_for_globals and any(start <= token < stop for token in chosen):
+            return torch.arange(n)
+        first, last = left(start, stop, window, causal), right(start, stop, window, causal)
+        band = range(max(first, 0), min(last, n)) if cut else range(first, last)
+        others = [*range(sinks if sinks_too else 0), *(chosen if globals_too else [])]
+        return torch.tensor(join(band, others) if join else sorted({*band, *others}))
+
+    return keys_in_reach
+
+
+def start_of_band(start, stop, window, causal):
+    return start - (window - 1 if causal else window // 2)
+
+
+def end_of_band(start, stop, window, causal):
+    return stop if causal else stop + window // 2
+
+
+REACH = Exercise(
+    number="2.3",
+    title="the keys a block must fetch",
+    difficulty=2,
+    minutes=10,
+    reference=local_global.keys_in_reach,
+    hints=(
+        "Queries 6, 7 and 8 stand together, the window is 4. Which is the first key that query 6 sees, and which the "
+        "last that query 8 sees?",
+        "The band runs from the first query's first key to the last query's last key, cut to 0 ... n - 1. Sinks and "
+        "global tokens may stand in it already, and must not be fetched twice. A global token in the block sees all.",
+        "band = range(max(start - left, 0), min(stop + right, n)), with left = window - 1 and right = 0 when causal, "
+        "else window // 2 twice. Put band, sinks and global tokens in one set; return it sorted, as a tensor.",
+    ),
+    cases=(
+        Case("queries 6 to 8 of 20, a window of 4", lambda normal: (6, 9, 20, 4), reach_of()),
+        Case("the first queries", lambda normal: (0, 3, 20, 4), reach_of()),
+        Case("a window of 1", lambda normal: (5, 7, 9, 1), reach_of()),
+        Case("a window wider than the block", lambda normal: (10, 12, 14, 7), reach_of()),
+        Case("two-sided, a window of 4", lambda normal: (6, 9, 20, 4), reach_of(causal=False)),
+        Case("two-sided, at the end of the text", lambda normal: (16, 20, 20, 5), reach_of(causal=False)),
+        Case("2 sinks", lambda normal: (9, 12, 20, 3), reach_of(sinks=2)),
+        Case("2 sinks that the band holds already", lambda normal: (2, 4, 20, 3), reach_of(sinks=2)),
+        Case(
+            "global tokens before, in and after the band",
+            lambda normal: (9, 12, 20, 4),
+            reach_of(causal=False, global_tokens=[1, 8, 18]),
+        ),
+        Case(
+            "a global token in the block, which sees everything",
+            lambda normal: (9, 12, 20, 4),
+            reach_of(causal=False, global_tokens=[10]),
+        ),
+    ),
+    right_answers=(reach_by_mask, reach_one_by_one),
+    mistakes={
+        "only the block's own keys are fetched: that is chunked attention, where nobody sees over the edge": reach_from(
+            lambda start, stop, window, causal: start, lambda start, stop, window, causal: stop
+        ),
+        "the band starts one key too early, W before the first query": reach_from(
+            lambda start, stop, window, causal: start - (window if causal else window // 2), end_of_band
+        ),
+        "the band starts where the last query's window does, and the first queries lose keys": reach_from(
+            lambda start, stop, window, causal: stop - 1 - (window - 1 if causal else window // 2), end_of_band
+        ),
+        "the band reaches below 0": reach_from(start_of_band, end_of_band, cut=False),
+        "the last query's own key is left out": reach_from(
+            start_of_band, lambda start, stop, window, causal: stop - 1 if causal else stop + window // 2 - 1
+        ),
+        "the keys after the block are fetched, though the mask is causal": reach_from(
+            start_of_band, lambda start, stop, window, causal: stop + (window - 1 if causal else window // 2)
+        ),
+        "a two-sided band looks back only": reach_from(start_of_band, lambda start, stop, window, causal: stop),
+        "a two-sided window reaches `window` keys to each side, where it is window // 2": reach_from(
+            lambda start, stop, window, causal: start - (window - 1 if causal else window),
+            lambda start, stop, window, causal: stop if causal else stop + window,
+        ),
+        "sinks and global tokens that stand in the band are fetched twice, and count twice in the softmax": reach_from(
+            start_of_band, end_of_band, join=lambda band, others: sorted([*band, *others])
+        ),
+        "sinks and global tokens stand behind the band, not in ascending order": reach_from(
+            start_of_band, end_of_band, join=lambda band, others: [*band, *(key for key in others if key not in band)]
+        ),
+        "the sinks are forgotten": reach_from(start_of_band, end_of_band, sinks_too=False),
+        "the global tokens are forgotten": reach_from(
+            start_of_band, end_of_band, globals_too=False, all_for_globals=False
+        ),
+        "a global token in the block fetches only the band, though it sees everything": reach_from(
+            start_of_band, end_of_band, all_for_globals=False
+        ),
+    },
+)
+
+
+# 2.4 sliding_window_attention ------------------------------------------------------------------------------------
+
+
+def blocks(**pattern):
+    def outcome(function, q, k, v, window, block):
+        return function(q, k, v, window, block=block, **pattern)
+
+    return outcome
+
+
+def in_linear_memory(function, q, k, v, window, block):
+    """The outcome, unless a tensor is larger than n · (2 window + block) entries for each head."""
+    with LargestTensor() as largest:
+        out = function(q, k, v, window, block=block)
+    budget = q[..., 0].numel() * (2 * window + block)
+    if largest.entries > budget:
+        raise Rejected(
+            f"the largest tensor made has {largest.entries:,} entries ({largest.what}), "
+            f"and the budget is {budget:,}, n · (2 window + block) for each head"
+        )
+    return out
+
+
+def in_linear_time(function, q, k, v, window, block):
+    """The outcome, unless more is multiplied than for n · (2 window + block) pairs of query and key for each head."""
+    with FlopCounterMode(display=False) as counter:
+        out = function(q, k, v, window, block=block)
+    pairs = q[..., 0].numel() * (2 * window + block)
+    spent, budget = counter.get_total_flops() // 2, pairs * (q.shape[-1] + v.shape[-1])
+    if spent > budget:
+        raise Rejected(
+            f"your function multiplies {spent:,} times, and the budget is {budget:,}, which is enough for "
+            "n · (2 window + block) pairs of query and key in each head"
+        )
+    return out
+
+
+def unfolded(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
+    """All blocks in one product: queries (blocks, block, d), and for each block the keys at its places, as indices."""
+    n, heads = q.shape[-2], q.shape[-3]
+    k, v = (each.repeat_interleave(heads // each.shape[-3], dim=-3) for each in (k, v))
+    block = min(block, n)
+    pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)
+    starts = range(0, n, block)
+    places = [keys_in_reach(start, min(start + block, n), n, window, **pattern) for start in starts]
+    width = max(map(len, places))
+    keys = torch.stack([torch.cat([place, place.new_zeros(width - len(place))]) for place in places])
+    real = torch.stack([torch.arange(width) < len(place) for place in places])
+    rows = torch.arange(len(places) * block).clamp(max=n - 1).view(len(places), block)
+    mask = torch.stack([window_mask(*pair, window, **pattern) for pair in zip(rows, keys, strict=True)])
+    mask = mask & real[:, None, :]
+    out = scaled_dot_product_attention(q[..., rows, :], k[..., keys, :], v[..., keys, :], attn_mask=mask)
+    return out.flatten(-3, -2)[..., :n, :]
+
+
+def row_by_row(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
+    n, rows = q.shape[-2], []
+    pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)
+    for i in range(n):
+        keys = keys_in_reach(i, i + 1, n, window, **pattern)
+        keys = keys[window_mask(torch.tensor([i]), keys, window, **pattern)[0]]
+        rows.append(grouped_attention(q[..., i : i + 1, :], k[..., keys, :], v[..., keys, :]))
+    return torch.cat(rows, dim=-2)
+
+
+def by_blocks(
+    reach=keys_in_reach,
+    mask=lambda rows, keys, window, **pattern: window_mask(rows, keys, window, **pattern),
+    attend=grouped_attention,
+    starts=lambda n, block: range(0, n, block),
+    pattern_of=lambda **pattern: pattern,
+):
+    """The band in blocks, so that a mistake can replace a part: which keys, which mask, which blocks, what pattern."""
+
+    def sliding_window_attention(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
+        n, out = q.shape[-2], []
+        pattern = pattern_of(causal=causal, sinks=sinks, global_tokens=global_tokens)
+        for start in starts(n, block):
+            stop = min(start + block, n)
+            keys = reach(start, stop, n, window, **pattern)
+            visible = mask(torch.arange(start, stop), keys, window, **pattern)
+            out.append(attend(q[..., start:stop, :], k[..., keys, :], v[..., keys, :], mask=visible))
+        return torch.cat(out, dim=-2)
+
+    return sliding_window_attention
+
+
+def with_padding(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
+    """The first keys are missing, so zeros stand in for them, and take weight: a score of 0 is a score."""
+    n, out = q.shape[-2], []
+    if not causal or sinks or global_tokens:
+        return unfolded(q, k, v, window, causal=causal, sinks=sinks, global_tokens=global_tokens, block=block)
+    padded_k, padded_v = (torch.nn.functional.pad(each, (0, 0, window - 1, 0)) for each in (k, v))
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        keys = torch.arange(start, stop + window - 1)
+        mask = window_mask(torch.arange(start, stop) + window - 1, keys, window)
+        out.append(grouped_attention(q[..., start:stop, :], padded_k[..., keys, :], padded_v[..., keys, :], mask=mask))
+    return torch.cat(out, dim=-2)
+
+
+def masked_whole(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
+    position = torch.arange(q.shape[-2])
+    mask = window_mask(position, position, window, causal=causal, sinks=sinks, global_tokens=global_tokens)
+    return grouped_attention(q, k, v, mask=mask)
+
+
+def all_keys(start, stop, n, window, **pattern):
+    return torch.arange(n)
+
+
+def band_of_tokens(n, window, block, heads=(1,), kv_heads=None):
+    def inputs(normal):
+        *batch, count = heads
+        return (
+            normal(*batch, count, n, 8),
+            normal(*batch, kv_heads or count, n, 8),
+            normal(*batch, kv_heads or count, n, 5),
+            window,
+            block,
+        )
+
+    return inputs
+
+
+BAND = Exercise(
+    number="2.4",
+    title="window attention in blocks",
+    difficulty=3,
+    minutes=18,
+    reference=local_global.sliding_window_attention,
+    hints=(
+        "A block of 64 queries and a window of 128: how many keys do they see together? Which function told you?",
+        "Loop over start in range(0, n, block). For each block: its rows, the keys in its reach, the mask between the "
+        "two (both are positions), and grouped_attention over just these rows of q, k and v.",
+        "rows = torch.arange(start, stop), keys = keys_in_reach(start, stop, n, window, ...), mask = window_mask(rows, "
+        "keys, window, ...). Index q with rows and k and v with keys, [..., rows, :]; join what comes out along the "
+        "token axis.",
+    ),
+    cases=(
+        Case("24 tokens, a window of 5, blocks of 8", band_of_tokens(24, 5, 8), blocks()),
+        Case("25 tokens, the last block of 1", band_of_tokens(25, 5, 8), blocks()),
+        Case("a window wider than a block", band_of_tokens(26, 11, 4), blocks()),
+        Case("a window of 1", band_of_tokens(9, 1, 4), blocks()),
+        Case("a window as wide as the text", band_of_tokens(10, 10, 4), blocks()),
+        Case("one block is longer than the text", band_of_tokens(10, 3, 64), blocks()),
+        Case("two-sided, a window of 6", band_of_tokens(21, 6, 4), blocks(causal=False)),
+        Case("2 sinks", band_of_tokens(22, 4, 8), blocks(sinks=2)),
+        Case("global tokens 3 and 17", band_of_tokens(22, 4, 8), blocks(causal=False, global_tokens=[3, 17])),
+        Case("a batch of 2 with 4 heads on 2 key heads", band_of_tokens(13, 4, 4, (2, 4), 2), blocks()),
+        Case("float64", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float64),
+        Case("memory: 400 tokens, a window of 16", band_of_tokens(400, 16, 32, (2,)), in_linear_memory),
+        Case("time: 400 tokens, a window of 16", band_of_tokens(400, 16, 32, (2,)), in_linear_time),
+    ),
+    right_answers=(by_blocks(), unfolded, row_by_row),
+    mistakes={
+        "the whole score matrix is made and masked: the right numbers, and nothing saved": masked_whole,
+        "every block scores all keys: the memory is saved, the time is not": by_blocks(reach=all_keys),
+        "each block sees only its own keys: that is chunked attention, not a sliding window": by_blocks(
+            reach=lambda start, stop, n, window, **pattern: torch.arange(start, stop)
+        ),
+        "the block sees all the keys it fetched, unmasked: keys older than the window, and its own future": by_blocks(
+            mask=lambda rows, keys, window, **pattern: None
+        ),
+        "inside the fetched keys only the future is masked: keys older than the window leak in": by_blocks(
+            mask=lambda rows, keys, window, causal, **others: keys <= rows[:, None] if causal else None
+        ),
+        "the mask counts from the first fetched key, not from the start of the sequence": by_blocks(
+            mask=lambda rows, keys, window, **pattern: window_mask(
+                torch.arange(len(rows)), torch.arange(len(keys)), window, **pattern
+            )
+        ),
+        "the window of the mask has W + 1 keys": by_blocks(
+            reach=lambda start, stop, n, window, **others: keys_in_reach(start, stop, n, min(window + 1, n), **others),
+            mask=lambda rows, keys, window, **pattern: window_mask(rows, keys, window + 1, **pattern),
+        ),
+        "the first block is padded with zeros, and a zero still takes weight": with_padding,
+        "the last, shorter block is left out": by_blocks(
+            starts=lambda n, block: range(0, max(n - block, 0) + 1, block)
+        ),
+        "causal is not handed on: every window is causal": by_blocks(
+            pattern_of=lambda causal, **others: (
+                {**others, "causal": True, "global_tokens": None}
+                if others["global_tokens"] is None
+                else {**others, "causal": causal}
+            )
+        ),
+        "the sinks are not handed on": by_blocks(pattern_of=lambda sinks, **others: others),
+        "the global tokens are not handed on": by_blocks(pattern_of=lambda global_tokens, **others: others),
+        "sinks and global tokens are not handed on": by_blocks(pattern_of=lambda causal, **others: {"causal": causal}),
+        "the sinks are in the mask, but their keys were not fetched": by_blocks(
+            reach=lambda start, stop, n, window, sinks, **others: keys_in_reach(start, stop, n, window, **others)
+        ),
+        "attention is called, which knows no shared key heads (grouped_attention does)": by_blocks(attend=attention),
+    },
+)
+
+
+# 2.5 receptive_field ---------------------------------------------------------------------------------------------
+
+
+def field_layer_by_layer(layers, window, *, causal=True):
+    oldest = newest = 0
+    for _ in range(layers):
+        oldest, newest = (oldest - window + 1, newest) if causal else (oldest - window // 2, newest + window // 2)
+    return newest - oldest + 1
+
+
+FIELD = Exercise(
+    number="2.5",
+    title="the receptive field of a stack",
+    difficulty=1,
+    minutes=6,
+    reference=local_global.receptive_field,
+    hints=(
+        "One layer, a causal window of 3: which tokens touch output 10? And if the tokens it reads have each read "
+        "through a window of 3 before?",
+        "Each layer adds what its window sees beside the token itself: window - 1 tokens further back, or window // 2 "
+        "to each side. The token itself is counted once, not once a layer.",
+        "reach = window - 1 if causal else 2 * (window // 2). What remains is the number of layers times the reach, "
+        "and the token itself.",
+    ),
+    cases=(
+        Case("1 layer, a window of 3", lambda normal: (1, 3)),
+        Case("4 layers, a window of 16", lambda normal: (4, 16)),
+        Case("5 layers, a window of 1", lambda normal: (5, 1)),
+        Case("32 layers, a window of 4,096", lambda normal: (32, 4096)),
+        Case("3 layers, two-sided, a window of 5", lambda normal: (3, 5), two_sided),
+        Case("14 layers, two-sided, a window of 128", lambda normal: (14, 128), two_sided),
+    ),
+    right_answers=(
+        field_layer_by_layer,
+        lambda layers, window, *, causal=True: 1 + layers * (window - 1 if causal else window // 2 * 2),
+    ),
+    mistakes={
+        "layers · window: the token itself is counted once per layer": lambda layers, window, *, causal=True: (
+            layers * (window if causal else 2 * (window // 2) + 1)
+        ),
+        "layers · window, and two-sided windows are not told apart": lambda layers, window, *, causal=True: (
+            layers * window
+        ),
+        "the token itself is left out": lambda layers, window, *, causal=True: (
+            layers * (window - 1 if causal else 2 * (window // 2))
+        ),
+        "depth adds nothing: the window of one layer is given": lambda layers, window, *, causal=True: (
+            window if causal else 2 * (window // 2) + 1
+        ),
+        "depth multiplies: window to the power of layers": lambda layers, window, *, causal=True: (
+            (window if causal else 2 * (window // 2) + 1) ** layers
+        ),
+        "a two-sided stack grows to one side only": lambda layers, window, *, causal=True: (
+            1 + layers * (window - 1 if causal else window // 2)
+        ),
+        "causal is not looked at": lambda layers, window, *, causal=True: 1 + layers * (window - 1),
+        "the reach is `window` tokens a layer, one too many": lambda layers, window, *, causal=True: (
+            1 + layers * (window if causal else 2 * (window // 2))
+        ),
+    },
+)
+
+
+# 2.6 layer_pattern -----------------------------------------------------------------------------------------------
+
+
+KIND = {"G": "full", "L": "window"}
+
+
+def as_letters(function, unit, layers):
+    """1 for every full layer, 0 for every window layer, so that the checker can say which layer is wrong."""
+    pattern = function(unit, layers)
+    if not isinstance(pattern, list | tuple):
+        return pattern
+    unknown = next((kind for kind in pattern if kind not in KIND.values()), None)
+    if unknown is not None:
+        raise Rejected(f'your pattern holds {unknown!r}, where each layer is "full" or "window"')
+    return torch.tensor([int(kind == "full") for kind in pattern])
+
+
+def pattern_from(letter):
+    """A pattern whose layer i has the letter letter(unit, i, layers)."""
+    return lambda unit, layers: tuple(KIND[letter(unit, layer, layers)] for layer in range(layers))
+
+
+def pattern_by_slices(unit, layers):
+    whole = (unit * layers)[:layers]
+    return ["full" if letter == "G" else "window" for letter in whole]
+
+
+PATTERN = Exercise(
+    number="2.6",
+    title="the pattern of a stack",
+    difficulty=1,
+    minutes=5,
+    reference=local_global.layer_pattern,
+    hints=(
+        "ModernBERT repeats GLL. Which letter has layer 0, layer 3, layer 21 of its 22? Which operator says so?",
+        'Layer i has the letter unit[i % len(unit)]. G is "full", L is "window". The unit need not fit a whole number '
+        "of times.",
+        "A dictionary from letter to name, then a tuple over layer in range(layers) of the name of "
+        "unit[layer % len(unit)].",
+    ),
+    cases=(
+        Case("GLL, 22 layers, as ModernBERT-base", lambda normal: ("GLL", 22), as_letters),
+        Case("GLL, 6 layers", lambda normal: ("GLL", 6), as_letters),
+        Case("LLLLLG, 8 layers", lambda normal: ("LLLLLG", 8), as_letters),
+        Case("LG, 5 layers", lambda normal: ("LG", 5), as_letters),
+        Case("L, 3 layers", lambda normal: ("L", 3), as_letters),
+        Case("a unit longer than the stack", lambda normal: ("GLLLG", 3), as_letters),
+    ),
+    right_answers=(pattern_by_slices, pattern_from(lambda unit, layer, layers: (unit * (layer + 1))[layer])),
+    mistakes={
+        "the unit is repeated `layers` times, so the stack is too deep": lambda unit, layers: tuple(
+            KIND[letter] for letter in unit * layers
+        ),
+        "only whole units are placed, and the last layers are missing": lambda unit, layers: tuple(
+            KIND[letter] for letter in unit * (layers // len(unit))
+        ),
+        "G and L are taken for each other": lambda unit, layers: tuple(
+            "window" if unit[layer % len(unit)] == "G" else "full" for layer in range(layers)
+        ),
+        "the pattern is counted from the last layer": pattern_from(
+            lambda unit, layer, layers: unit[(layers - 1 - layer) % len(unit)]
+        ),
+        "layers are counted from 1, so the pattern is shifted by one": pattern_from(
+            lambda unit, layer, layers: unit[(layer + 1) % len(unit)]
+        ),
+        "every third layer is global whatever the unit says": pattern_from(
+            lambda unit, layer, layers: "L" if layer % 3 else "G"
+        ),
+        "each letter of the unit stands for a stretch of layers, one after the other": pattern_from(
+            lambda unit, layer, layers: unit[layer * len(unit) // layers]
+        ),
+    },
+)
+
+
+# 2.7 saving ------------------------------------------------------------------------------------------------------
+
+
+def kinds(unit, layers, n, window):
+    """A case's inputs: a pattern, a length, a window."""
+    return lambda normal: (local_global.layer_pattern(unit, layers), n, window)
+
+
+def rounded(function, *arguments, **others):
+    """Rounded to nine decimals, so that the order of a division does not count."""
+    factor = function(*arguments, **others)
+    return torch.tensor(round(factor, 9), dtype=torch.float64) if isinstance(factor, int | float) else factor
+
+
+def saved(function, layer_types, n, window):
+    return rounded(function, layer_types, n, window)
+
+
+def saved_two_sided(function, layer_types, n, window):
+    return rounded(function, layer_types, n, window, causal=False)
+
+
+def saving_by_shares(layer_types, n, window, *, causal=True):
+    local = pattern_pairs(["window"], n, window, causal=causal) / pattern_pairs(["full"], n, window, causal=causal)
+    return len(layer_types) / sum(1 if kind == "full" else local for kind in layer_types)
+
+
+def saving_by_hand(layer_types, n, window, *, causal=True):
+    full = n * (n + 1) // 2 if causal else n * n
+    local = local_global.window_pairs(n, window, causal=causal)
+    count = sum(kind == "full" for kind in layer_types)
+    return len(layer_types) * full / (count * full + (len(layer_types) - count) * local)
+
+
+SAVING = Exercise(
+    number="2.7",
+    title="what a pattern saves, and its ceiling",
+    difficulty=2,
+    minutes=8,
+    reference=local_global.saving,
+    hints=(
+        "22 layers, 8 of them full. If the other 14 cost nothing at all, how much cheaper is the stack than 22 full "
+        "layers?",
+        "The saving is a quotient of two counts: the pairs of a stack of the same depth whose layers are all full, and "
+        "the pairs of this one. pattern_pairs counts both.",
+        'all_full = ("full",) * len(layer_types). Divide its pairs by those of layer_types; hand causal on to both.',
+    ),
+    cases=(
+        Case("GLL, 22 layers, 8,192 tokens, 128, two-sided", kinds("GLL", 22, 8192, 128), saved_two_sided),
+        Case("GLL, 22 layers, 512 tokens, 128, two-sided", kinds("GLL", 22, 512, 128), saved_two_sided),
+        Case("LLLLLG, 48 layers, 131,072 tokens, 1,024", kinds("LLLLLG", 48, 131_072, 1024), saved),
+        Case("LG, 5 layers, 100 tokens, 8", kinds("LG", 5, 100, 8), saved),
+        Case("all full", kinds("G", 6, 50, 8), saved),
+        Case("all local", kinds("L", 6, 50, 8), saved),
+        Case("a text shorter than the window", kinds("GLL", 6, 20, 64), saved),
+    ),
+    right_answers=(saving_by_shares, saving_by_hand),
+    mistakes={
+        "the quotient stands upside down": lambda layer_types, n, window, *, causal=True: (
+            1 / saving_by_hand(layer_types, n, window, causal=causal)
+        ),
+        "the ceiling is given, as if the window layers cost nothing": lambda layer_types, n, window, *, causal=True: (
+            local_global.saving_ceiling(layer_types)
+        ),
+        "the layers are divided by the window layers, where it is the full ones that remain": (
+            lambda layer_types, n, window, *, causal=True: (
+                len(layer_types) / (len(layer_types) - list(layer_types).count("full") or math.inf)
+            )
+        ),
+        "it is the saving of one window layer, n / window, and the full layers are forgotten": (
+            lambda layer_types, n, window, *, causal=True: n / window
+        ),
+        "it is the saving of one window layer in pairs, and the full layers are forgotten": (
+            lambda layer_types, n, window, *, causal=True: (
+                pattern_pairs(["full"], n, window, causal=causal) / pattern_pairs(["window"], n, window, causal=causal)
+            )
+        ),
+        "causal is not handed on": lambda layer_types, n, window, *, causal=True: saving_by_hand(
+            layer_types, n, window
+        ),
+        "causal is handed on for one of the two counts only": lambda layer_types, n, window, *, causal=True: (
+            pattern_pairs(["full"] * len(layer_types), n, window) / pattern_pairs(layer_types, n, window, causal=causal)
+        ),
+        "the stack is compared with a single full layer": lambda layer_types, n, window, *, causal=True: (
+            pattern_pairs(["full"], n, window, causal=causal) / pattern_pairs(layer_types, n, window, causal=causal)
+        ),
+        "the difference is given, where a factor is asked": lambda layer_types, n, window, *, causal=True: (
+            pattern_pairs(["full"] * len(layer_types), n, window, causal=causal)
+            - pattern_pairs(layer_types, n, window, causal=causal)
+        ),
+        "the share that is saved is given, where a factor is asked": lambda layer_types, n, window, *, causal=True: (
+            1 - 1 / saving_by_hand(layer_types, n, window, causal=causal)
+        ),
+    },
+)
+
+
+# 2.8 pattern_kv_bytes --------------------------------------------------------------------------------------------
+
+
+def kv_layer_by_layer(layer_types, n, window, kv_heads, head_dim, element_bytes=2):
+    total = 0
+    for kind in layer_types:
+        tokens = n if kind == "full" or n < window else window
+        total += tokens * kv_heads * head_dim * element_bytes * 2
+    return total
+
+
+def kv_bytes(
+    tokens=lambda kind, n, window: n if kind == "full" else min(n, window),
+    each=lambda heads, d, e: 2 * heads * d * e,
+):
+    """Bytes made of the tokens that a layer holds and the bytes of each, so that a mistake can replace one."""
+
+    def pattern_kv_bytes(layer_types, n, window, kv_heads, head_dim, element_bytes=2):
+        return sum(tokens(kind, n, window) for kind in layer_types) * each(kv_heads, head_dim, element_bytes)
+
+    return pattern_kv_bytes
+
+
+def held(unit, layers, *sizes):
+    return lambda normal: (local_global.layer_pattern(unit, layers), *sizes)
+
+
+KV_BYTES = Exercise(
+    number="2.8",
+    title="the bytes of a mixed cache",
+    difficulty=2,
+    minutes=8,
+    reference=local_global.pattern_kv_bytes,
+    hints=(
+        "At token 131,072, how many tokens does a full layer hold, and how many a layer with a window of 1,024? And at "
+        "token 500?",
+        "Add up the tokens over the layers: n in a full one, the smaller of n and window in the others. Each token is "
+        "kv_heads · head_dim numbers, for keys and again for values.",
+        'tokens = sum(... for kind in layer_types), where a "full" layer counts n. Multiply by kv_heads, head_dim and '
+        "element_bytes, and do not forget that there are keys and values.",
+    ),
+    cases=(
+        Case("Gemma 3 12B at 131,072 tokens", held("LLLLLG", 48, 131_072, 1024, 8, 256)),
+        Case("gpt-oss-120b at 131,072 tokens", held("LG", 36, 131_072, 128, 8, 64)),
+        Case("GLL, 7 layers, 1,000 tokens, a window of 100, 3 heads of 4", held("GLL", 7, 1000, 100, 3, 4)),
+        Case("a text shorter than the window", held("GL", 4, 50, 128, 2, 8)),
+        Case("all full", held("G", 3, 100, 8, 2, 4)),
+        Case("all local, 4 bytes each", held("L", 3, 100, 8, 2, 4, 4)),
+    ),
+    right_answers=(
+        kv_layer_by_layer,
+        lambda layer_types, n, window, kv_heads, head_dim, element_bytes=2: (
+            2
+            * kv_heads
+            * head_dim
+            * element_bytes
+            * (list(layer_types).count("full") * n + list(layer_types).count("window") * min(n, window))
+        ),
+    ),
+    mistakes={
+        "every layer holds the window only, though full layers grow with the text": kv_bytes(
+            tokens=lambda kind, n, window: min(n, window)
+        ),
+        "every layer holds the whole text": kv_bytes(tokens=lambda kind, n, window: n),
+        "only the full layers are counted": kv_bytes(tokens=lambda kind, n, window: n if kind == "full" else 0),
+        "a window layer holds `window` tokens even when there are fewer": kv_bytes(
+            tokens=lambda kind, n, window: n if kind == "full" else window
+        ),
+        "full and window layers are taken for each other": kv_bytes(
+            tokens=lambda kind, n, window: min(n, window) if kind == "full" else n
+        ),
+        "keys are counted and values are not: the factor 2 is missing": kv_bytes(
+            each=lambda heads, d, e: heads * d * e
+        ),
+        "the heads are forgotten": kv_bytes(each=lambda heads, d, e: 2 * d * e),
+        "head_dim is forgotten": kv_bytes(each=lambda heads, d, e: 2 * heads * e),
+        "numbers are counted, and not bytes": kv_bytes(each=lambda heads, d, e: 2 * heads * d),
+        "every number counts 2 bytes, whatever element_bytes says": kv_bytes(each=lambda heads, d, e: 4 * heads * d),
+        "the layers are not added up: one full layer and one window layer are counted": (
+            lambda layer_types, n, window, kv_heads, head_dim, element_bytes=2: (
+                2 * (n + min(n, window)) * kv_heads * head_dim * element_bytes
+            )
+        ),
+    },
+)
+
+
+# 2.9 cached_window_attention -------------------------------------------------------------------------------------
+
+
+def chunks_of(lengths, *tensors):
+    return zip(*(each.split(list(lengths), dim=-2) for each in tensors), strict=True)
+
+
+def streamed(function, q, k, v, window, sinks, lengths):
+    """Outputs of all tokens when they arrive in chunks of these lengths."""
+    cache, parts = WindowCache(window, sinks), []
+    for chunk in chunks_of(lengths, q, k, v):
+        parts.append(function(*chunk, cache))
+        if not isinstance(parts[-1], Tensor):
+            return parts[-1]
+    return torch.cat(parts, dim=-2)
+
+
+def streamed_in_every_length(function, q, k, v, window, sinks):
+    n = q.shape[-2]
+    outputs = []
+    for chunk in range(1, n + 1):
+        lengths = [chunk] * (n // chunk) + [n % chunk] * (n % chunk > 0)
+        outputs.append(streamed(function, q, k, v, window, sinks, lengths))
+        if not isinstance(outputs[-1], Tensor):
+            return outputs[-1]
+    return torch.stack(outputs)
+
+
+def kept_positions(function, q, k, v, window, sinks, lengths):
+    """Where the tokens stand that the cache holds after the last chunk."""
+    cache = WindowCache(window, sinks)
+    for chunk in chunks_of(lengths, q, k, v):
+        function(*chunk, cache)
+    return cache.position
+
+
+def cached_one_by_one(q, k, v, cache):
+    rows = []
+    for i in range(q.shape[-2]):
+        all_k, all_v = cache.append(k[..., i : i + 1, :], v[..., i : i + 1, :])
+        rows.append(attention(q[..., i : i + 1, :], all_k, all_v))
+        last = cache.position[-1]
+        cache.keep((cache.position > last + 1 - cache.window) | (cache.position < cache.sinks))
+    return torch.cat(rows, dim=-2)
+
+
+def cached_fused(q, k, v, cache):
+    first = cache.tokens
+    cache.append(k, v)
+    behind = torch.arange(first, cache.tokens)[:, None] - cache.position
+    mask = ((behind < cache.window) | (cache.position < cache.sinks)) & (behind >= 0)
+    out = scaled_dot_product_attention(q, cache.k, cache.v, attn_mask=mask)
+    cache.keep((cache.tokens - cache.position < cache.window) | (cache.position < cache.sinks))
+    return out
+
+
+def cached_by(
+    mask=lambda queries, cache: window_mask(queries, cache.position, cache.window, sinks=cache.sinks),
+    keep=lambda position, cache, following: (following - position < cache.window) | (position < cache.sinks),
+    first=False,
+):
+    """A cache made of the mask of a chunk and of what is kept after it, so that a mistake can replace one.
+
+    first: cut before the chunk attends, and not after
+    """
+
+    def cached_window_attention(q, k, v, cache):
+        cache.append(k, v)
+        queries = cache.position[len(cache.position) - q.shape[-2] :]
+        if first:
+            cache.keep(keep(cache.position, cache, cache.tokens - 1))
+        out = attention(q, cache.k, cache.v, mask=mask(queries, cache))
+        if not first and keep is not None:
+            cache.keep(keep(cache.position, cache, cache.tokens))
+        return out
+
+    return cached_window_attention
+
+
+def stream_of(n, heads=2):
+    return lambda normal: (normal(heads, n, 8), normal(heads, n, 8), normal(heads, n, 5))
+
+
+def stream_in(window, sinks, *lengths):
+    return lambda normal: (*stream_of(sum(lengths))(normal), window, sinks, lengths)
+
+
+def stream_whole(n, window, sinks):
+    return lambda normal: (*stream_of(n, heads=1)(normal), window, sinks)
+
+
+CACHE = Exercise(
+    number="2.9",
+    title="a cache that forgets",
+    difficulty=4,
+    minutes=18,
+    reference=local_global.cached_window_attention,
+    hints=(
+        "A window of 4, five tokens arrive at once. Which old keys does the first of them still see? So when may the "
+        "cache forget them?",
+        "Append first, then attend with the mask between the chunk's positions and cache.position, and only then "
+        "cache.keep what the next token may see. cache.position, cache.window, cache.sinks are at hand.",
+        "The chunk's positions are the last q.shape[-2] of cache.position. The next token stands at the last of them "
+        "plus 1: its row of window_mask over cache.position is what cache.keep wants.",
+    ),
+    cases=(
+        Case("token by token, a window of 4", stream_in(4, 0, *[1] * 11), streamed),
+        Case("all 11 tokens at once", stream_in(4, 0, 11), streamed),
+        Case("chunks of 3, a window of 4", stream_in(4, 0, 3, 3, 3, 2), streamed),
+        Case("chunks longer than the window", stream_in(3, 0, 7, 7, 1), streamed),
+        Case("a window of 1", stream_in(1, 0, 2, 1, 3), streamed),
+        Case("2 sinks, a prompt of 7, then single tokens", stream_in(3, 2, 7, *[1] * 6), streamed),
+        Case("2 sinks, chunks of 4", stream_in(3, 2, 4, 4, 4), streamed),
+        Case("every chunk length from 1 to 9", stream_whole(9, 3, 0), streamed_in_every_length),
+        Case("every chunk length from 1 to 9, 1 sink", stream_whole(9, 2, 1), streamed_in_every_length),
+        Case("what the cache holds after 11 tokens", stream_in(4, 0, *[1] * 11), kept_positions),
+        Case("what the cache holds, with 2 sinks", stream_in(4, 2, 6, 5, 3), kept_positions),
+        Case("float64", stream_in(3, 1, 4, 5), streamed, dtype=torch.float64),
+    ),
+    right_answers=(cached_one_by_one, cached_fused, cached_by()),
+    mistakes={
+        "the cache is cut before the chunk attends, and its first queries lose keys": cached_by(first=True),
+        "the cache keeps W - 2 tokens, and the oldest visible key is gone": cached_by(
+            keep=lambda position, cache, following: (following - position < cache.window - 1) | (position < cache.sinks)
+        ),
+        "the cache keeps W tokens, one more than the next token may see": cached_by(
+            keep=lambda position, cache, following: (following - position <= cache.window) | (position < cache.sinks)
+        ),
+        "the cache never forgets": cached_by(keep=None),
+        "the sinks are forgotten with the rest": cached_by(
+            keep=lambda position, cache, following: following - position < cache.window
+        ),
+        "the sinks are kept, but the mask hides them": cached_by(
+            mask=lambda queries, cache: window_mask(queries, cache.position, cache.window)
+        ),
+        "the sinks are neither seen nor kept": cached_by(
+            mask=lambda queries, cache: window_mask(queries, cache.position, cache.window),
+            keep=lambda position, cache, following: following - position < cache.window,
+        ),
+        "the chunk's tokens are counted from 0 again, as if it were the beginning": cached_by(
+            mask=lambda queries, cache: window_mask(
+                torch.arange(len(queries)), cache.position, cache.window, sinks=cache.sinks
+            )
+        ),
+        "there is no mask, so that tokens of a chunk see those that come after them": cached_by(
+            mask=lambda queries, cache: None
+        ),
+        "only the future is masked: in a long chunk keys older than the window are seen": cached_by(
+            mask=lambda queries, cache: cache.position <= queries[:, None]
+        ),
+        "the chunk attends to itself only": cached_by(
+            mask=lambda queries, cache: (
+                window_mask(queries, cache.position, cache.window, sinks=cache.sinks) & (cache.position >= queries[0])
+            )
+        ),
+    },
+)
+
+EXERCISES = (MASK, PAIRS, REACH, BAND, FIELD, PATTERN, SAVING, KV_BYTES, CACHE)
