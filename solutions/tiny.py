@@ -19,7 +19,12 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from solutions.local_global import WindowCache, cached_window_attention, sliding_window_attention
+from solutions.local_global import (
+    WindowCache,
+    cached_window_attention,
+    pattern_is_sound,
+    sliding_window_attention,
+)
 from solutions.quadratic import KVCache, blocked_attention
 
 # The model --------------------------------------------------------------------------------------------------------
@@ -50,7 +55,7 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        kv_heads = self.kv_heads or self.heads
+        kv_heads = self.heads if self.kv_heads is None else self.kv_heads
         if min(self.vocabulary, self.width, self.heads, kv_heads) < 1:
             raise ValueError("vocabulary, width, heads and kv_heads must all be 1 or more.")
         if self.width % self.heads or self.heads % kv_heads:
@@ -144,6 +149,7 @@ class WindowAttention(Attention):
 
     def __init__(self, config: Config, layer: int, window: int = 16, sinks: int = 0):
         super().__init__(config, layer)
+        pattern_is_sound(window, sinks, None)
         self.window, self.sinks = window, sinks
 
     def look(self, q: Tensor, k: Tensor, v: Tensor, cache=None) -> Tensor:
@@ -220,6 +226,12 @@ class TinyTransformer(nn.Module):
 
     def embed(self, tokens: Tensor, last: Tensor | None = None) -> Tensor:
         """(batch, n, width); last: (batch,), the token before the first, if there is one."""
+        if tokens.dim() != 2 or tokens.is_floating_point() or not tokens.numel():
+            raise ValueError(f"tokens is {tokens.dtype}, {tuple(tokens.shape)}; give whole numbers, (batch, n).")
+        if tokens.min() < 0 or tokens.max() >= self.config.vocabulary:
+            raise ValueError(
+                f"tokens reach from {tokens.min()} to {tokens.max()}; give 0 to {self.config.vocabulary - 1}."
+            )
         x = self.embedding(tokens)
         if self.before is None:
             return x

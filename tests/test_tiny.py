@@ -198,6 +198,7 @@ def test_other_attention_on_the_same_weights():
         (dict(heads=3), "give heads that divide the width"),
         (dict(kv_heads=3), "kv_heads that divide the heads"),
         (dict(vocabulary=0), "must all be 1 or more"),
+        (dict(kv_heads=0), "must all be 1 or more"),
         (dict(rope_base=(1e4, 1e4)), "rope_base has 2 numbers; give 1"),
         (dict(rope_share=1.5), "rope_share is 1.5"),
         (dict(options={"window": {}}), "options name window, but the layers are full"),
@@ -207,6 +208,27 @@ def test_other_attention_on_the_same_weights():
 def test_configs_that_cannot_be(settings, words):
     with pytest.raises(ValueError, match=words):
         Config(**{"vocabulary": 5, "layers": ("full",), **settings})
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        (torch.zeros(5, dtype=torch.long), "give whole numbers"),
+        (torch.zeros(1, 5), "tokens is torch.float32"),
+        (torch.zeros(1, 0, dtype=torch.long), r"\(1, 0\)"),
+        (torch.tensor([[3, 11]]), "tokens reach from 3 to 11; give 0 to 10"),
+        (torch.tensor([[-1, 2]]), "tokens reach from -1 to 2"),
+    ],
+    ids=lambda value: str(value).split(";")[0],
+)
+def test_tokens_that_cannot_be(given, words):
+    with pytest.raises(ValueError, match=words):
+        model()(given)
+
+
+def test_windows_that_cannot_be():
+    with pytest.raises(ValueError, match="window is 0"):
+        model(window=0)
 
 
 def test_a_model_that_looks_ahead_reads_no_stream():
