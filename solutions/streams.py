@@ -80,9 +80,12 @@ def defaults(batch: int, pairs: int, generator: torch.Generator) -> Sample:
 
 def answers(key: Tensor, stride: int) -> Tensor:
     """The distances of a stream of items, `stride` tokens each, that begin with key, value: (batch, items * stride)."""
-    index = torch.arange(key.shape[1])
-    earlier = (key[:, :, None] == key[:, None, :]) & (index < index[:, None])
-    last = torch.where(earlier, index, -1).amax(dim=-1)
+    rows, index = torch.arange(len(key)), torch.arange(key.shape[1])
+    seen = torch.full((len(key), KEYS), -1)  # the item in which each key came last
+    last = torch.empty_like(key)
+    for i in index:  # not all pairs at once: a stream may have 100,000 items
+        last[:, i] = seen[rows, key[:, i]]
+        seen[rows, key[:, i]] = i
     distance = torch.zeros(*key.shape, stride, dtype=torch.long)
     distance[..., 1] = torch.where(last >= 0, (index - last) * stride - 1, 0)
     return distance.flatten(1)
