@@ -84,8 +84,12 @@ def lines(
     log_x: bool = False,
     log_y: bool = False,
     floor: tuple[float, str] | None = None,
+    marks: dict[float, str] | None = None,
 ) -> Figure:
-    """One line per named series, named at its end; beside the colour, its points and its dash tell it apart."""
+    """One line per named series, named at its end; beside the colour, its points and its dash tell it apart.
+
+    floor: a level and its name, drawn dotted; marks: places on the x axis and their names, drawn as hairlines
+    """
     colours = [TOKENS[name] for name in ("ink", "mark", "m", "o")]
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
@@ -93,7 +97,13 @@ def lines(
             ys = array(ys)
             kind = {"color": colours[index], "marker": MARKERS[index], "linestyle": DASHES[index]}
             axes.plot(xs, ys, **kind)
-            axes.annotate(name, (xs[-1], ys[-1]), (8, 0), textcoords="offset points", va="center", color=kind["color"])
+            # a name steps up where an earlier line ends in the same place
+            lift = 11 * sum(abs(ys[-1] - array(other)[-1]) < 0.05 for other in list(series.values())[:index])
+            at = {"xytext": (8, lift), "textcoords": "offset points", "va": "center"}
+            axes.annotate(name, (xs[-1], ys[-1]), color=kind["color"], **at)
+        for place, name in (marks or {}).items():
+            axes.axvline(place, color=TOKENS["line"], linewidth=1)
+            axes.annotate(name, (place, 1.01), xycoords=("data", "axes fraction"), ha="center", color=TOKENS["ink-2"])
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         if log_x:
@@ -143,30 +153,4 @@ def decay(curves: dict[str, object], *, x: str, y: str, ends: dict[str, int]) ->
         axes.set(xlabel=x, ylabel=y)
         axes.margins(x=0.16)
         axes.set_xlim(left=0)
-    return figure
-
-
-def dots(
-    runs: Sequence[dict], group: str, values: str, bands: Sequence[str], *, x: str, y: str, floor: tuple[float, str]
-) -> Figure:
-    """One point for each run and band; a group shares colour and shape, and a thin line joins its means."""
-    names = list(dict.fromkeys(run[group] for run in runs))
-    colours = [TOKENS[name] for name in ("ink", "mark", "m", "o")]
-    with style():
-        figure, axes = plt.subplots(figsize=(7.2, 3.8), layout="constrained")
-        for index, name in enumerate(names):
-            mine = np.array([run[values] for run in runs if run[group] == name])
-            place = np.arange(len(bands)) + 0.16 * (index - (len(names) - 1) / 2)
-            for row in mine:
-                axes.plot(place, row, color=colours[index], marker=MARKERS[index], linestyle="none", alpha=0.8)
-            axes.plot(place, mine.mean(0), color=colours[index], linestyle=DASHES[index], linewidth=1)
-        axes.axhline(floor[0], color=TOKENS["ink-2"], linestyle=":", linewidth=1)
-        axes.annotate(floor[1], (-0.4, floor[0]), (0, 4), textcoords="offset points", color=TOKENS["ink-2"])
-        axes.set_xticks(range(len(bands)), bands)
-        axes.set(xlabel=x, ylabel=y, ylim=(-0.03, 1.05), xlim=(-0.42, len(bands) - 0.4))
-        handles = [
-            plt.Line2D([], [], color=colours[i], marker=MARKERS[i], linestyle=DASHES[i], label=name)
-            for i, name in enumerate(names)
-        ]
-        axes.legend(handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
