@@ -169,8 +169,8 @@ def test_the_first_frame_says_what_the_text_says(visit, atlases, name):
         page.locator("[role=status] .al-caption").inner_text(),
     )
     lines = repr(atlases[name]).split("\n")
-    assert f"{question} {told(page)}" == " ".join(lines[0].split())
-    assert f"{number(page)} {caption}" == lines[1]
+    assert f"{question} {told(page)}".split() == lines[0].split()
+    assert f"{number(page)} {caption}".split() == lines[1].split()
 
 
 @pytest.mark.parametrize("width", [1000, 700, 390])

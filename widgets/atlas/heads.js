@@ -105,7 +105,7 @@ export function openHead(data, index) {
     return heaviest(masses, blocksSide, mask.blocks, block, reachOf(mask.window, causal) ?? -1, causal);
   });
   return {
-    index, name: sent.name, row: sent.row, first: sent.first, heavy: sent.heavy, whole: sent.whole,
+    index, name: sent.name, run: sent.run, row: sent.row, first: sent.first, heavy: sent.heavy, whole: sent.whole,
     title: sent.name[0].toUpperCase() + sent.name.slice(1),
     places: sent.places ?? [], facts: sent.facts, tokens, allowed, stored, vectors, lines, codes, tile, work, reaches, chosenBlocks,
     known,

@@ -174,30 +174,41 @@ export function mapView(data, shared) {
   /** The edges of the mask, light on dark, so that they read on every colour of the scale. */
   function drawMask(context, here, mask, chosen) {
     const x = acrossOf(here), y = downOf(here);
-    const lines = [];
+    const lines = [], marks = [];
     const reach = reachOf(mask.window, causal);
-    if (reach !== null) lines.push(...windowEdges(here, reach, causal));
-    if (mask.sinks) lines.push([[x(mask.sinks), y(0)], [x(mask.sinks), y(tokens)]]);
+    const cell = pixelsPerCell(here);
+    // What is too thin to stand beside is marked at its ends: a line would cover what it points at.
+    if (reach !== null && (reach + 1) * cell > 3) lines.push(...windowEdges(here, reach, causal));
+    if (mask.sinks * cell > 3) lines.push([[x(mask.sinks), y(0)], [x(mask.sinks), y(tokens)]]);
+    else if (mask.sinks) marks.push([[x(mask.sinks / 2), y(0)], [x(mask.sinks / 2), y(tokens)]]);
     for (const at of mask.global_tokens) {
-      for (const edge of pixelsPerCell(here) > 3 ? [at, at + 1] : [at + 0.5]) {
-        lines.push([[x(edge), y(0)], [x(edge), y(tokens)]], [[x(0), y(edge)], [x(tokens), y(edge)]]);
-      }
+      const down = (edge) => [[x(edge), y(causal ? at : 0)], [x(edge), y(tokens)]];
+      const across = (edge) => [[x(0), y(edge)], [x(causal ? at + 1 : tokens), y(edge)]];
+      if (cell > 3) lines.push(down(at), down(at + 1), across(at), across(at + 1));
+      else marks.push(down(at + 0.5), across(at + 0.5));
     }
-    const draw = (style, width, dash) => {
+    for (const line of marks) {
+      const [start, end] = cutLine(line, { left: here.left + 9, top: here.top + 9, side: here.side - 18 });
+      if (!start) continue;
+      const share = Math.min(0.5, 12 / Math.hypot(end[0] - start[0], end[1] - start[1]));
+      const between = (from, to) => [0, 1].map((c) => from[c] + share * (to[c] - from[c]));
+      lines.push([start, between(start, end)], [between(end, start), end]);
+    }
+    const draw = (some, style, width, dash) => {
       context.strokeStyle = style;
       context.lineWidth = width;
       context.setLineDash(dash);
       context.beginPath();
-      for (const line of lines) {
-        const seen = line.length === 2 ? cutLine(line, here) : line;
-        seen.forEach(([px, py], i) => (i ? context.lineTo(px, py) : context.moveTo(px, py)));
-      }
+      for (const line of some) line.forEach(([px, py], i) => (i ? context.lineTo(px, py) : context.moveTo(px, py)));
       context.stroke();
       context.setLineDash([]);
     };
-    draw("rgba(0,0,0,.4)", 2.5, []);
-    draw("#fff", 1.5, [5, 4]);
-    const size = data.block * pixelsPerCell(here);
+    const straight = lines.filter((line) => line.length === 2).map((line) => cutLine(line, here));
+    const stepped = lines.filter((line) => line.length > 2); // dashes would break at every step
+    draw([...straight, ...stepped], "rgba(0,0,0,.4)", 2.5, []);
+    draw(straight, "#fff", 1.5, [5, 4]);
+    draw(stepped, "#fff", 1.5, []);
+    const size = data.block * cell;
     context.lineWidth = 1;
     for (const [row, column] of chosen) {
       if (y((row + 1) * data.block) < here.top || y(row * data.block) > here.top + here.side) continue;

@@ -84,6 +84,13 @@ export function looksAt(allowed, query, key) {
   return reach === null || Math.abs(query - key) <= reach || key < allowed.sinks;
 }
 
+/** May any query of a square look at any of its keys? */
+export function looksInto(allowed, row, column, size) {
+  if (allowed.causal && column > row) return false;
+  const reach = reachOf(allowed.window, allowed.causal);
+  return reach === null || Math.max(Math.abs(row - column) * size - size + 1, 0) <= reach || column * size < allowed.sinks;
+}
+
 /** Does the mask keep this pair? */
 export function keepsPair(mask, causal, block, chosenSet, query, key) {
   if (keepsEverything(mask)) return true;

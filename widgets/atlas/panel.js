@@ -1,5 +1,6 @@
 import { html, svg } from "../kit/dom.js";
 import { count, fixed } from "../kit/format.js";
+import { looksInto } from "./mask.js";
 import { differenceColour, differenceTicks, massColour, ticksOf } from "./scale.js";
 import { maskParts, named, percent } from "./say.js";
 
@@ -72,7 +73,7 @@ export function windowView(windows, choose) {
     const at = Math.min(Math.max(x(widest), 60), width - 90);
     const i = curve.findIndex((_, j) => x(j) >= at);
     return [svg("text", { x: at, y: y(curve[i][1]) - 6, "text-anchor": "end", style: "fill:var(--mark)" }, "mass kept"),
-      svg("text", { x: at + 8, y: y(curve[i][2]) - 5, "text-anchor": "start" }, "pairs read")];
+      svg("text", { x: at + 10, y: y(curve[i][2]) + (curve[i][2] < 0.25 ? -5 : 13), "text-anchor": "start" }, "pairs read")];
   }
 }
 
@@ -124,14 +125,17 @@ export function headsView(heads, choose) {
   const rows = new Map();
   for (const head of heads) rows.set(head.row, [...(rows.get(head.row) ?? []), head]);
   const thumbs = new Map();
-  const element = html("div", { class: "al-atlas-heads" }, ...[...rows].map(([name, row]) => html("div", { class: "al-atlas-layer" },
+  const layer = ([name, row]) => html("div", { class: "al-atlas-layer" },
     html("span", { class: "al-caption" }, name), html("div", {}, ...row.map((head) => {
       const canvas = html("canvas", { width: 48, height: 48, "aria-hidden": "true" });
       const share = html("span", {});
       const button = html("button", { type: "button", onclick(event) { choose(head.index, event.shiftKey); } }, canvas, share);
       thumbs.set(head.index, { canvas, share, button });
       return button;
-    })))));
+    })));
+  const runs = [...new Set(heads.map((head) => head.run))];
+  const element = html("div", {}, ...runs.map((run) => html("div", { class: "al-atlas-heads" },
+    ...[...rows].filter(([, [head]]) => head.run === run).map(layer))));
   let painted = "";
   return {
     element,
@@ -159,8 +163,9 @@ export function headsView(heads, choose) {
     const image = context.createImageData(side, side);
     const out = new Uint32Array(image.data.buffer);
     for (let row = 0; row < side; row += 1) {
-      const last = head.allowed.causal ? row : side - 1;
-      for (let column = 0; column <= last; column += 1) out[row * side + column] = table[codes[row * side + column]];
+      for (let column = 0; column < side; column += 1) {
+        if (looksInto(head.allowed, row, column, 2 ** level)) out[row * side + column] = table[codes[row * side + column]];
+      }
     }
     context.putImageData(image, 0, 0);
   }

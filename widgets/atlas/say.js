@@ -12,7 +12,7 @@ const SHOWN = 24;
 
 /** A share of 1 as a reader meets it: "78.4 %". @param {number} share */
 export function percent(share) {
-  return share > 0 && share < 0.0005 ? "under 0.1 %" : `${fixed(100 * share, 1)} %`;
+  return share > 0 && share < 0.0005 ? "under 0.1\u00a0%" : `${fixed(100 * share, 1)}\u00a0%`;
 }
 
 /** @param {number} number @param {string} one */
@@ -80,7 +80,7 @@ export function maskWords(mask, causal, block) {
   if (mask.window !== null) parts.push(`a window of ${count(mask.window)}${causal ? "" : " on both sides together"}`);
   if (mask.sinks) parts.push(plural(mask.sinks, "sink"));
   if (mask.global_tokens.length) parts.push(plural(new Set(mask.global_tokens).size, "global token"));
-  if (mask.blocks) parts.push(`the ${plural(mask.blocks, "heaviest block")} of ${block} × ${block} in each row of blocks`);
+  if (mask.blocks) parts.push(`the ${mask.blocks === 1 ? "heaviest block" : `${count(mask.blocks)} heaviest blocks`} of ${block} × ${block} in each row of blocks`);
   if (!parts.length) return "no mask";
   return [parts.slice(0, -1).join(", "), parts.at(-1)].filter(Boolean).join(" and ");
 }

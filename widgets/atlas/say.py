@@ -19,8 +19,8 @@ SHOWN = 24  # characters of a token's text in a sentence
 def percent(share: float) -> str:
     """A share of 1 as a reader meets it: "78.4 %"; something that would round to nothing is not nothing."""
     if 0 < share < 0.0005:
-        return "under 0.1 %"
-    return f"{fixed(100 * share, 1)} %"
+        return "under 0.1\N{NO-BREAK SPACE}%"
+    return f"{fixed(100 * share, 1)}\N{NO-BREAK SPACE}%"
 
 
 def plural(number: int, one: str) -> str:
@@ -112,7 +112,8 @@ def mask_words(mask: Mask, causal: bool, block: int) -> str:
     if mask.global_tokens:
         named.append(plural(len(set(mask.global_tokens)), "global token"))
     if mask.blocks:
-        named.append(f"the {plural(mask.blocks, 'heaviest block')} of {block} × {block} in each row of blocks")
+        heaviest = "heaviest block" if mask.blocks == 1 else f"{count(mask.blocks)} heaviest blocks"
+        named.append(f"the {heaviest} of {block} × {block} in each row of blocks")
     if not named:
         return "no mask"
     return " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))

@@ -6,8 +6,9 @@ import { keptKeys, reachOf } from "./mask.js";
  * @typedef {{ left: number, top: number, side: number, camera: {x: number, y: number, span: number}, tokens: number }} Place
  */
 
-/** Pixels of a cell below which the steps of a diagonal are drawn as a line. */
+/** Pixels of a cell from which a clip follows its steps, and from which a line does. */
 const STEPS_FROM = 3;
+const LINE_STEPS_FROM = 8;
 
 /** @param {Place} place */
 export function pixelsPerCell(place) {
@@ -117,7 +118,7 @@ export function windowEdges(place, reach, causal) {
   const { camera, tokens } = place;
   const x = acrossOf(place), y = downOf(place);
   const lower = [], upper = [];
-  if (pixelsPerCell(place) < STEPS_FROM) {
+  if (pixelsPerCell(place) < LINE_STEPS_FROM) {
     lower.push([x(0), y(reach + 1)], [x(tokens - reach - 1), y(tokens)]);
     upper.push([x(reach + 1), y(0)], [x(tokens), y(tokens - reach - 1)]);
   } else {

@@ -5,18 +5,17 @@ import { frame, segment } from "../kit/frame.js";
 import { unpacked } from "../kit/numbers.js";
 import { around, following, insideChunk, panned, wholeMap, within, zoomed } from "./camera.js";
 import { openHead } from "./heads.js";
+import { talk } from "./kernel.js";
 import { mapView } from "./map.js";
 import { keepsEverything, keepsPair, keptKeys, windowOf } from "./mask.js";
 import { colourBar, globalWords, headsView, numberView, stepper, stripView, windowView } from "./panel.js";
 import { weightAt } from "./recompute.js";
 import { codeOf, differenceTable, linearTop, massTable, placeOf, weightOf } from "./scale.js";
+import { rowsSeen } from "./seen.js";
 import { QUESTION, aggregateWords, factsOf, named, percent, queryParts, shown, weightWords } from "./say.js";
 
 const BUDGET = 9; // ms of a frame that go to computing tiles
-const ACROSS = 32; // squares of the table, along a side, at most
 const MOST_SINKS = 8;
-const REST = 120; // ms without a movement after which a kernel is asked
-const CHUNKS_AT_ONCE = 12; // of 64 KB each for a head_dim of 64: a message stays under a megabyte
 const COLOURS = ["ink", "ink-2", "paper", "panel", "line", "mark", "k", "q", "s"];
 
 function render({ model, el }) {
@@ -36,7 +35,7 @@ function render({ model, el }) {
   const statistics = segment("statistic of a pixel", ["max", "mean"], "max", (chosen) => { state.statistic = chosen; refresh(); });
   const { root, tell, dispose } = frame(el, QUESTION, [scales, statistics]);
   root.classList.add("al-atlas");
-  const shared = { state, colours, tables, move, zoom, point, choose, wants, keeper, titleOf, profileTitle };
+  const shared = { state, colours, tables, move, zoom, point, choose, keeper, wants: (chunks) => kernel.wants(chunks), titleOf, profileTitle };
   const maps = [mapView(data, shared), mapView(data, shared)];
   const place = html("span", { class: "al-caption" });
   const tool = (sign, words, act) => html("button", { type: "button", "aria-label": words, title: words, onclick: act }, sign);
@@ -82,7 +81,7 @@ function render({ model, el }) {
       html("span", { class: "al-atlas-grow" }), modes, html("span", { class: "al-atlas-with al-caption" }, "with ", other)), thumbs.element);
   const help = html("div", { class: "al-caption al-atlas-help" },
     "Arrows move the cursor, Shift and arrows the map, + − zoom, 0 shows all, Enter freezes, Escape frees, G makes the key global, T shows the table. Ctrl and wheel zoom.");
-  const foot = footer({ root, name: "atlas", provenance: data.provenance, rows });
+  const foot = footer({ root, name: "atlas", provenance: data.provenance, rows: () => rowsSeen(first(), state.camera, data) });
   root.append(body, ...(text ? [strip.element] : []), ...(several ? [compare] : []), help, ...foot.elements);
   foot.elements[1].addEventListener("click", withStills, true);
 
@@ -142,7 +141,7 @@ function render({ model, el }) {
     const words = [aggregateWords(state.statistic, cell)];
     if (state.mode === "difference") words[0] = words[0].replace("each pixel =", "each pixel compares");
     if (told.waiting) words.push("finer ones are being computed");
-    if (told.absent) words.push(live ? "cells are being fetched" : "cells here are not recorded");
+    if (told.absent) words.push(kernel.live() ? "cells are being fetched" : "cells here are not recorded");
     words.push("hatched: not looked at");
     bar.draw({ difference: state.mode === "difference", scale: scaleNow(), theme: root.dataset.theme, words: `${words.join("; ")}.` });
     const { x, y, span } = state.camera;
@@ -194,7 +193,7 @@ function render({ model, el }) {
     other.parentElement.hidden = state.mode === "one";
     thumbs.show({ shown: state.shown, second: state.mode === "one" ? null : second().index, mask, statistic: state.statistic,
       hidden: state.hidden, tables: tables(), scaleKey: `${state.log} ${state.top} ${state.statistic} ${state.hidden}` });
-    const spots = head.whole || live ? [] : head.places;
+    const spots = head.whole || kernel.live() ? [] : head.places;
     places.replaceChildren(...(spots.length ? ["exact to the cell at "] : []), ...spots.map(([query, key]) => html("button", { type: "button",
       onclick() { state.frozen = true; point(query, key, true); move(insideChunk(query, key, 96, data.chunk, tokens)); } }, `${count(query)}, ${count(key)}`)));
     foot.refresh();
@@ -203,7 +202,6 @@ function render({ model, el }) {
     remember();
   }
 
-  let askedFacts = new Map();
   function drawCursor(quiet) {
     maps.forEach((map) => { if (!map.element.hidden) map.drawOver(); });
     const begun = performance.now();
@@ -212,13 +210,12 @@ function render({ model, el }) {
     let found = null;
     if (head.whole) found = factsOf(head.lines.whole("row", query), query, data.sink, data.near, causal);
     else if (query === data.cursor.query) found = head.facts;
-    else found = askedFacts.get(`${head.index} ${query}`) ?? null;
+    else found = kernel.facts(head.index, query);
     const weight = weightAt(head.vectors, query, key) ?? squareWords(head, query, key);
     if (found) tell(queryParts(head.title, query, key, weight, found, data.sink, data.near, causal, text), { quiet });
     else {
       const [[number_, name], [keyNumber, keyName]] = [named(query, text), named(key, text)];
       tell([`${head.title}, query ${number_}`, name, ` on key ${keyNumber}`, keyName, `: ${typeof weight === "string" ? weight : weightWords(weight)}.`], { quiet });
-      if (live) askFacts(head, query);
     }
     if (text) strip.show({ cursor: state.cursor, tokens, causal, sink: data.sink, write: (at) => shown(text[at], 14).replace(/… \(.*$/, "…"),
       heightOf: (at) => placeOf(codeOf(weightAt(head.vectors, query, at) ?? 0, bits), scaleNow()) });
@@ -303,27 +300,6 @@ function render({ model, el }) {
     map.element.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys stay out of the map
   }
 
-  // What is seen, as numbers and as a file ---------------------------------------------------------------------------
-  function rows() {
-    const head = first();
-    const { camera } = state;
-    let level = Math.max(0, Math.ceil(Math.log2(camera.span / ACROSS)));
-    if (level < head.stored && !(level === 0 && head.whole)) level = head.stored;
-    const size = 2 ** level;
-    const from = (at) => Math.max(0, Math.floor(at / size));
-    const to = (at) => Math.min(Math.ceil(tokens / size), Math.ceil((at + camera.span) / size));
-    const name = (at) => (text ? [shown(text[at])] : []);
-    const found = [];
-    for (let row = from(camera.y); row < to(camera.y); row += 1) {
-      for (let column = from(camera.x); column < (causal ? Math.min(to(camera.x), row + 1) : to(camera.x)); column += 1) {
-        const weight = level ? weightOf(head.codes("max", level, false)[row * Math.ceil(tokens / size) + column], bits) : weightAt(head.vectors, row, column);
-        found.push([row * size, ...(level ? [] : name(row)), column * size, ...(level ? [] : name(column)), weight === 0 && level ? `≤ 2^-${bits}` : level ? weight.toPrecision(2) : weight.toPrecision(6)]);
-      }
-    }
-    const unit = level ? `largest weight of ${size} × ${size} cells from there, to 3 %` : "weight";
-    const label = (what) => (level || !text ? [what] : [what, `${what}'s token`]);
-    return [[...label("query"), ...label("key"), unit], ...found];
-  }
   /** Put the pixels where the export looks for pictures, just for the time it takes to look. */
   function withStills() {
     const seen = maps.filter((map) => !map.element.hidden);
@@ -331,45 +307,7 @@ function render({ model, el }) {
     setTimeout(() => stills.forEach((still) => still.remove()));
   }
 
-  // A running kernel sends what is not in the page, once the map rests: one message at a time ------------------------
-  let live = false, wanted = new Map(), waiting = false, restTimer = 0;
-  function wants(chunks) {
-    if (!live) return;
-    for (const chunk of chunks) wanted.set(chunk.join(" "), chunk);
-    rest();
-  }
-  function askFacts(head, query) {
-    wanted.set("facts", ["facts", head.index, query]);
-    rest();
-  }
-  function rest() { clearTimeout(restTimer); restTimer = setTimeout(ask, REST); }
-  function ask() {
-    if (waiting || !wanted.size) return;
-    const facts = wanted.get("facts");
-    wanted.delete("facts");
-    const chunks = [...wanted.values()].filter(([head, side_, at]) => !heads[head].vectors[side_][at]).slice(0, CHUNKS_AT_ONCE);
-    wanted = new Map();
-    if (!facts && !chunks.length) return;
-    waiting = true;
-    model.send({ asks: "more", chunks, facts: facts ? facts.slice(1) : null });
-  }
-  function onMessage(message, buffers) {
-    const typed = (Kind, view) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-    if (message.answers === "hello") { live = true; return refresh(); }
-    waiting = false;
-    if (message.facts) askedFacts.set(`${message.facts.head} ${message.facts.query}`, message.facts);
-    let next = 0;
-    for (const [head, side_, at] of message.chunks) {
-      const values = typed(Float32Array, buffers[next++]);
-      heads[head].receive(side_, at, values, side_ === "q" ? typed(Float64Array, buffers[next++]) : null);
-    }
-    if (message.facts) rehover(true);
-    if (message.chunks.length) redraw();
-    else rest();
-  }
-  model.on("msg:custom", onMessage);
-  model.send({ asks: "hello" });
-
+  const kernel = talk(model, heads, { ready: refresh, came: redraw, told: () => rehover(true) });
   let remembering = 0;
   function remember() {
     clearTimeout(remembering);
@@ -404,8 +342,7 @@ function render({ model, el }) {
     themes.disconnect();
     for (const request of [frameAsked, hoverAsked, workAsked]) cancelAnimationFrame(request);
     clearTimeout(remembering);
-    clearTimeout(restTimer);
-    model.off("msg:custom", onMessage);
+    kernel.stop();
     dispose();
   };
 }

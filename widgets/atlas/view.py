@@ -294,6 +294,7 @@ class Atlas(Instrument):
         whole = lines is None
         data = {
             "name": self.name(head),
+            "run": head.run,
             "row": self.name(head).rsplit("head", 1)[0].strip(" ,"),
             "scale": one.scale,
             "window": one.allowed.window,
@@ -374,8 +375,15 @@ def checked_text(tokens: Sequence[str] | None, length: int) -> list[str] | None:
 
 
 def leading_keys(one: headmap.HeadMap) -> int:
-    """How many of the first keys act as a sink: up to four in a row that hold a 25th of the mass each; at least one."""
-    heavy = one.read[:4] >= 0.04 * one.tokens
+    """How many of the first keys act as a sink: up to four in a row; at least one.
+
+    A sink holds a 25th of all mass, and three times what it would get from queries that look everywhere alike.
+    """
+    seen = np.arange(1, one.tokens + 1) if one.allowed.causal else np.full(one.tokens, one.tokens)
+    if one.allowed.window is not None:
+        seen = np.minimum(seen, one.allowed.window + one.allowed.sinks)
+    alike = np.cumsum((1 / seen)[::-1])[::-1][:4] if one.allowed.causal else np.ones(4)
+    heavy = one.read[:4] >= np.maximum(0.04 * one.tokens, 3 * alike[: one.tokens])
     return max(1, len(heavy) if heavy.all() else int(heavy.argmin()))
 
 
