@@ -154,8 +154,9 @@ def travelled(page, query: int, key: int) -> dict:
     told = {}
     page.wait_for_timeout(2000)
     page.evaluate(WATCH)
-    box = page.get_by_role("application").first.bounding_box()
-    left, top, side = box["x"] + 58, box["y"] + 22, box["width"] - 58 - 56 - 12
+    stage = page.get_by_role("application").first
+    left, top, side = map(float, stage.get_attribute("data-map").split())
+    left, top = left + stage.bounding_box()["x"], top + stage.bounding_box()["y"]
     page.mouse.move(left + (key + 0.5) * side / TOKENS, top + (query + 0.5) * side / TOKENS)
     page.keyboard.down("Control")
     for direction in (-60, 60, -60):

@@ -126,12 +126,11 @@ def the_map(page, index=0):
 
 
 def map_box(page):
-    """Left, top and side of the pixels of a map, in the page: where the marks of its axes say."""
+    """Left, top and side of the pixels of the first map, in the page."""
     return page.evaluate(
-        """() => { const stage = document.querySelector('[role=application]');
-        const box = stage.getBoundingClientRect(), [, y] = [0, 22];
-        const width = box.width, narrow = width < 420, left = narrow ? 44 : 58, right = narrow ? 40 : 56;
-        return [box.left + left, box.top + y, width - left - right - 12]; }"""
+        """() => { const stage = document.querySelector('[role=application]'), box = stage.getBoundingClientRect();
+        const [left, top, side] = stage.dataset.map.split(' ').map(Number);
+        return [box.left + left, box.top + top, side]; }"""
     )
 
 
@@ -181,6 +180,11 @@ def test_no_words_meet_and_nothing_scrolls_sideways(visit, name, width):
         pressed(page, *keys)
         assert page.evaluate(CLASHES) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if name in ("model", "beside"):
+        for mode in ("difference", "side by side"):
+            page.get_by_role("button", name=mode).click()
+            settle(page)
+            assert page.evaluate(CLASHES) == []
 
 
 def test_copies_on_a_page_live_their_own_lives(visit, atlases):

@@ -15,7 +15,7 @@ const LABELLED_FROM = 12; // pixels of a cell from which its token is written be
 /** Where the parts of a map stand in a picture so wide. */
 function layoutOf(width, texts) {
   const narrow = width < 420;
-  const left = narrow ? 44 : 58;
+  const left = narrow ? 44 : texts ? 68 : 58;
   const right = narrow ? 40 : 56;
   const side = Math.max(80, width - left - right - 12);
   const foot = texts ? 124 : 84;
@@ -53,6 +53,7 @@ export function mapView(data, shared) {
     axes.setAttribute("style", "fill:var(--ink-2)");
     raster.width = raster.height = Math.round(layout.side * ratio);
     stage.style.height = `${layout.height}px`;
+    stage.dataset.map = `${layout.left} ${layout.top} ${layout.side}`; // for whoever points at a cell: tests do
   }
 
   /** Draw the heads: one, or the two whose difference is shown. Says what a pixel stands for. */
@@ -228,21 +229,21 @@ export function mapView(data, shared) {
     const cell = pixelsPerCell(here);
     const labelled = cell >= LABELLED_FROM;
     const step = labelled ? 1 : 0;
-    const parts = [svg("text", { x: left, y: top - 8, "font-size": 12, "font-weight": 600, style: "fill:var(--ink)" }, shared.titleOf(heads))];
-    const label = (at) => (text ? shown(text[at], layout.width < 420 ? 4 : 7).replace(/… \(.*$/, "…") : count(at));
+    const parts = [svg("text", { x: left, y: top - 8, "font-size": 12, "font-weight": 600, style: "fill:var(--ink)" }, shared.titleOf(heads).find((words) => 6.9 * words.length < layout.width - left) ?? "")];
+    const label = (at, room) => (text ? fitted(text[at], room) : count(at));
     const ticks = (from) => (step
       ? Array.from({ length: Math.ceil(camera.span) + 1 }, (_, i) => Math.floor(from) + i)
       : roundTicks(from, camera.span, side < 300 ? 3 : 5)).filter((at) => at >= 0 && at < tokens && at + (step ? 0.5 : 0) >= from && at + (step ? 0.5 : 0) <= from + camera.span);
     for (const at of ticks(camera.y)) {
       const py = y(at + (labelled ? 0.5 : 0));
       if (!labelled) parts.push(svg("path", { d: `M${left - 4} ${py}H${left}`, style: "stroke:var(--line)" }));
-      parts.push(svg("text", { x: left - 9, y: py + 4, "text-anchor": "end" }, labelled ? label(at) : count(at)));
+      parts.push(svg("text", { x: left - 9, y: py + 4, "text-anchor": "end" }, labelled ? label(at, left - 12) : count(at)));
     }
     let end = -Infinity;
     for (const at of ticks(camera.x)) {
       const px = x(at + (labelled ? 0.5 : 0));
       if (labelled && text) {
-        parts.push(svg("text", { transform: `translate(${px + 4} ${top + side + 7}) rotate(-90)`, "text-anchor": "end" }, label(at)));
+        parts.push(svg("text", { transform: `translate(${px + 4} ${top + side + 7}) rotate(-90)`, "text-anchor": "end" }, label(at, 54)));
         continue;
       }
       const words = count(at);
@@ -254,6 +255,16 @@ export function mapView(data, shared) {
       parts.push(svg("text", { x: middle, y: top + side + 16, "text-anchor": "middle" }, words));
     }
     axes.replaceChildren(...parts);
+  }
+
+  /** As much of a token's text as there is room for. */
+  function fitted(words, room) {
+    const context = over.getContext("2d");
+    context.font = `11px ${shared.colours().font}`;
+    const letters = [...shown(words, 40).replace(/… \(.*$/, "")];
+    if (context.measureText(letters.join("")).width <= room) return letters.join("");
+    while (letters.length > 1 && context.measureText(`${letters.join("")}…`).width > room) letters.pop();
+    return `${letters.join("")}…`;
   }
 
   /** The cursor, and what its row and its column hold. Nothing else is drawn while a pointer moves. */

@@ -111,12 +111,14 @@ function render({ model, el }) {
     if (!keptSets.has(chosen)) keptSets.set(chosen, new Set(chosen.map(([row, column]) => `${row} ${column}`)));
     return (query, key) => keepsPair(mask, causal, block, keptSets.get(chosen), query, key);
   }
+  /** What is written over a map; the first that there is room for. */
   function titleOf(drawn) {
-    if (state.mode === "one") return first().title;
-    if (drawn.length === 2) return `A − B: ${drawn[0].name} against ${drawn[1].name}`;
+    if (state.mode === "one") return [first().title];
+    if (drawn.length === 2) return [`A − B: ${drawn[0].name} against ${drawn[1].name}`, "A − B"];
     const letter = drawn[0] === maps[0].head ? "A" : "B";
     const kept = drawn[0].kept(state.mask);
-    return `${letter}: ${drawn[0].name}${kept === null ? "" : `, ${percent(kept)} kept`}`;
+    const share = kept === null ? "" : `, ${percent(kept)} kept`;
+    return [`${letter}: ${drawn[0].name}${share}`, `${letter}${share}`];
   }
   function profileTitle({ query, key }, short) {
     const [queryText, keyText] = [query, key].map((at) => named(at, text).join(""));
