@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from solutions.local_global import window_mask
 from solutions.quadratic import attention
 from solutions.tiny import Config, TinyTransformer
 from widgets import Atlas
@@ -171,6 +172,13 @@ def test_kept_mass_and_pairs_are_the_sum_over_every_pair(allowed, tokens, cell):
         kept = dense_mask(head, mask)
         assert head.kept(mask) == pytest.approx(weights[kept].sum() / tokens, abs=2e-6), mask
         assert head.pairs(mask) == pytest.approx(kept.sum() / pairs, abs=1e-12), mask
+
+
+@pytest.mark.parametrize("name", [name for name, allowed in PATTERNS.items() if allowed.window])
+def test_a_window_means_what_it_means_to_the_mechanism(name):
+    allowed, position = PATTERNS[name], torch.arange(40)
+    theirs = window_mask(position, position, allowed.window, causal=allowed.causal, sinks=allowed.sinks)
+    assert np.array_equal(allowed.pairs(position.numpy(), position.numpy()), theirs.numpy())
 
 
 def test_more_is_never_less():

@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { around, cellAt, following, insideChunk, panned, roundTicks, wholeMap, within, zoomed } from "../../widgets/atlas/camera.js";
 import { heaviest, keepsPair, looksAt, massOf, pairsOf, reachOf, totalOf, windowOf } from "../../widgets/atlas/mask.js";
-import { TILE, coarserLargest, coarserMean, levelFor, squareOf, tilesIn, travelIndex } from "../../widgets/atlas/pyramid.js";
+import { TILE, coarserLargest, coarserMean, levelFor, squareOf, tilesIn } from "../../widgets/atlas/pyramid.js";
 import { paint, paintDifference, pixelsIn, tokensOf } from "../../widgets/atlas/raster.js";
 import { advance, columnOf, computedLines, missing, rowOf, startTile, toldLines, weightAt } from "../../widgets/atlas/recompute.js";
 import { aggregateWords, factsOf, maskParts, queryParts } from "../../widgets/atlas/say.js";
@@ -167,7 +167,6 @@ test("what travels finds its row and column", () => {
   for (let row = 0; row < side; row += 1) {
     for (let column = 0; column < side; column += 1) {
       assert.equal(back[row * side + column], column <= row ? square[row * side + column] : 0);
-      if (column <= row) assert.equal(half[travelIndex(row, column, side, true)], square[row * side + column]);
     }
   }
   assert.equal(squareOf(square, side, false), square);

@@ -66,6 +66,8 @@ class Allowed:
 class Mask:
     """The pairs to keep, of those that the attention computes: the union of what is named here.
 
+    It never adds a pair: with causal attention a global token is seen by later queries, and sees earlier keys.
+
     window, sinks: as in `Allowed`; no window keeps no band
     global_tokens: positions that every token sees, and that see every token
     blocks: each block of queries also keeps so many blocks of keys beyond the window: those that hold the most mass,

@@ -16,11 +16,6 @@ export function squareOf(values, side, causal) {
   return square;
 }
 
-/** Index of (row, column) in what travels. */
-export function travelIndex(row, column, side, causal) {
-  return causal ? row * (row + 1) / 2 + column : row * side + column;
-}
-
 /** 2 x 2 squares make one, of which the largest counts. @param {Uint8Array} codes @param {number} side */
 export function coarserLargest(codes, side) {
   const half = Math.ceil(side / 2);
