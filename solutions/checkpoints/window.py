@@ -7,6 +7,7 @@ far. Writes window.json with every run, and the weights of one seed of each patt
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -92,20 +93,28 @@ def cost(pattern: str) -> dict:
     }
 
 
+class Held:
+    """A tensor that waits for a backward pass, and goes with it."""
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+
+
 def kept_for_backward(model: TinyTransformer, tokens: Tensor) -> int:
     """Bytes that one training step holds between its forward and its backward pass, the weights aside."""
-    storages = {}
+    waiting = WeakSet()
 
-    def keep(tensor: Tensor) -> Tensor:
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+    def hold(tensor: Tensor) -> Held:
+        held = Held(tensor)
+        waiting.add(held)
+        return held
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda held: held.tensor):
         surprise = streams.surprise(model, tokens)
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    held = sum(nbytes for place, nbytes in storages.items() if place not in weights)
-    del surprise  # until here it kept alive what was counted, so that no place was counted twice or reused
-    return held
+    storages = {held.tensor.untyped_storage().data_ptr(): held.tensor.untyped_storage().nbytes() for held in waiting}
+    del surprise  # what waits, waits for it
+    return sum(nbytes for place, nbytes in storages.items() if place not in weights)
 
 
 def runs(folder: Path) -> Iterator[dict]:

@@ -1,0 +1,169 @@
+"""What is shipped is what was made: small, readable, measured as it is, and the lesson's claims hold in it."""
+
+import json
+import subprocess
+import sys
+from statistics import mean
+
+import pytest
+import torch
+
+from solutions import streams
+from solutions.checkpoints import CHECKPOINTS, about, load, note, round_weights, save, sinks, window
+from solutions.tiny import Config, TinyTransformer
+
+WEIGHTS = sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
+WINDOW, SINKS = about("window"), about("sinks")
+
+
+def runs(pattern, steps=window.STEPS):
+    return [run for run in WINDOW["runs"] if run["pattern"] == pattern and run["steps"] == steps]
+
+
+# Saving ------------------------------------------------------------------------------------------------------------
+
+
+def tiny(**settings):
+    options = {"window": {"window": 3}}
+    return TinyTransformer(Config(7, ("full", "window"), width=16, heads=2, options=options, **settings))
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    model = tiny(rope_base=(100.0, None), kv_heads=1, seed=3)
+    tokens = torch.arange(7)[None]
+    round_weights(model)
+    save(model, "one", tmp_path, task="counting", steps=5)
+    again = load("one", tmp_path)
+    assert again.config == model.config and not again.training
+    assert torch.equal(again(tokens), model(tokens))
+    told = about("one", tmp_path)
+    assert told["task"] == "counting" and told["steps"] == 5 and told["config"]["seed"] == 3
+    assert set(told["provenance"]) == {"date", "torch", "python", "machine", "threads"}
+    assert told["provenance"]["torch"] == torch.__version__
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.json", "one.safetensors"]
+
+
+def test_rounding_is_what_saving_does(tmp_path):
+    model = tiny()
+    save(model, "exact", tmp_path)
+    exact = model.head.weight.clone()
+    round_weights(model)
+    assert not torch.equal(exact, model.head.weight)
+    assert torch.equal(load("exact", tmp_path).head.weight, model.head.weight)
+
+
+def test_a_name_that_is_not_there(tmp_path):
+    note("found", tmp_path, answer=42)
+    with pytest.raises(ValueError, match=r"holds no lost; it holds found\."):
+        load("lost", tmp_path)
+    assert about("found", tmp_path)["answer"] == 42
+
+
+def test_recipes_are_found_by_name():
+    told = subprocess.run([sys.executable, "-m", "solutions.checkpoints", "--help"], capture_output=True, text=True)
+    assert told.returncode == 0 and "{sinks,window}" in told.stdout
+    told = subprocess.run([sys.executable, "-m", "solutions.checkpoints", "door"], capture_output=True, text=True)
+    assert told.returncode == 2 and "invalid choice: 'door'" in told.stderr
+
+
+def test_a_recipe_runs(tmp_path, monkeypatch, capsys):
+    """Both recipes from end to end, much too short to learn anything."""
+    for module, name in ((window, "STEPS"), (sinks, "STEPS")):
+        monkeypatch.setattr(module, name, 50)
+        monkeypatch.setattr(module, "SEEDS", (0,))
+        monkeypatch.setattr(module, "BATCH", 2)
+        monkeypatch.setattr(module, "TEST", 64)
+    monkeypatch.setattr(window, "PATTERNS", {"every-third-global": "GLL"})
+    monkeypatch.setattr(window, "LONGER", {})
+    monkeypatch.setattr(window, "LONG", 128)
+    window.make(tmp_path)
+    sinks.make(tmp_path)
+    told = capsys.readouterr().out
+    assert "every-third-global       seed 0    50 steps" in told and "window 15 sinks 1" in told
+    made = {path.name for path in tmp_path.iterdir()}
+    stems = ("sinks", "sinks-start", "sinks-no-start", "window", "window-every-third-global")
+    assert made == {f"{stem}.json" for stem in stems} | {f"{stem}.safetensors" for stem in stems if "-" in stem}
+    costs = json.loads((tmp_path / "window.json").read_text())["costs"][0]
+    a_token_less_in_each_of_four_window_layers = 4 * 2 * 64 * 4
+    assert costs["cache_bytes"] == costs["cache_formula"] - a_token_less_in_each_of_four_window_layers
+
+
+# What is shipped ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_shipped_weights_are_small_and_say_how_they_were_made(name):
+    assert (CHECKPOINTS / f"{name}.safetensors").stat().st_size < 1_000_000
+    told = about(name)
+    assert {"config", "recipe", "result", "provenance"} <= set(told)
+    assert told["result"]["seconds"] > 0 and told["result"]["steps"] > 0 and told["provenance"]["threads"] == 1
+    assert (CHECKPOINTS / f"{told['recipe']}.py").exists()
+
+
+@pytest.mark.parametrize("pattern", ["all-global", "every-third-global", "all-local"])
+def test_shipped_weights_do_what_is_written_of_them(pattern):
+    measured, written = window.quality(load(f"window-{pattern}")), about(f"window-{pattern}")["result"]
+    assert measured["recall"] == pytest.approx(written["recall"], abs=2e-3)
+    assert measured["word_loss"] == pytest.approx(written["word_loss"], abs=1e-3)
+    assert load(f"window-{pattern}").config == window.config(pattern, seed=0)
+    assert written in WINDOW["runs"]
+
+
+def test_every_third_global_layer_is_within_two_points_of_all():
+    everywhere, third = runs("all-global"), runs("every-third-global")
+    assert len(everywhere) == len(third) >= 3
+    for one, other in zip(everywhere, third, strict=True):
+        assert one["seed"] == other["seed"] and one["recall"] > 0.99
+        assert abs(one["recall"] - other["recall"]) < 0.02
+    beyond = [mean(run["recall_in_window_in_reach_beyond"][2] for run in some) for some in (everywhere, third)]
+    assert abs(beyond[0] - beyond[1]) < 0.02
+
+
+def test_all_local_fails_outside_its_window_and_only_there():
+    for run in runs("all-local"):
+        near, reach, beyond = run["recall_in_window_in_reach_beyond"]
+        assert near > 0.98 and reach < 0.5 and beyond < 0.15
+        assert run["word_loss"] < WINDOW["settings"]["word_entropy"] + 0.05
+    longer = next(run for run in WINDOW["runs"] if run["pattern"] == "all-local" and run["steps"] > window.STEPS)
+    assert longer["recall_in_window_in_reach_beyond"][2] < 0.15
+
+
+def test_every_pattern_learns_the_words():
+    """Ordinary next-token prediction does not tell the patterns apart."""
+    losses = [mean(run["word_loss"] for run in runs(pattern)) for pattern in window.PATTERNS]
+    assert max(losses) - min(losses) < 0.02
+
+
+def test_a_long_text_costs_less_with_windows():
+    costs = {cost["pattern"]: cost for cost in WINDOW["costs"]}
+    full, third, local = (costs[name] for name in ("all-global", "every-third-global", "all-local"))
+    for spent in ("cpu_seconds", "training_bytes"):
+        assert full[spent] > 1.5 * third[spent] > 1.5 * local[spent]
+    assert full["cache_bytes"] / third["cache_bytes"] == pytest.approx(3, abs=0.02)
+
+
+def test_the_head_rests_on_the_start_token_and_a_sink_mends_its_loss():
+    for run in SINKS["runs"]:
+        readings = {(each["window"], each["sinks"]): each for each in run["readings"]}
+        whole, cut, mended = readings[None, 0], readings[8, 0], readings[7, 1]
+        assert whole["known_right"] > 0.999
+        if run["start_token"]:
+            assert run["mass_on_first"]["known"] > 0.5 > 0.1 > run["mass_on_first"]["looked_up"]
+            assert cut["known_loss"][0] < 0.02 < 0.05 < min(cut["known_loss"][1:])  # the start leaves at token 8
+            assert readings[16, 0]["known_loss"][1] < 0.02 < min(readings[16, 0]["known_loss"][2:])  # ... and at 16
+            assert max(mended["known_loss"]) < 0.02
+        else:
+            assert run["mass_on_first"]["known"] < 0.1
+            assert max(cut["known_loss"]) < 0.02
+        assert cut["near_recall"] > 0.98 and mended["near_recall"] > 0.98
+        assert cut["far_recall"] < 0.1 and mended["far_recall"] < 0.1  # a sink is no memory
+
+
+def test_shipped_sinks_do_what_is_written_of_them():
+    model, run = load("sinks-start"), about("sinks-start")["result"]
+    tried = sinks.sample(64, torch.Generator().manual_seed(1_000_000), start=True)
+    measured = sinks.reading(model, tried, 8)
+    written = next(each for each in run["readings"] if (each["window"], each["sinks"]) == (8, 0))
+    assert mean(measured["known_loss"][1:]) == pytest.approx(mean(written["known_loss"][1:]), rel=0.2)
+    assert sinks.rest(model, tried)["known"] == pytest.approx(run["mass_on_first"]["known"], abs=0.02)
+    assert streams.VOCABULARY == model.config.vocabulary
