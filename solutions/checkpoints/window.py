@@ -6,6 +6,7 @@ far. Writes window.json with every run, and the weights of one seed of each patt
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from weakref import WeakSet
 
@@ -64,11 +65,19 @@ def train_one(pattern: str, seed: int, steps: int) -> tuple[TinyTransformer, dic
 def quality(model: TinyTransformer) -> dict:
     """What a model of the comparison can do, on sequences that none was trained on."""
     sample = streams.recall(TEST, TRIPLES, torch.Generator().manual_seed(1_000_000))
-    share = lambda edges: [right / asked for right, asked in streams.recall_by_distance(model, sample, edges)]  # noqa: E731
+    bands = dict(zip(EDGES, streams.recall_by_distance(model, sample, EDGES), strict=True))
+
+    def share(low: int, high: int) -> float:
+        """Of the answers at distances above low and up to high, both of them edges."""
+        right, asked = zip(*(band for edge, band in bands.items() if low < edge <= high), strict=True)
+        return sum(right) / sum(asked)
+
     return {
-        "recall": share((EDGES[-1],))[0],
-        "recall_in_window_in_reach_beyond": share((IN_WINDOW, IN_REACH, EDGES[-1])),
-        "recall_by_distance": share(EDGES),
+        "recall": share(0, EDGES[-1]),
+        "recall_in_window_in_reach_beyond": [
+            share(low, high) for low, high in pairwise((0, IN_WINDOW, IN_REACH, EDGES[-1]))
+        ],
+        "recall_by_distance": [right / asked for right, asked in bands.values()],
         "word_loss": streams.ordinary_loss(model, sample)[0],
     }
 
