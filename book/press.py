@@ -186,6 +186,21 @@ def keep_recordings(fresh: NotebookNode, stored: NotebookNode | None) -> Noteboo
     return fresh
 
 
+def join_streams(notebook: NotebookNode) -> NotebookNode:
+    """A kernel sends what a cell prints in pieces, cut as the clock has it; what is stored is one piece."""
+    for cell in notebook.cells:
+        joined = []
+        for output in cell.get("outputs", []):
+            before = joined[-1] if joined else {}
+            if output.output_type == before.get("output_type") == "stream" and output.name == before.name:
+                before.text += output.text
+            else:
+                joined.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = joined
+    return notebook
+
+
 def describe_figures(notebook: NotebookNode) -> NotebookNode:
     """The sentence that a cell prints below its figure is the figure's alternative text on the site."""
     for cell in notebook.cells:
@@ -230,7 +245,7 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
     notebook = execute(printed(text, variant), static=variant == "site")
     # the site shows the very recordings that the solved notebook stores
     stored = read(VARIANTS["solved"] / path.name if variant == "site" else path)
-    notebook = notebook if remeasure else keep_recordings(notebook, stored)
+    notebook = join_streams(notebook if remeasure else keep_recordings(notebook, stored))
     write(describe_figures(notebook) if variant == "site" else notebook, path)
     if variant == "solved" and (png := picture(notebook)) is not None:
         write_bytes(png, PICTURES / f"{text.stem}.png")

@@ -111,6 +111,14 @@ def test_a_recording_is_made_anew_when_its_source_changes(house):
     assert "ns" in after and before.strip() not in after
 
 
+def test_what_a_cell_prints_is_stored_in_one_piece():
+    said = (("stdout", "a\n"), ("stdout", "b\n"), ("stderr", "c\n"))
+    pieces = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in said]
+    cell = nbformat.v4.new_code_cell("speak()", outputs=pieces)
+    joined = press.join_streams(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
+    assert [(output.name, output.text) for output in joined] == [("stdout", "a\nb\n"), ("stderr", "c\n")]
+
+
 def test_counts_and_ids_are_fixed(house):
     notebook = press.read(press.print_one(house, "student", press.VARIANTS["student"]))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
