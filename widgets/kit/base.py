@@ -1,7 +1,8 @@
 """The base of every instrument: one view, drawn from recorded data, in every host.
 
 An instrument is a folder with a `view.js` (exports `render({ model, el })`, which returns its clean-up), a `view.css`
-and a Python class. Python sends `data` once; after that the page answers alone, so a kernel is never asked.
+and a Python class. Python sends `data` once; after that the page answers alone. Only the Atlas asks a kernel for more,
+where one is alive, and says what is not recorded where none is.
 
 What a host keeps, each line tried in Chromium 156:
 
