@@ -70,7 +70,7 @@ def lessons(numbers: list[str] | None = None) -> list[Path]:
 
 
 def mechanism(dotted: str) -> tuple[str, ast.AST]:
-    """Source without decorators, and syntax tree, of a top-level function or class (`solutions.quadratic.softmax`)."""
+    """Source, without decorators, and syntax tree of a top-level function or class (`solutions.quadratic.softmax`)."""
     module, _, name = dotted.strip().rpartition(".")
     path = ROOT / (module.replace(".", "/") + ".py")
     if not path.exists():
@@ -89,6 +89,11 @@ def body_lines(source: str, node: ast.AST) -> int:
     return sum(1 for line in lines if line.strip() and not line.strip().startswith("#"))
 
 
+def decorated(source: str, node: ast.AST) -> str:
+    """`source` under `@triton.jit` where it is a kernel: the one decorator that a reader writes too."""
+    return "@triton.jit\n" + source if "triton.jit" in map(ast.unparse, node.decorator_list) else source
+
+
 def stub(dotted: str) -> str:
     """Signature and docstring of an exercise, with a blank body that says how long ours is."""
     source, node = mechanism(dotted)
@@ -96,7 +101,8 @@ def stub(dotted: str) -> str:
         raise PressError(f"an exercise needs a function with a docstring, and {dotted!r} is not one")
     head = source.splitlines()[: node.body[0].end_lineno - node.lineno + 1]
     count = body_lines(source, node)
-    return "\n".join([*head, f"    ...  # your code here, about {count} line{'s' if count > 1 else ''}"])
+    blank = "\n".join([*head, f"    ...  # your code here, about {count} line{'s' if count > 1 else ''}"])
+    return decorated(blank, node)
 
 
 def code_cell(source: str, tags: list[str], **metadata) -> NotebookNode:
@@ -115,7 +121,7 @@ def printed(path: Path, variant: str) -> NotebookNode:
             name = cell.source.strip().rpartition(".")[2]
             if number is None:
                 raise PressError(f"{path.name}: the exercise {name} has no heading '### Exercise N.N, …' above it")
-            solution, blank = mechanism(cell.source)[0], stub(cell.source)
+            solution, blank = decorated(*mechanism(cell.source)), stub(cell.source)
             if variant == "student":
                 cells.append(code_cell(blank, ["exercise"]))
             elif variant == "solved":
@@ -127,7 +133,7 @@ def printed(path: Path, variant: str) -> NotebookNode:
             cells.append(code_cell(f"{name} = check({name})", ["check"]))
             number = None
         elif "source" in tags:
-            cells.append(code_cell(mechanism(cell.source)[0], tags))
+            cells.append(code_cell(decorated(*mechanism(cell.source)), tags))
         elif cell.source.startswith("predict("):
             # what holds the answer starts folded in JupyterLab
             cells.append(code_cell(cell.source, tags, jupyter={"source_hidden": True}))

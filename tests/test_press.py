@@ -81,6 +81,12 @@ def test_student_gets_a_stub_and_the_solved_notebook_the_source(house):
         assert "double = check(double)" in sources(press.printed(house, variant))
 
 
+def test_a_kernel_keeps_the_decorator_that_makes_it_one(house):
+    (press.ROOT / "solutions" / "doubling.py").write_text("@triton.jit\n" + MECHANISM.split("@wraps\n")[1])
+    for variant in ("student", "solved"):
+        assert sources(press.printed(house, variant))[3].startswith("@triton.jit\ndef double(value):\n"), variant
+
+
 def test_the_site_closes_the_solution_in_a_box(house):
     cells = press.printed(house, "site").cells
     stub, solution = cells[3], cells[4]
