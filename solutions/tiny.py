@@ -126,7 +126,7 @@ class Attention(nn.Module):
 
     def turn(self, heads: Tensor, position: Tensor) -> Tensor:
         """Rotate every head to its token's position."""
-        return rotate(heads, position, self.frequencies)
+        return rotate(heads, position, self.frequencies).to(heads.dtype)  # autocast leaves the angles in float32
 
     def look(self, q: Tensor, k: Tensor, v: Tensor, cache=None) -> Tensor:
         """The attention itself: (batch, heads, n, head_dim), from q and k rotated. What most subclasses override."""
@@ -232,6 +232,8 @@ class TinyTransformer(nn.Module):
             raise ValueError(
                 f"tokens reach from {tokens.min()} to {tokens.max()}; give 0 to {self.config.vocabulary - 1}."
             )
+        if last is not None and len(last) != len(tokens):
+            raise ValueError(f"there are {len(tokens)} rows of tokens, but the stream has {len(last)}; give as many.")
         x = self.embedding(tokens)
         if self.before is None:
             return x
