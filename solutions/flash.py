@@ -137,7 +137,7 @@ class TileMachine:
     """
 
     def __init__(self, capacity: float = math.inf):
-        if not capacity > 0:
+        if not isinstance(capacity, int | float) or not capacity > 0:
             raise ValueError(f"capacity is {capacity!r} bytes; give a number above 0, for example 100 * 1024.")
         self.capacity = capacity
         self.tensors: dict[str, Tensor] = {}
@@ -150,10 +150,12 @@ class TileMachine:
         self._passes: dict[tuple, int] = {}
 
     def hbm(self, name: str, tensor: Tensor) -> Tensor:
-        """Know a tensor, (rows,) or (rows, columns), as lying in HBM under a name; costs nothing. Returns it."""
+        """Know a tensor, (rows,) or (rows, columns), as lying in HBM under a name; costs nothing. Returns it to load."""
         if not isinstance(tensor, Tensor) or tensor.dim() not in (1, 2):
             shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ValueError(f"{name} is {shape}; the machine runs one head, give a tensor (rows,) or (rows, columns).")
+        if any(known is tensor and other != name for other, known in self.tensors.items()):
+            tensor = tensor[:]  # k and v may be one tensor, and still are two
         self.tensors[name] = tensor
         return tensor
 
@@ -481,7 +483,7 @@ def backward_tile(
 
     q, grad_out: (rows, d); k, v: (columns, d); visible: boolean (rows, columns), None for all
     lse: (rows,), of each query over all its keys; delta: (rows,), the row sums of out · grad_out
-    Returns (dq, dk, dv), (rows, d) and twice (columns, d). Summed over all tiles they are the gradients.
+    Returns (grad_q, grad_k, grad_v), (rows, d) and twice (columns, d). Summed over all tiles they are the gradients.
     """
     scale = 1 / math.sqrt(q.shape[-1])
     scores = q @ k.T * scale
@@ -516,20 +518,20 @@ def tiled_backward(
     block_n: int,
     causal: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `tiled_attention` by recomputation, in three kernels: delta, then dk and dv, then dq.
+    """Gradients of `tiled_attention` by recomputation, in three kernels: delta, keys and values, queries.
 
     q, out, grad_out: (queries, d); k, v: (keys, d); lse: (queries,), natural, from the forward
-    Returns (dq, dk, dv) in q's dtype. Nothing of queries x keys is ever stored.
+    Returns (grad_q, grad_k, grad_v) in q's dtype. Nothing of queries x keys is ever stored.
     """
     tensors = {"q": q, "k": k, "v": v, "out": out, "lse": lse, "grad_out": grad_out}
     tensors = {name: machine.hbm(name, tensor) for name, tensor in tensors.items()}
     tensors["delta"] = machine.empty("delta", lse.shape, lse.dtype)
     for name in ("q", "k", "v"):
-        tensors["d" + name] = machine.empty("d" + name, tensors[name].shape, q.dtype)
+        tensors["grad_" + name] = machine.empty("grad_" + name, tensors[name].shape, q.dtype)
     row_deltas(machine, tensors, block_m)
     key_value_gradients(machine, tensors, block_m, block_n, causal)
     query_gradients(machine, tensors, block_m, block_n, causal)
-    return tensors["dq"], tensors["dk"], tensors["dv"]
+    return tensors["grad_q"], tensors["grad_k"], tensors["grad_v"]
 
 
 def row_deltas(machine: TileMachine, hbm: dict[str, Tensor], block_m: int) -> None:
@@ -555,50 +557,54 @@ def remake(machine: TileMachine, tiles: dict[str, Tensor], future: Tensor | None
 
 
 def key_value_gradients(machine: TileMachine, hbm: dict[str, Tensor], block_m: int, block_n: int, causal: bool) -> None:
-    """dk and dv: one program for each block of keys, which streams the queries that see it."""
+    """grad_k and grad_v: one program for each block of keys, which streams the queries that see it."""
     queries, keys = len(hbm["q"]), len(hbm["k"])
     for index, start in enumerate(range(0, keys, block_n)):
         with machine.program(index):
             columns = slice(start, start + block_n)
             tiles = {name: machine.load(name, hbm[name], columns) for name in ("k", "v")}
-            dk = machine.hold("dk", torch.zeros_like(tiles["k"], dtype=hbm["delta"].dtype))
-            dv = machine.hold("dv", torch.zeros_like(dk))
+            grad_k = machine.hold("grad_k", torch.zeros_like(tiles["k"], dtype=hbm["delta"].dtype))
+            grad_v = machine.hold("grad_v", torch.zeros_like(grad_k))
             lo, hi = query_range(start, block_m, block_n, queries, keys, causal)
             for first in range(lo, hi, block_m):
                 rows = slice(first, first + block_m)
                 tiles |= {name: machine.load(name, hbm[name], rows) for name in ("q", "grad_out", "lse", "delta")}
                 future = hidden(first, start, (len(tiles["q"]), len(tiles["k"])), queries, keys) if causal else None
                 weights, grad_scores = remake(machine, tiles, future)
-                dv = machine.hold("dv", dv + machine.dot(weights.T, tiles["grad_out"]))
-                dk = machine.hold("dk", dk + machine.dot(grad_scores.T, tiles["q"]))
-            machine.store(hbm["dk"], columns, dk)
-            machine.store(hbm["dv"], columns, dv)
+                grad_v = machine.hold("grad_v", grad_v + machine.dot(weights.T, tiles["grad_out"]))
+                grad_k = machine.hold("grad_k", grad_k + machine.dot(grad_scores.T, tiles["q"]))
+            machine.store(hbm["grad_k"], columns, grad_k)
+            machine.store(hbm["grad_v"], columns, grad_v)
 
 
 def query_gradients(machine: TileMachine, hbm: dict[str, Tensor], block_m: int, block_n: int, causal: bool) -> None:
-    """dq: one program for each block of queries, which streams the keys that it sees."""
+    """grad_q: one program for each block of queries, which streams the keys that it sees."""
     queries, keys = len(hbm["q"]), len(hbm["k"])
     for index, first in enumerate(range(0, queries, block_m)):
         with machine.program(index):
             rows = slice(first, first + block_m)
             tiles = {name: machine.load(name, hbm[name], rows) for name in ("q", "grad_out", "lse", "delta")}
-            dq = machine.hold("dq", torch.zeros_like(tiles["q"], dtype=hbm["delta"].dtype))
+            grad_q = machine.hold("grad_q", torch.zeros_like(tiles["q"], dtype=hbm["delta"].dtype))
             lo, hi = key_range(first, block_m, block_n, queries, keys, causal)
             for start in range(lo, hi, block_n):
                 columns = slice(start, start + block_n)
                 tiles |= {name: machine.load(name, hbm[name], columns) for name in ("k", "v")}
                 future = hidden(first, start, (len(tiles["q"]), len(tiles["k"])), queries, keys) if causal else None
                 _, grad_scores = remake(machine, tiles, future)
-                dq = machine.hold("dq", dq + machine.dot(grad_scores, tiles["k"]))
-            machine.store(hbm["dq"], rows, dq)
+                grad_q = machine.hold("grad_q", grad_q + machine.dot(grad_scores, tiles["k"]))
+            machine.store(hbm["grad_q"], rows, grad_q)
 
 
 # Which tiles are visited -------------------------------------------------------------------------------------------
 
 
-def window_is_sound(window: int | None = None, sinks: int = 0, **_) -> None:
-    """Raise ValueError for a window or sinks that no sequence can have."""
+def window_is_sound(causal: bool, window: int | None = None, sinks: int = 0, **_) -> None:
+    """Raise ValueError for a window or sinks that the kernels do not have."""
     pattern_is_sound(1 if window is None else window, sinks, None)
+    if window is not None and not causal:
+        raise ValueError(f"window is {window} but causal is False; this window looks back only: give causal=True.")
+    if sinks and window is None:
+        raise ValueError(f"sinks is {sinks} but there is no window to see past; give a window, or sinks=0.")
 
 
 @counts("block_m", "block_n", "queries", "keys")
@@ -614,18 +620,13 @@ def key_range(
 ) -> tuple[int, int]:
     """The keys [lo, hi) that the program of queries first_row ... first_row + block_m - 1 must step over by block_n.
 
-    window: as in lesson 2: the last `window` keys, the query's own included, or window // 2 to each side if not causal
-    lo is a multiple of block_n; hi is not rounded up. Queries are the last tokens of the keys.
+    The queries are the last tokens of the keys. window: each sees the last `window` keys, its own included; only if
+    causal. lo is a multiple of block_n, and hi is not rounded up: the last step reads past it.
     """
     position = first_row + keys - queries  # of the first query, among the keys
-    lo, hi = 0, keys
-    if window is not None:
-        reach = window - 1 if causal else window // 2
-        lo = max(lo, (position - reach) // block_n * block_n)
-        hi = min(hi, position + block_m + reach)
-    if causal:
-        hi = min(hi, position + block_m)
-    return lo, max(hi, 0)
+    lo = 0 if window is None else max(0, (position - window + 1) // block_n * block_n)
+    hi = min(keys, max(0, position + block_m)) if causal else keys
+    return lo, hi
 
 
 @counts("block_m", "block_n", "queries", "keys")
@@ -640,20 +641,14 @@ def query_range(
     window: int | None = None,
     sinks: int = 0,
 ) -> tuple[int, int]:
-    """The queries [lo, hi) that see the block of keys first_key ... first_key + block_n - 1, in steps of block_m.
+    """The queries [lo, hi) that see the keys first_key ... first_key + block_n - 1, to be stepped over by block_m.
 
-    The other side of `key_range`, for the backward's dk and dv. lo is a multiple of block_m.
+    The other side of `key_range`, for the gradients of keys and values. All later queries see the first `sinks` keys.
     """
     row = first_key - (keys - queries)  # the query that stands at the first key
-    lo, hi = 0, queries
-    if causal:
-        lo = max(lo, row // block_m * block_m)
-    if window is not None:
-        reach = window - 1 if causal else window // 2
-        if first_key >= sinks:
-            hi = min(hi, row + block_n + reach)
-            lo = max(lo, (row if causal else row - reach) // block_m * block_m)
-    return lo, max(hi, 0)
+    lo = max(0, row // block_m * block_m) if causal else 0
+    hi = queries if window is None or first_key < sinks else min(queries, max(0, row + block_n - 1 + window))
+    return lo, hi
 
 
 def rows_loaded(lo: int, hi: int, block: int, length: int) -> int:
@@ -759,7 +754,9 @@ def key_value_gradient_bytes(
     element_bytes: int = 2,
     program: int | None = None,
 ) -> dict[str, int]:
-    """Bytes of the backward's kernel for dk and dv, one query head, by tensor; `program` is a block of keys."""
+    """Bytes of the backward's kernel for keys and values, one query head, by tensor; `program` is a block of keys.
+
+    With grouped heads, k, v and their gradients travel once for each key head, and the rest for each query head."""
     columns = query_rows = 0
     for start in chosen(program, keys, block_n):
         columns += min(block_n, keys - start)
@@ -767,7 +764,7 @@ def key_value_gradient_bytes(
         query_rows += rows_loaded(lo, hi, block_m, queries)
     row = head_dim * element_bytes
     streamed = {"q": query_rows * row, "grad_out": query_rows * row, "lse": 4 * query_rows, "delta": 4 * query_rows}
-    return {name: columns * row for name in ("k", "v", "dk", "dv")} | streamed
+    return {name: columns * row for name in ("k", "v", "grad_k", "grad_v")} | streamed
 
 
 @sizes
@@ -785,10 +782,10 @@ def query_gradient_bytes(
     element_bytes: int = 2,
     program: int | None = None,
 ) -> dict[str, int]:
-    """Bytes of the backward's kernel for dq, one query head, by tensor; `program` is a block of queries."""
+    """Bytes of the backward's kernel for the queries, one query head, by tensor; `program` is a block of queries."""
     pattern = dict(causal=causal, window=window, sinks=sinks, element_bytes=element_bytes, program=program)
     forward = forward_bytes(queries, keys, head_dim, block_m, block_n, **pattern)
-    rows = {"q": forward["q"], "grad_out": forward["q"], "dq": forward["q"]}
+    rows = {"q": forward["q"], "grad_out": forward["q"], "grad_q": forward["q"]}
     return rows | {name: forward["lse"] for name in ("lse", "delta")} | {name: forward[name] for name in ("k", "v")}
 
 
@@ -836,13 +833,13 @@ def atomic_backward_bytes(
     element_bytes: int = 2,
     program: int | None = None,
 ) -> dict[str, int]:
-    """Bytes of a backward that adds dq up in HBM from the kernel for dk and dv, one query head, by tensor.
+    """Bytes of a backward that adds grad_q up in HBM from the kernel for keys and values, one query head, by tensor.
 
     Without delta's own kernel. An atomic addition in float32 counts as read and written.
     """
     pattern = dict(causal=causal, window=window, sinks=sinks, element_bytes=element_bytes, program=program)
     bytes_ = key_value_gradient_bytes(queries, keys, head_dim, block_m, block_n, **pattern)
-    return bytes_ | {"dq": 2 * bytes_["delta"] * head_dim}  # delta has 4 bytes a row, dq 4 each way for an entry
+    return bytes_ | {"grad_q": 2 * bytes_["delta"] * head_dim}  # delta: 4 bytes a row; grad_q: 4 in, 4 out an entry
 
 
 @counts("keys", "head_dim", "group", "splits", "element_bytes")
@@ -858,7 +855,7 @@ def decode_bytes(
         "q": splits * group * row,
         "k": keys * row,
         "v": keys * row,
-        "partial_out": 2 * splits * group * head_dim * 4,
+        "partial": 2 * splits * group * head_dim * 4,
         "partial_lse": 2 * splits * group * 4,
         "out": group * row,
     }
@@ -1007,11 +1004,11 @@ def flash1_training_bytes(
 ) -> int:
     """Bytes of forward and backward by algorithms 1 and 4 of Dao et al. (2022), one head.
 
-    zeros_written: count also the zeros that out, dq, dk and dv are set to before
+    zeros_written: count also the zeros that out and the three gradients are set to before
     """
     passes = math.ceil(n / block_n)
     forward = (3 * passes + 2) * n * head_dim  # each pass: q and out in, out back; once: k and v
-    backward = (5 * passes + 4) * n * head_dim  # each pass: q, out, grad_out and dq in, dq back; once: k, v, dk, dv
+    backward = (5 * passes + 4) * n * head_dim  # each pass: q, out, grad_out, grad_q in, grad_q back; once the rest
     statistics = 6 * passes * n * 4  # m and l in and out, and in again for the backward, in float32
     zeros = 4 * n * head_dim if zeros_written else 0
     return (forward + backward + zeros) * element_bytes + statistics
