@@ -125,8 +125,39 @@ class Listener:
     def end(self) -> None: ...
 
 
+class Tile(NamedTuple):
+    """A block that a name of the kernel holds: its size as the GPU would hold it, and its values."""
+
+    name: str
+    shape: tuple[int, ...]
+    bytes: int
+    values: np.ndarray | None  # of a one-dimensional floating-point tile: the statistics of its rows
+
+
+def live_tiles(frame: FrameType) -> list[Tile]:
+    """The named tiles in a kernel's frame: no pointers, masks, scalars or offsets; two names of one array count once.
+
+    An integer tile counts when it came from memory; made of tl.arange, the compiler computes it where it is used.
+    """
+    tiles, seen = [], set()
+    for name, value in frame.f_locals.items():
+        if not isinstance(value, tl.tensor) or not value.type.is_block():
+            continue
+        handle, dtype = value.handle, value.dtype
+        if not dtype.is_floating() and not ("loaded" in handle.attr and not dtype.is_ptr()):
+            continue
+        array = handle.data if handle.data.base is None else handle.data.base
+        if (id(array), handle.data.size) in seen:
+            continue
+        seen.add((id(array), handle.data.size))
+        is_row = dtype.is_floating() and handle.data.ndim == 1 and dtype.primitive_bitwidth >= 16
+        values = _widen(handle).data if is_row else None
+        tiles.append(Tile(name, handle.data.shape, handle.data.size * dtype.primitive_bitwidth // 8, values))
+    return tiles
+
+
 _listeners: list[Listener] = []
-_lock = threading.RLock()  # the patches below are global: one interpreted kernel at a time
+lock = threading.RLock()  # the patches below are global: one interpreted kernel at a time
 
 
 @contextmanager
@@ -139,7 +170,7 @@ def listening(listener: Listener) -> Iterator[Listener]:
 
 @contextmanager
 def _heard_by(listener: Listener) -> Iterator[None]:
-    with _lock:
+    with lock:
         _listeners.append(listener)
         try:
             yield
@@ -262,7 +293,7 @@ def _interpret(function: Callable, grid, args: tuple, meta: dict) -> None:
     if device_of(tensors) != "cpu":
         raise ValueError(f"{function.__name__}: the interpreter reads the CPU's memory; pass the tensors' .cpu().")
     sizes = _whole_grid(grid, arguments)
-    with _lock:
+    with lock:
         kernel = _rewritten(function)
         known = [Argument.of(name, tensor) for name, tensor in tensors.items()]
         running = Launch(function.__name__, sizes, known, kernel.rewrite().__code__)
