@@ -39,6 +39,8 @@ def test_sentences_are_those_of_the_page():
     lengths, methods = told["lengths"], told["methods"]
     for chosen, at, expected in told["growth"]:
         assert words.growth(lengths, methods, chosen, at) == expected
+    for chosen, at, expected in told["held"]:
+        assert words.growth(lengths, told["stored"], chosen, at) == expected
     chosen, shown, expected = told["asked"]
     assert words.asked(lengths, methods[chosen], shown) == expected
     assert [words.fit(methods[i]["formula"], len(lengths)) for i, _ in told["fit"]] == [text for _, text in told["fit"]]

@@ -14,7 +14,7 @@ from solutions.quadratic import KVCache, attention, blocked_attention, naive_pea
 from widgets import Ledger
 from widgets.kit.base import unpacked
 from widgets.ledger import allocator
-from widgets.ledger.measure import EVENT, Recording, record, sweep
+from widgets.ledger.measure import EVENT, Recording, Sweep, record, sweep
 from widgets.ledger.view import MOST_STEPS, colour, extremes, first_at_least, roles_told
 
 N = 16
@@ -267,6 +267,60 @@ def test_what_is_quadratic_and_what_is_linear():
 def test_a_sweep_needs_rising_lengths(lengths):
     with pytest.raises(ValueError, match="rising lengths"):
         sweep({"naive": attention}, lengths, qkv)
+
+
+STATE = {"what": "bytes of state", "counted": "what is carried from one segment to the next"}
+LENGTHS = [1024 * 2**i for i in range(11)]
+
+
+def stored():
+    """A memory that stays, a cache that was followed as far as it could be, and one that was followed to the end."""
+    return {
+        "Infini": dict.fromkeys(LENGTHS, 16_896),
+        "full cache": {n: 1024 * n for n in LENGTHS[:6]},
+        "kNN": {n: 512 * n for n in LENGTHS},
+    }
+
+
+def test_bytes_read_off_elsewhere_are_drawn_as_far_as_they_go():
+    held = Sweep.of(stored(), **STATE, place="cpu, float32")
+    assert held.methods == ("Infini", "full cache", "kNN") and held.lengths.tolist() == LENGTHS
+    assert held.peak_bytes["full cache"].tolist() == [1024 * n for n in LENGTHS[:6]]
+    assert held.exponent("Infini") == pytest.approx(0) and held.exponent("full cache") == pytest.approx(1)
+    ledger = Ledger(held, {"full cache": (lambda n: 1024 * n, "1,024 N"), "kNN": (lambda n: 500 * n, "500 N")})
+    lines = repr(ledger).split("\n")
+    assert lines[0].endswith(
+        "1,024 times the tokens: Infini stays at 16.5 KiB; full cache was not measured beyond 32,768; "
+        "kNN 1,024 times, to 512 MiB."
+    )
+    assert lines[2] == "full cache: 32 MiB at 32,768 tokens, slope 1.00, 1,024 N: exact at all 6 lengths"
+    assert lines[3] == "kNN: 512 MiB at 1,048,576 tokens, slope 1.00, 500 N: off by at most 2.34 %"
+    assert ledger.data["what"] == "bytes of state"
+    assert ledger.data["provenance"] == "measured: cpu, float32; what is carried from one segment to the next"
+    axes = ledger.figure().axes[0]
+    assert axes.get_ylabel() == "bytes of state"
+    assert [len(line.get_xdata()) for line in axes.lines if line.get_marker() != "None"] == [11, 6, 11]
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ({}, "at least one method"),
+        ({"a": {1: 2}}, "two or more"),
+        ({"a": {1: 2, 2: 3}, "b": {2: 3, 4: 5}}, "from the first on"),
+        ({"a": {1: 2, 2: 3, 4: 5}, "b": {1: 3, 4: 5}}, "without gaps"),
+        ({"a": {0: 2, 2: 3}}, "from 1 token on"),
+        ({"a": {1: -2, 2: 3}}, "0 or more"),
+    ],
+)
+def test_bytes_with_gaps_are_refused(measured, said):
+    with pytest.raises(ValueError, match=said):
+        Sweep.of(measured, **STATE)
+
+
+def test_what_was_not_measured_cannot_be_asked_for():
+    with pytest.raises(ValueError, match="'full cache' was not measured at 1048576 tokens"):
+        Ledger(Sweep.of(stored(), **STATE), ask="full cache")
 
 
 def test_a_sweep_needs_a_method():

@@ -11,6 +11,7 @@ const { lengths, methods, run } = words;
 
 test("the sentences are the ones Python writes", () => {
   for (const [chosen, at, expected] of words.growth) assert.deepEqual(growth(lengths, methods, chosen, at), expected);
+  for (const [chosen, at, expected] of words.held) assert.deepEqual(growth(lengths, words.stored, chosen, at), expected);
   const [chosen, shown, expected] = words.asked;
   assert.deepEqual(asked(lengths, methods[chosen], shown, null), expected);
   for (const [method, text] of words.fit) assert.equal(fit(methods[method].formula, lengths.length), text);

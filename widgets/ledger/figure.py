@@ -31,7 +31,6 @@ def positive(nbytes: np.ndarray) -> np.ndarray:
 def sweep(numbers: dict[str, Any]) -> Figure:
     """Peak bytes against tokens, both logarithmic: measured solid with points, formula dashed."""
     lengths, asked = numbers["lengths"], numbers["ask"]
-    known = len(lengths) if asked is None else numbers["shown"]
     methods = numbers["methods"] if asked is None else [numbers["methods"][asked]]
     with style():
         figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
@@ -39,6 +38,7 @@ def sweep(numbers: dict[str, Any]) -> Figure:
         axes.set_yscale("log", base=2)
         ends = []
         for i, method in enumerate(methods):
+            known = len(method["bytes"]) if asked is None else numbers["shown"]
             nbytes, ink = positive(method["bytes"][:known]), TOKENS["ink" if i == 0 else "ink-2"]
             axes.plot(lengths[:known], nbytes, color=ink, marker=MARKERS[i % len(MARKERS)])
             ends.append((lengths[known - 1], nbytes[-1], method, ink))
@@ -59,7 +59,7 @@ def sweep(numbers: dict[str, Any]) -> Figure:
             tokens.append(2 * tokens[-1])
         axes.set_xticks(tokens, [count(n) for n in tokens], rotation=30 if len(tokens) > 8 else 0)
         axes.set_yticks(octaves(low, high), [size(tick) for tick in octaves(low, high)])
-        axes.set(xlim=(left, right), ylim=(low, high), xlabel="tokens", ylabel="peak bytes allocated")
+        axes.set(xlim=(left, right), ylim=(low, high), xlabel="tokens", ylabel=numbers["what"])
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_minor_locator(NullLocator())
         axes.grid(axis="y")

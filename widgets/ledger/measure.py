@@ -232,14 +232,41 @@ def record(fn: Callable, *args: Any, roles: Mapping[str, str] | None = None, **k
 class Sweep:
     """Peak bytes of several methods over several lengths.
 
-    peak_bytes: method -> (lengths,) int64
+    peak_bytes: method -> (lengths,) int64, shorter where a method was not measured at the last lengths
     by_role: method -> role -> (lengths,) int64, the bytes alive at each peak
+    what, counted: what the bytes are, and which of them, in words
     """
 
     lengths: np.ndarray
     peak_bytes: dict[str, np.ndarray]
     by_role: dict[str, dict[str, np.ndarray]]
     place: str = ""
+    what: str = "peak bytes allocated"
+    counted: str = "tensors made by the run, each counted once, inputs not"
+
+    @classmethod
+    def of(
+        cls, measured: Mapping[str, Mapping[int, int]], *, what: str, counted: str, place: str = "cpu, float32"
+    ) -> "Sweep":
+        """A sweep of bytes that were read off elsewhere: `{"Infini": {1024: 16_896, 2048: 16_896}}`.
+
+        measured: method -> tokens -> bytes; a method may end before the others, and is drawn as far as it goes
+        what, counted: as above, for example "bytes of state" and "M and z of all layers"
+        Raises ValueError unless all methods begin at the same length and each has two or more, without gaps.
+        """
+        lengths = sorted({n for nbytes in measured.values() for n in nbytes})
+        for name, nbytes in measured.items():
+            if len(nbytes) < 2 or sorted(nbytes) != lengths[: len(nbytes)]:
+                raise ValueError(
+                    f"{name!r} was measured at {sorted(nbytes)} tokens, all methods together at {lengths}; "
+                    "give each two or more of them, from the first on and without gaps"
+                )
+            if min(nbytes.values()) < 0:
+                raise ValueError(f"{name!r} has {min(nbytes.values())} bytes; give 0 or more")
+        if not lengths or lengths[0] < 1:
+            raise ValueError(f"the lengths are {lengths}; give at least one method, with lengths from 1 token on")
+        peaks = {name: np.array([nbytes[n] for n in sorted(nbytes)], np.int64) for name, nbytes in measured.items()}
+        return cls(np.array(lengths, np.int64), peaks, {name: {} for name in measured}, place, what, counted)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -251,7 +278,7 @@ class Sweep:
         Of the whole peak, or of one role in it. None where it held no bytes, which has no logarithm.
         """
         nbytes = self.peak_bytes[method] if role is None else self.by_role[method][role]
-        lengths, nbytes = self.lengths[-last:].tolist(), nbytes[-last:].tolist()
+        lengths, nbytes = self.lengths[: len(nbytes)][-last:].tolist(), nbytes[-last:].tolist()
         return growth_exponent(lengths, nbytes) if min(nbytes) > 0 else None
 
 

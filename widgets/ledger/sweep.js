@@ -68,7 +68,7 @@ export function extent({ scale, asking, methods, lengths, limits, shown, range }
  * While a prediction is asked for, only the first points and the reader's handle.
  */
 export function sweepChart(view, width) {
-  const { lengths, methods, limits, chosen, at, scale, asking, shown, prediction, revealedPrediction } = view;
+  const { lengths, methods, limits, chosen, at, scale, asking, shown, prediction, revealedPrediction, what } = view;
   const narrow = width < 480;
   const height = narrow ? 280 : 340;
   const drawn = asking ? [methods[chosen]] : methods;
@@ -95,7 +95,7 @@ export function sweepChart(view, width) {
     svg("line", { x1: x(n), x2: x(n), y1: floor, y2: floor + 4, style: "stroke:var(--line)" }),
     ...(stands[i] ? [text(x(n), floor + 17, count(n), "ink-2", { "text-anchor": "middle" })] : [])));
   chart.append(svg("line", { x1: left, x2: end, y1: floor, y2: floor, style: "stroke:var(--line)" }),
-    text(end, floor + 33, "tokens", "ink-2", { "text-anchor": "end" }), text(4, 14, "peak bytes allocated"));
+    text(end, floor + 33, "tokens", "ink-2", { "text-anchor": "end" }), text(4, 14, what));
 
   // Limits of a machine.
   const within = limits.filter(({ bytes }) => !asking && bytes >= ys[0] && bytes <= ys[1]);
@@ -111,7 +111,7 @@ export function sweepChart(view, width) {
     const shape = SHAPES[methods.indexOf(method) % SHAPES.length];
     const strong = methods[chosen] === method;
     const ink = `var(--${strong ? "ink" : "ink-2"})`;
-    const known = asking ? shown : lengths.length;
+    const known = asking ? shown : method.bytes.length;
     const bytes = Array.from(method.bytes).slice(0, known);
     if (method.formula && !asking) {
       const inside = Array.from(method.formula.n).map((n, i) => [n, method.formula.bytes[i]]).filter(([n]) => n >= xs[0] && n <= xs[1]);

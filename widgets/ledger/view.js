@@ -101,19 +101,23 @@ function renderSweep(data, model, el) {
     const head = seen.flatMap(({ name, formula }) => [`${name}, bytes`, ...(formula && !asking() ? [`${name}, formula`] : [])]);
     const upTo = asking() ? data.shown : lengths.length;
     return [["tokens", ...head], ...Array.from(lengths).slice(0, upTo).map((n, i) => [n, ...seen.flatMap(({ bytes, formula }) =>
-      [bytes[i], ...(formula && !asking() ? [formula.atLengths[i]] : [])])])];
+      [bytes[i] ?? "", ...(formula && !asking() ? [formula.atLengths[i]] : [])])])];
   }
   /** What is read at one length; the picture's lines stay. */
   function read(at, quiet = false) {
     if (!picture.width()) return;
     drawChart(at);
     const method = methods[state.chosen];
-    const big = at === 0 || !method.bytes[0] ? size(method.bytes[at]) : times(method.bytes[at] / method.bytes[0]);
-    const caption = at === 0 ? `peak of ${method.name} at ${count(lengths[0])} tokens` : `the peak memory of ${method.name}, for ${times(lengths[at] / lengths[0])} the tokens`;
+    const known = method.bytes.length;
+    const absolute = at === 0 || !method.bytes[0] || method.bytes[at] === method.bytes[0];
+    const big = at >= known ? "–" : absolute ? size(method.bytes[at]) : times(method.bytes[at] / method.bytes[0]);
+    const caption = at >= known ? `${method.name} was not measured beyond ${count(lengths[known - 1])} tokens`
+      : at === 0 ? `${data.what} of ${method.name} at ${count(lengths[0])} tokens`
+        : absolute ? `${data.what} of ${method.name}${method.bytes[at] === method.bytes[0] ? `, the same as at ${count(lengths[0])} tokens` : ""}` : `the ${data.what} of ${method.name}, for ${times(lengths[at] / lengths[0])} the tokens`;
     const most = Math.max(...method.roles.flatMap(({ bytes }) => Array.from(bytes)), 0);
     const roles = method.roles.map((role) => ({ ...role, bytes: role.bytes[at] }));
-    const notes = method.formula ? [`dashed: ${fit(method.formula, lengths.length)}`, ...method.formula.reaches.map(({ name, n }) => `and predicts ${name} at ${count(n)} tokens`)] : [];
-    side.show(big, caption, `alive at its peak, ${count(lengths[at])} tokens`, roles, most, notes);
+    const notes = method.formula ? [`dashed: ${fit(method.formula, known)}`, ...method.formula.reaches.map(({ name, n }) => `and predicts ${name} at ${count(n)} tokens`)] : [];
+    side.show(big, caption, roles.length ? `alive at its peak, ${count(lengths[at])} tokens` : "", roles, most, notes);
     const said = asks && at === last && state.chosen === data.ask;
     tell(said ? revealed(lengths, method, reader().prediction) : growth(lengths, methods, state.chosen, at), { quiet });
   }

@@ -112,7 +112,8 @@ def sweep_data(sweep: "Sweep", formulas: Formulas, ask: str | None, limits: Mapp
         if name in formulas:
             fn, text = formulas[name]
             at_lengths = np.array([fn(n) for n in lengths], np.float64)
-            miss = np.abs(at_lengths - method["bytes"])
+            known = len(method["bytes"])
+            miss = np.abs(at_lengths[:known] - method["bytes"])
             ns = np.unique(np.geomspace(lengths[0], far, CURVE).round())
             method["formula"] = {
                 "text": text,
@@ -129,7 +130,8 @@ def sweep_data(sweep: "Sweep", formulas: Formulas, ask: str | None, limits: Mapp
         "limits": [{"name": name, "bytes": nbytes} for name, nbytes in limits.items()],
         "ask": None if ask is None else sweep.methods.index(ask),
         "shown": max(2, (len(lengths) + 1) // 2),
-        "provenance": f"measured: {sweep.place}; tensors made by the run, each counted once, inputs not",
+        "what": sweep.what,
+        "provenance": f"measured: {sweep.place}; {sweep.counted}",
     }
 
 
@@ -203,6 +205,8 @@ class Ledger(Instrument):
                     raise ValueError(f"{name!r} was not measured; the sweep holds {', '.join(source.methods)}")
             if ask is not None and len(source.lengths) < 3:
                 raise ValueError("a prediction needs three lengths or more: two to go by and one to predict")
+            if ask is not None and len(source.peak_bytes[ask]) < len(source.lengths):
+                raise ValueError(f"{ask!r} was not measured at {source.lengths[-1]} tokens, so nothing can be revealed")
             self.numbers = sweep_data(source, formulas, ask, limits)
             self.numbers["question"] = question or "What grows with the number of tokens?"
         elif hasattr(source, "events"):
@@ -246,9 +250,10 @@ def sweep_twin(numbers: dict[str, Any]) -> tuple[list[str], list[str]]:
         return words.asked(lengths, methods[numbers["ask"]], numbers["shown"]), []
     rows = []
     for method in methods:
-        facts = [f"{size(method['bytes'][-1])} at {count(lengths[-1])} tokens", words.slope(method["exponent"])]
+        last = len(method["bytes"]) - 1
+        facts = [f"{size(method['bytes'][last])} at {count(lengths[last])} tokens", words.slope(method["exponent"])]
         facts.append(" + ".join(f"{role['name']} {size(role['bytes'][-1])}" for role in method["roles"]))
         if method["formula"]:
-            facts.append(words.fit(method["formula"], len(lengths)))
+            facts.append(words.fit(method["formula"], last + 1))
         rows.append(f"{method['name']}: {', '.join(filter(None, facts))}")
     return words.growth(lengths, methods, 0, len(lengths) - 1), rows

@@ -7,16 +7,20 @@ import { count, fixed, significant, size, times } from "../kit/format.js";
 
 /** How all methods grow up to the length at index `at`; the one at index `chosen` is what matters. @returns {string[]} */
 export function growth(lengths, methods, chosen, at) {
-  const parts = ["", "", ""];
-  const grown = (method) => method.bytes[at] / method.bytes[0];
-  parts[0] = at === 0 ? `At ${count(lengths[0])} tokens ` : `${times(lengths[at] / lengths[0])} the tokens: `;
-  const said = (method) => (at === 0 || !method.bytes[0] ? size(method.bytes[at]) : `${times(grown(method))}, to ${size(method.bytes[at])}`);
-  const [first, ...others] = [methods[chosen], ...methods.filter((_, i) => i !== chosen)];
-  const verb = at && first.bytes[0] ? "grows" : "takes";
-  parts[0] += `${first.name} ${verb} `;
-  parts[1] = said(first);
-  parts[2] = `${others.map((method) => `; ${method.name} ${said(method)}`).join("")}.`;
-  return parts;
+  /** A verb, and what it says; the verb goes without saying of the others, unless it is "stays" or "was". */
+  const said = ({ bytes }) => {
+    if (at >= bytes.length) return ["was ", `not measured beyond ${count(lengths[bytes.length - 1])}`];
+    if (at === 0 || !bytes[0]) return ["takes ", size(bytes[at])];
+    if (bytes[at] === bytes[0]) return ["stays ", `at ${size(bytes[at])}`];
+    return ["grows ", `${times(bytes[at] / bytes[0])}, to ${size(bytes[at])}`];
+  };
+  const here = at === 0 ? `At ${count(lengths[0])} tokens ` : `${times(lengths[at] / lengths[0])} the tokens: `;
+  const [verb, what] = said(methods[chosen]);
+  const others = methods.filter((_, i) => i !== chosen).map((method) => {
+    const [does, words] = said(method);
+    return `; ${method.name} ${does === "was " || does === "stays " ? does : ""}${words}`;
+  });
+  return [`${here}${methods[chosen].name} ${verb}`, what, `${others.join("")}.`];
 }
 
 /** What is asked before the reveal. @returns {string[]} */

@@ -14,14 +14,25 @@ Method = dict[str, Any]
 def growth(lengths: Sequence[int], methods: Sequence[Method], chosen: int, at: int) -> list[str]:
     """How all methods grow up to the length at index `at`; the one at index `chosen` is what matters."""
 
-    def said(method: Method) -> str:
-        first, here = method["bytes"][0], method["bytes"][at]
-        return size(here) if at == 0 or not first else f"{times(here / first)}, to {size(here)}"
+    def said(method: Method) -> tuple[str, str]:
+        """A verb, and what it says; the verb goes without saying of the others, unless it is "stays" or "was"."""
+        nbytes = method["bytes"]
+        if at >= len(nbytes):
+            return "was ", f"not measured beyond {count(lengths[len(nbytes) - 1])}"
+        if at == 0 or not nbytes[0]:
+            return "takes ", size(nbytes[at])
+        if nbytes[at] == nbytes[0]:
+            return "stays ", f"at {size(nbytes[at])}"
+        return "grows ", f"{times(nbytes[at] / nbytes[0])}, to {size(nbytes[at])}"
 
     here = f"At {count(lengths[0])} tokens " if at == 0 else f"{times(lengths[at] / lengths[0])} the tokens: "
-    verb = "grows" if at and methods[chosen]["bytes"][0] else "takes"
-    others = "".join(f"; {method['name']} {said(method)}" for i, method in enumerate(methods) if i != chosen)
-    return [f"{here}{methods[chosen]['name']} {verb} ", said(methods[chosen]), f"{others}."]
+    verb, what = said(methods[chosen])
+    others = ""
+    for i, method in enumerate(methods):
+        if i != chosen:
+            does, words = said(method)
+            others += f"; {method['name']} {does if does in ('was ', 'stays ') else ''}{words}"
+    return [f"{here}{methods[chosen]['name']} {verb}", what, f"{others}."]
 
 
 def asked(lengths: Sequence[int], method: Method, shown: int) -> list[str]:
