@@ -208,13 +208,11 @@ def launch(kernel) -> Launchable:
     """`launch(kernel)[grid](*args, **meta)`: compiled on CUDA tensors, interpreted on CPU tensors."""
     if not available:
         raise RuntimeError(f"{getattr(kernel, '__name__', kernel)} can't be launched: {why_not}")
-
-    function = kernel
-    while hasattr(function, "fn"):  # an autotuned kernel may be launched on a GPU
-        function = function.fn
+    if not isinstance(kernel, Autotuner | Heuristics):
+        python_function(kernel)  # raises for what is no kernel; the wrapped ones may run on a GPU
 
     def run(grid, *args, **meta):
-        named = dict(zip(inspect.signature(function).parameters, args, strict=False)) | meta
+        named = dict(zip(inspect.signature(_innermost(kernel)).parameters, args, strict=False)) | meta
         if device_of(_tensors(named)) == "cuda":
             return kernel[grid](*args, **meta)
         return interpreted(kernel)[grid](*args, **meta)
@@ -228,14 +226,21 @@ def python_function(kernel) -> Callable:
         raise RuntimeError(f"{getattr(kernel, '__name__', kernel)} can't be interpreted: {why_not}")
     if isinstance(kernel, Autotuner | Heuristics):
         raise ValueError(
-            f"{kernel.base_fn.__name__} is wrapped in {type(kernel).__name__}, which chooses its settings by itself, "
-            "as a rule by timing them on a GPU. Give the kernel inside, and the settings with it: "
-            "kernel.fn (again .fn while it is wrapped), then [grid](..., BLOCK=64)."
+            f"{_innermost(kernel).__name__} is wrapped in {type(kernel).__name__}, which chooses its settings, "
+            "as a rule by timing them on a GPU. Give the kernel inside, kernel.fn (again .fn while it is wrapped), and "
+            "the settings with its arguments: [grid](..., BLOCK=64)."
         )
     if not isinstance(kernel, JITFunction | private.InterpretedFunction):
         what = f"the function {kernel.__name__}" if inspect.isfunction(kernel) else f"a {type(kernel).__name__}"
         raise ValueError(f"expected a @triton.jit kernel, got {what}. Put @triton.jit above its def.")
     return kernel.fn
+
+
+def _innermost(kernel) -> Callable:
+    """The Python function under a kernel's wrappers, of which an autotuned one has several."""
+    while hasattr(kernel, "fn"):
+        kernel = kernel.fn
+    return kernel
 
 
 def device_of(tensors: dict[str, torch.Tensor]) -> str:
@@ -443,6 +448,7 @@ def _argument(running, kind, program, addresses, mask, element_bytes, frame) -> 
 
 def _nearest(arguments: list[Argument], lanes: np.ndarray) -> int:
     """The tensor with most lanes inside, or, where there is none, the one whose end is nearest to the first lane."""
+    lanes = lanes.astype(np.int64)  # an offset below an empty tensor's null pointer is negative
     within = [int(((lanes >= a.start) & (lanes < a.stop)).sum()) for a in arguments]
     if any(within):
         return int(np.argmax(within))
@@ -532,6 +538,7 @@ def _bfloat16_operations() -> dict[str, Callable]:
         return dot(_widen(a), _widen(b), accumulator, *args, **kwargs)
 
     return {
+        "get_bf16": lambda value: _narrow(np.array([value], np.float32)),
         "create_dot": create_dot,
         "binary_op": rounded(builder.binary_op),
         "unary_op": rounded(builder.unary_op),

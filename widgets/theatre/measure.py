@@ -27,7 +27,17 @@ import numpy as np
 import torch
 
 from solutions import interpreter
-from solutions.interpreter import Access, Dot, Launch, Launchable, Listener, interpreted, listening, live_tiles
+from solutions.interpreter import (
+    Access,
+    Argument,
+    Dot,
+    Launch,
+    Launchable,
+    Listener,
+    interpreted,
+    listening,
+    live_tiles,
+)
 
 SECTOR = 32  # bytes: the unit in which the L2 cache answers
 KINDS = ("load", "store", "atomic", "dot")
@@ -339,11 +349,11 @@ class Trace:
         for trace in traces:
             index = np.full(256, NO_TENSOR, np.uint8)
             for i, tensor in enumerate(trace.tensors):
-                if tensor not in tensors and tensor["name"] in [known["name"] for known in tensors]:
-                    tensor = tensor | {"name": f"{trace.kernels[0]['name']}.{tensor['name']}"}
                 if tensor not in tensors:
-                    tensors.append(tensor)
-                index[i] = tensors.index(tensor)
+                    tensors.append(tensor | {"name": _free(tensor["name"], {known["name"] for known in tensors})})
+                    index[i] = len(tensors) - 1
+                else:
+                    index[i] = tensors.index(tensor)
             moved, runs = trace.events.copy(), trace.runs.copy()
             moved["tensor"] = index[moved["tensor"]]
             moved["kernel"] += kernels
@@ -366,6 +376,11 @@ class Trace:
             live,
             rows,
         )
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or where it is taken "name 2", "name 3", ..."""
+    return next(free for i in itertools.count(1) if (free := f"{name} {i}" if i > 1 else name) not in taken)
 
 
 def _times(events: np.ndarray) -> np.ndarray:
@@ -410,11 +425,16 @@ def _reuse_distances(segments: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 class Recorder(Listener):
-    """Hears interpreted kernels and makes a Trace of each; `exemplars` are the programs whose rows are kept."""
+    """Hears interpreted kernels and makes a Trace of each; `exemplars` are the programs whose rows are kept.
+
+    The same memory is the same tensor in all of them, under the name and the shape it had in the first kernel; other
+    memory under that name becomes "name 2". Tensors are kept alive so that no memory is handed out twice.
+    """
 
     def __init__(self, exemplars: Sequence[int] | None = None):
         self.exemplars = exemplars
         self.traces: list[Trace] = []
+        self.known: dict[tuple, _Place] = {}
 
     def begin(self, launch: Launch) -> None:
         self.launch = launch
@@ -427,23 +447,29 @@ class Recorder(Listener):
         self.live: dict[tuple, int] = {}
         self.rows: dict[int, list[dict[str, np.ndarray]]] = {program: [] for program in sorted(self.kept)}
         self.program, self.seen = -1, Counter()
-        self.places = [_Place(argument) for argument in launch.arguments]
+        self.places = [self._place(argument) for argument in launch.arguments]
+        self.tensors = list(dict.fromkeys(self.places))
+
+    def _place(self, argument: Argument) -> "_Place":
+        memory = argument.start, argument.stop, argument.tensor.dtype
+        if memory not in self.known:
+            names = {place.about["name"] for place in self.known.values()}
+            self.known[memory] = _Place(_free(argument.name, names), argument)
+        return self.known[memory]
 
     def access(self, access: Access) -> None:
         place = self.places[access.argument]
         first, count, rectangle, lanes = place.touched(access.addresses, access.mask)
         self.runs.append((first, count))
-        size = lanes * access.element_bytes
-        masked = access.addresses.size - lanes
-        self._event(
-            access, access.argument, KINDS.index(access.kind), size, int(count.sum()), lanes, masked, 0, rectangle
-        )
+        kind, off = KINDS.index(access.kind), access.addresses.size - lanes
+        moved = lanes * access.element_bytes, int(count.sum()), lanes, off
+        self._event(access, self.tensors.index(place), kind, moved, 0, rectangle)
 
     def dot(self, dot: Dot) -> None:
         self.runs.append((_NONE, _NONE))
-        self._event(dot, NO_TENSOR, KINDS.index("dot"), 0, 0, 0, 0, dot.flops, (0, 0, 0, 0, 0))
+        self._event(dot, NO_TENSOR, KINDS.index("dot"), (0, 0, 0, 0), dot.flops, (0, 0, 0, 0, 0))
 
-    def _event(self, heard: Access | Dot, tensor: int, *counts) -> None:
+    def _event(self, heard: Access | Dot, tensor: int, kind: int, moved, flops: int, rectangle) -> None:
         (_, ny, nz), (x, y, z) = self.launch.grid, heard.program
         program = (x * ny + y) * nz + z
         if program != self.program:
@@ -454,10 +480,9 @@ class Recorder(Listener):
         snapshot = tuple((tile.name, tile.bytes, tile.shape) for tile in tiles)
         live = self.live.setdefault(snapshot, len(self.live))
         line = heard.frame.f_lineno - self.launch.code.co_firstlineno + 1
-        kind, *sizes, flops, rectangle = counts
         iteration = self.seen[tensor, line]
         self.seen[tensor, line] += 1
-        self.events.append((0, program, tensor, kind, *sizes, flops, iteration, line, *rectangle, live))
+        self.events.append((0, program, tensor, kind, *moved, flops, iteration, line, *rectangle, live))
 
     def end(self) -> None:
         launch = self.launch
@@ -471,7 +496,7 @@ class Recorder(Listener):
             Trace(
                 f"Triton {interpreter.triton.__version__} interpreter",
                 [_kernel(launch.name, launch.grid, launch.code)],
-                [place.about for place in self.places],
+                [place.about for place in self.tensors],
                 programs,
                 np.zeros(len(programs), np.uint8),
                 np.array(self.events, EVENT),
@@ -488,20 +513,21 @@ _NONE = np.empty(0, np.int64)
 class _Place:
     """A tensor in memory: turns addresses into sectors and coordinates."""
 
-    def __init__(self, argument):
-        tensor = argument.tensor
+    def __init__(self, name: str, argument: Argument):
+        self.tensor = tensor = argument.tensor
         self.start, self.element_bytes = argument.start, tensor.element_size()
-        self.about = _about(argument.name, tensor)
+        self.about = _about(name, tensor)
         self.shape = tuple(tensor.shape)
         strides = enumerate(tensor.stride())
         self.strides = sorted(((s, dim) for dim, s in strides if s and self.shape[dim] > 1), reverse=True)
 
     def touched(self, addresses: np.ndarray, mask: np.ndarray | None) -> tuple:
         """The runs of sectors, as (first, count); the rectangle (leading, row0, row1, col0, col1); the lanes on."""
+        addresses = addresses.astype(np.int64)
         if addresses.ndim == 2 and min(addresses.shape) > 1:
             if addresses[1, 0] - addresses[0, 0] < addresses[0, 1] - addresses[0, 0]:  # neighbours lie along dim 0
                 addresses, mask = addresses.T, None if mask is None else mask.T
-        lanes = (addresses.ravel() if mask is None else addresses[mask]).astype(np.int64)
+        lanes = addresses.ravel() if mask is None else addresses[mask]
         if lanes.size == 0:
             return _NONE, _NONE, (0, 0, 0, 0, 0), 0
         sectors = lanes // SECTOR - self.start // SECTOR

@@ -31,6 +31,7 @@ TARGETS = {
     "sm_90": Processor(shared_bytes=233_472, limit_bytes=232_448),  # H100, H200
     "sm_100": Processor(shared_bytes=233_472, limit_bytes=232_448),  # B200
 }
+TYPE = r"\*?(fp8\w+|fp16|bf16|fp32|fp64|[iu](1|8|16|32|64))"
 RESERVED = 1024  # bytes of shared memory that the system takes for each program
 
 
@@ -140,9 +141,7 @@ def _complete(function, signature: dict[str, str], constants: dict[str, Any]) ->
             f"nothing says what {', '.join(missing)} of {function.__name__} is; give a type in the signature "
             '("*fp16", "i32", "fp32"), or a value in the constants.'
         )
-    wrong = [
-        f"{name}: {kind!r}" for name, kind in signature.items() if not re.fullmatch(r"\*?(fp|bf|i|u)\w+", str(kind))
-    ]
+    wrong = [f"{name}: {kind!r}" for name, kind in signature.items() if not re.fullmatch(TYPE, str(kind))]
     if wrong:
         raise ValueError(
             f'{wrong[0]} is no type; give one such as "*fp16" (a pointer), "i32" (a whole number) or "fp32".'
