@@ -150,7 +150,7 @@ class TileMachine:
         self._passes: dict[tuple, int] = {}
 
     def hbm(self, name: str, tensor: Tensor) -> Tensor:
-        """Know a tensor, (rows,) or (rows, columns), as lying in HBM under a name; costs nothing. Returns it to load."""
+        """Know a tensor, (rows,) or (rows, columns), as lying in HBM under a name; costs nothing. Returns it."""
         if not isinstance(tensor, Tensor) or tensor.dim() not in (1, 2):
             shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ValueError(f"{name} is {shape}; the machine runs one head, give a tensor (rows,) or (rows, columns).")

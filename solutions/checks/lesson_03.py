@@ -1,0 +1,1293 @@
+"""Exercises of lesson 03: a softmax in pieces, tiles in a small memory, the bytes they move, the gradients made again.
+
+What is wrong with a flash attention is seldom seen in a friendly case: a missing key bound hides behind the causal
+mask, a forgotten change of unit behind scores that hardly differ, a whole N x N matrix behind right numbers. So lengths
+divide nothing, maxima come late, blocks differ, and budgets of room and traffic are counted, not trusted.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from solutions import flash
+from solutions.checks.exercise import Case, Exercise
+from solutions.checks.lesson_02 import to_tensor
+from solutions.checks.running import Rejected
+from solutions.flash import TileMachine, forward_bytes, peak_tile_bytes
+from solutions.quadratic import attention
+
+TITLE = "Flash attention"
+
+
+def tensors(result, count: int, what: str) -> list[Tensor]:
+    """The tensors that an answer returned; rejects anything else."""
+    if not isinstance(result, list | tuple) or len(result) != count or not all(isinstance(t, Tensor) for t in result):
+        raise Rejected(f"your function returned a value of type {type(result).__name__}, expected {what}")
+    return list(result)
+
+
+def storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+class LargestMade(TorchDispatchMode):
+    """Remember the most entries of a tensor that an operation made; views of what was there do not count."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries, self.what = 0, ""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        given = {storage(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and storage(tensor) not in given and tensor.numel() > self.entries:
+                self.entries, self.what = tensor.numel(), " × ".join(map(str, tensor.shape))
+        return result
+
+    def refuse_above(self, budget: int, why: str) -> None:
+        if self.entries > budget:
+            raise Rejected(
+                f"the largest tensor made has {self.entries:,} entries ({self.what}), "
+                f"and the budget is {budget:,}, {why}"
+            )
+
+
+# 3.1 online_softmax ----------------------------------------------------------------------------------------------
+
+
+def row_in_chunks(function, scores, sizes):
+    maximum, total = tensors(function(list(scores.split(sizes, dim=-1))), 2, "two tensors, the maximum and the total")
+    return torch.stack([maximum.masked_fill(total == 0, -math.inf), total])
+
+
+def chunk_by_chunk(function, scores, sizes):
+    """The outcome, unless a tensor is larger than the largest chunk."""
+    chunks = [chunk.clone() for chunk in scores.split(sizes, dim=-1)]
+    with LargestMade() as largest:
+        maximum, total = tensors(function(chunks), 2, "two tensors, the maximum and the total")
+    largest.refuse_above(max(chunk.numel() for chunk in chunks), "one chunk")
+    return torch.stack([maximum, total])
+
+
+def online_by_logaddexp(chunks):
+    maximum = lse = torch.full_like(chunks[0][..., 0], -math.inf)
+    for chunk in chunks:
+        maximum = torch.maximum(maximum, chunk.max(dim=-1).values)
+        lse = torch.logaddexp(lse, chunk.logsumexp(dim=-1))
+    return maximum, torch.exp(lse - maximum).nan_to_num(0)
+
+
+def online_by_pairs(chunks):
+    if len(chunks) == 1:
+        maximum = chunks[0].amax(dim=-1)
+        lowest = maximum.clamp(min=torch.finfo(maximum.dtype).min)
+        return maximum, (chunks[0] - lowest.unsqueeze(-1)).exp().sum(dim=-1)
+    half = len(chunks) // 2
+    (max_a, sum_a), (max_b, sum_b) = online_by_pairs(chunks[:half]), online_by_pairs(chunks[half:])
+    maximum = torch.maximum(max_a, max_b)
+    lowest = maximum.clamp(min=torch.finfo(maximum.dtype).min)
+    return maximum, sum_a * (max_a - lowest).exp() + sum_b * (max_b - lowest).exp()
+
+
+def streamed(
+    add=lambda total, part, alpha: alpha * total + part,
+    measured=lambda chunk, new, old: new,
+    begin=lambda chunk: torch.finfo(chunk.dtype).min,
+    chosen=lambda chunks: chunks,
+    back=lambda maximum, total: (maximum, total),
+    latest=torch.maximum,
+):
+    """A stream in which a mistake can replace a part: how a chunk is added and measured, where m begins."""
+
+    def online_softmax(chunks):
+        maximum = torch.full_like(chunks[0][..., 0], begin(chunks[0]))
+        total = torch.zeros_like(maximum)
+        for chunk in chosen(chunks):
+            new = latest(maximum, chunk.amax(dim=-1))
+            part = torch.exp(chunk - measured(chunk, new, maximum)[..., None]).sum(dim=-1)
+            total, maximum = add(total, part, torch.exp(maximum - new)), new
+        return back(maximum, total)
+
+    return online_softmax
+
+
+def unprotected(chunks):
+    maximum = torch.stack([chunk.amax(dim=-1) for chunk in chunks]).amax(dim=0)
+    total = sum(torch.exp(chunk).sum(dim=-1) for chunk in chunks)
+    return maximum, total / torch.exp(maximum)
+
+
+def joined(chunks):
+    return streamed()([torch.cat(chunks, dim=-1)])
+
+
+def split_row(sizes, *shape, shift=0.0, scale=1.0):
+    return lambda normal: (shift + scale * normal(*shape, sum(sizes)), list(sizes))
+
+
+def hidden_chunk(at):
+    def inputs(normal):
+        scores = normal(3, 9)
+        scores[1, at] = -math.inf
+        return scores, [3, 3, 3]
+
+    return inputs
+
+
+def all_hidden(normal):
+    scores = normal(3, 6)
+    scores[2] = -math.inf
+    return scores, [2, 4]
+
+
+ONLINE = Exercise(
+    number="3.1",
+    title="a softmax in pieces",
+    difficulty=2,
+    minutes=10,
+    reference=flash.online_softmax,
+    hints=(
+        "After the scores 1 and 2 the maximum is 2 and the total e^(1 - 2) + 1 = 1.3679. Now a 3 arrives. In which "
+        "unit is the 1.3679, and in which must it be?",
+        "Keep two numbers a row. For each chunk: the new maximum is the larger of the old one and the chunk's; "
+        "alpha = exp(old - new) brings the old total to the new unit; the chunk's exponentials are measured from new.",
+        "Begin with torch.finfo(dtype).min and 0, both of the shape of chunk[..., 0]. In the loop: new_maximum, alpha, "
+        "alpha * total + torch.exp(chunk - new_maximum[..., None]).sum(dim=-1). The maximum moves last.",
+    ),
+    cases=(
+        Case("scores 1, 2 and then 3", lambda normal: (torch.tensor([[1.0, 2.0, 3.0]]), [2, 1]), row_in_chunks),
+        Case("the maximum comes first", lambda normal: (torch.tensor([[4.0, 1.0, 2.5, 3.0]]), [1, 3]), row_in_chunks),
+        Case("4 rows in chunks of 3, 5 and 1", split_row((3, 5, 1), 4), row_in_chunks),
+        Case("one chunk", split_row((6,), 3), row_in_chunks),
+        Case("scores around -50", split_row((4, 4), 3, shift=-50.0), row_in_chunks),
+        Case("scores around 500", split_row((4, 4, 2), 3, shift=500.0, scale=4.0), row_in_chunks),
+        Case("a first chunk that is hidden from a row", hidden_chunk(slice(0, 3)), row_in_chunks),
+        Case("a later chunk that is hidden from a row", hidden_chunk(slice(3, 6)), row_in_chunks),
+        Case("a row that sees nothing", all_hidden, row_in_chunks),
+        Case("2 heads of 3 rows", split_row((2, 3, 2), 2, 3), row_in_chunks),
+        Case("float64", split_row((3, 4), 4), row_in_chunks, dtype=torch.float64),
+        Case("memory: 40 chunks of 10", split_row((10,) * 40, 3), chunk_by_chunk),
+    ),
+    right_answers=(streamed(), online_by_logaddexp, online_by_pairs),
+    mistakes={
+        "the old total is added as it is, though it was measured from the old maximum": streamed(
+            add=lambda total, part, alpha: total + part
+        ),
+        "alpha is e^(new - old), the wrong way round": streamed(add=lambda total, part, alpha: total / alpha + part),
+        "alpha is applied to the chunk's sum as well, which has the new unit already": streamed(
+            add=lambda total, part, alpha: alpha * (total + part)
+        ),
+        "alpha is applied twice": streamed(add=lambda total, part, alpha: alpha * alpha * total + part),
+        "the chunk is measured from the maximum as it was before it": streamed(measured=lambda chunk, new, old: old),
+        "the chunk is measured from its own maximum, not from the largest so far": streamed(
+            measured=lambda chunk, new, old: chunk.amax(dim=-1).clamp(min=torch.finfo(chunk.dtype).min)
+        ),
+        "the maximum is that of the last chunk alone": streamed(
+            latest=lambda maximum, new: new.clamp(min=torch.finfo(new.dtype).min)
+        ),
+        "the maximum begins at 0": streamed(begin=lambda chunk: 0.0),
+        "the maximum begins at -inf, and -inf - (-inf) is nan": streamed(begin=lambda chunk: -math.inf),
+        "the last chunk is left out": streamed(chosen=lambda chunks: chunks[:-1]),
+        "only the last chunk is summed": streamed(add=lambda total, part, alpha: part),
+        "the logarithm of the total is returned, not the total": streamed(back=lambda m, total: (m, total.log())),
+        "no maximum is taken off before the exponential, which overflows": unprotected,
+        "the chunks are joined to one row again: the right numbers, and the whole row in memory": joined,
+    },
+)
+
+
+# 3.2 merge -------------------------------------------------------------------------------------------------------
+
+
+def merged(function, out_a, lse_a, out_b, lse_b):
+    out, lse = tensors(function(out_a, lse_a, out_b, lse_b), 2, "two tensors, out and lse")
+    return torch.cat([out, lse[..., None]], dim=-1)
+
+
+def merge_by_logaddexp(out_a, lse_a, out_b, lse_b):
+    lse = torch.logaddexp(lse_a, lse_b)
+    share_a = (lse_a - lse).exp().nan_to_num(0).unsqueeze(-1)
+    share_b = (lse_b - lse).exp().nan_to_num(0).unsqueeze(-1)
+    return share_a * out_a + share_b * out_b, lse
+
+
+def merge_by_softmax(out_a, lse_a, out_b, lse_b):
+    both = torch.stack([lse_a, lse_b])
+    shares = torch.softmax(both, dim=0)
+    shares = torch.where(torch.isneginf(both), 0, shares)
+    return (shares[..., None] * torch.stack([out_a, out_b])).sum(dim=0), both.logsumexp(dim=0)
+
+
+def joined_by(out_of, lse_of=lambda a, b: torch.logaddexp(a, b)):
+    """A merge made of out_of(out_a, lse_a, out_b, lse_b) and lse_of(lse_a, lse_b)."""
+    return lambda out_a, lse_a, out_b, lse_b: (out_of(out_a, lse_a, out_b, lse_b), lse_of(lse_a, lse_b))
+
+
+def right_out(*parts):
+    return flash.merge(*parts)[0]
+
+
+def shared(share):
+    """The output for the share(lse_a, lse_b) of the first part, 0 where neither saw a key."""
+
+    def out(out_a, lse_a, out_b, lse_b):
+        first = share(lse_a, lse_b).nan_to_num(0)[..., None]
+        return first * out_a + (1 - first) * out_b
+
+    return out
+
+
+def not_divided(out_a, lse_a, out_b, lse_b):
+    maximum = torch.maximum(lse_a, lse_b).clamp(min=torch.finfo(lse_a.dtype).min)
+    return torch.exp(lse_a - maximum)[..., None] * out_a + torch.exp(lse_b - maximum)[..., None] * out_b
+
+
+def empty_is_nan(out_a, lse_a, out_b, lse_b):
+    lse = torch.logaddexp(lse_a, lse_b)
+    return torch.exp(lse_a - lse)[..., None] * out_a + torch.exp(lse_b - lse)[..., None] * out_b, lse
+
+
+def overflowing(out_a, lse_a, out_b, lse_b):
+    weight_a, weight_b = torch.exp(lse_a), torch.exp(lse_b)
+    total = weight_a + weight_b
+    out = weight_a[..., None] * out_a + weight_b[..., None] * out_b
+    return out / torch.where(total > 0, total, 1)[..., None], torch.log(total)
+
+
+def halves(*shape, shift=0.0, spread=1.0, blind_a=(), blind_b=()):
+    """Two partial results of rows with 4 columns; a part is blind in the rows in which it saw no key."""
+
+    def inputs(normal):
+        parts = []
+        for blind in (blind_a, blind_b):
+            out, lse = normal(*shape, 4), shift + spread * normal(*shape)
+            for row in blind:
+                out[..., row, :], lse[..., row] = 0, -math.inf
+            parts += [out, lse]
+        return tuple(parts)
+
+    return inputs
+
+
+MERGE = Exercise(
+    number="3.2",
+    title="merge two halves",
+    difficulty=2,
+    minutes=8,
+    reference=flash.merge,
+    hints=(
+        "Each half has divided by its own sum. What must it be multiplied by, so that both are sums of e^score · value "
+        "again, in one unit?",
+        "A part's weight is e^lse, measured from the larger of the two so that nothing overflows. The output is the "
+        "weighted mean, and the new lse is that maximum plus the logarithm of the two weights' sum. Where both are "
+        "-inf, nobody saw a key.",
+        "maximum = torch.maximum(lse_a, lse_b), clamped to torch.finfo(dtype).min, makes both weights 0 where neither "
+        "saw a key. Their sum is at least 1 everywhere else, so dividing by its clamp(min=1) changes nothing there.",
+    ),
+    cases=(
+        Case("5 rows", halves(5), merged),
+        Case("halves that saw very different scores", halves(5, spread=6.0), merged),
+        Case("log-sum-exps around 300", halves(4, shift=300.0), merged),
+        Case("log-sum-exps around -300", halves(4, shift=-300.0), merged),
+        Case("the first part saw no key for row 1", halves(3, blind_a=(1,)), merged),
+        Case("the second part saw no key for rows 0 and 2", halves(3, blind_b=(0, 2)), merged),
+        Case("neither saw a key for row 2", halves(4, blind_a=(2,), blind_b=(2, 3)), merged),
+        Case("2 heads of 3 rows", halves(2, 3), merged),
+        Case("float64", halves(5), merged, dtype=torch.float64),
+    ),
+    right_answers=(merge_by_logaddexp, merge_by_softmax),
+    mistakes={
+        "the two outputs are averaged": joined_by(lambda out_a, lse_a, out_b, lse_b: (out_a + out_b) / 2),
+        "the two outputs are added": joined_by(lambda out_a, lse_a, out_b, lse_b: out_a + out_b),
+        "the weighted outputs are added and not divided by the sum of the weights": joined_by(not_divided),
+        "the output of the part with the larger log-sum-exp is taken alone": joined_by(
+            lambda out_a, lse_a, out_b, lse_b: torch.where((lse_a > lse_b)[..., None], out_a, out_b)
+        ),
+        "the weights are swapped": joined_by(shared(lambda a, b: torch.sigmoid(b - a))),
+        "the weights are the log-sum-exps themselves, not their exponentials": joined_by(
+            shared(lambda a, b: a / (a + b))
+        ),
+        "the weights are powers of 2, though the log-sum-exps are natural": joined_by(
+            shared(lambda a, b: torch.sigmoid((a - b) * math.log(2)))
+        ),
+        "the log-sum-exp of the whole is the larger of the two": joined_by(right_out, torch.maximum),
+        "the log-sum-exps are added, which multiplies the sums": joined_by(right_out, torch.add),
+        "the maximum is not added back to the log-sum-exp": joined_by(
+            right_out, lambda a, b: torch.logaddexp(a, b) - torch.maximum(a, b).clamp(min=torch.finfo(a.dtype).min)
+        ),
+        "e^lse is taken without a maximum, and over- or underflows": overflowing,
+        "a row that neither part saw is 0 / 0": empty_is_nan,
+    },
+)
+
+
+# 3.3 tiled_attention ---------------------------------------------------------------------------------------------
+
+
+def on_machine(causal=False):
+    """The outcome on a machine with room for all: out, and beside it the log-sum-exp."""
+
+    def outcome(function, q, k, v, block_m, block_n):
+        result = function(TileMachine(), q, k, v, block_m=block_m, block_n=block_n, causal=causal)
+        out, lse = tensors(result, 2, "two tensors, out and lse")
+        return torch.cat([out, lse[:, None]], dim=1)
+
+    return outcome
+
+
+class PastTheMachine(TorchDispatchMode):
+    """Rejects arithmetic on tensors that lie in HBM, and tensors larger than a tile; the machine itself may do all."""
+
+    def __init__(self, machine: TileMachine, hbm: dict[str, Tensor], entries: int):
+        super().__init__()
+        self.machine, self.hbm, self.entries = machine, hbm, entries
+        self.inside = 0
+        for name in ("hbm", "empty", "load", "hold", "dot", "store", "drop"):
+            setattr(machine, name, self.allowed(getattr(machine, name)))
+
+    def allowed(self, method):
+        def call(*args, **kwargs):
+            self.inside += 1
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.inside -= 1
+
+        return call
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if self.inside:
+            return result
+        name = operation.overloadpacket.__name__
+        made = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+        slow = {storage(tensor): key for key, tensor in (self.hbm | self.machine.tensors).items()}
+        views = {storage(tensor) for tensor in made}
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, Tensor) and storage(tensor) in slow:
+                only_asked = name.endswith("_like") or name.startswith(("new_", "empty")) or storage(tensor) in views
+                if operation._schema.is_mutable or not only_asked:
+                    raise Rejected(
+                        f"{slow[storage(tensor)]} is used where it lies in HBM (by {name}); "
+                        "machine.load brings a tile of it to SRAM, and machine.store writes one back"
+                    )
+        for tensor in made:
+            if tensor.numel() > self.entries:
+                shape = " × ".join(map(str, tensor.shape))
+                raise Rejected(f"a tensor of {shape} is made (by {name}), larger than any tile of these blocks")
+        return result
+
+
+def within_budgets(causal):
+    """The outcome in half precision, unless tiles do not fit, bytes are moved in vain, or the machine is passed by."""
+
+    def outcome(function, q, k, v, block_m, block_n, capacity):
+        exact = q.dtype == torch.float64  # the expected value: the same numbers, each four times as wide
+        machine = TileMachine(capacity * 4 if exact else capacity)
+        settings = dict(block_m=block_m, block_n=block_n, causal=causal)
+        if exact:
+            return tensors(function(machine, q, k, v, **settings), 2, "two tensors, out and lse")[0]
+        side = max(block_m, block_n)
+        with PastTheMachine(machine, {"q": q, "k": k, "v": v}, side * max(block_n, q.shape[1])):
+            out, _ = tensors(function(machine, q, k, v, **settings), 2, "two tensors, out and lse")
+        budget = sum(forward_bytes(len(q), len(k), q.shape[1], block_m, block_n, causal=causal).values())
+        if machine.issued_bytes() > budget:
+            raise Rejected(f"{machine.issued_bytes():,} bytes are moved, and the budget is {budget:,}")
+        least = peak_tile_bytes(block_m, block_n, q.shape[1]) - 8 * block_m
+        if machine.peak < least:
+            raise Rejected(
+                f"the tiles held took {machine.peak:,} bytes at most, but q, a block of k, their scores and the "
+                f"output, both in float32, need {least:,} at once; machine.hold what is made"
+            )
+        return out
+
+    return outcome
+
+
+def tiled(
+    unit=lambda alpha: (alpha, alpha),
+    scale=math.sqrt,
+    finish=lambda acc, m, total: (acc / total[:, None], m + torch.log(total)),
+    weigh=lambda scores, new_max: torch.exp(scores - new_max[:, None]),
+    ahead=lambda key, row, offset: key > row + offset,
+    end=lambda first, block_m, block_n, offset, keys, causal: min(keys, first + block_m + offset) if causal else keys,
+    starts=lambda end, block_n: range(0, end, block_n),
+    sums_in=lambda dtype: torch.promote_types(dtype, torch.float32),
+    hold_scores=True,
+    drop_k=True,
+    causal_is=lambda causal: causal,
+):
+    """Tiled attention in which a mistake can replace a part."""
+
+    def tiled_attention(machine, q, k, v, *, block_m, block_n, causal=False):
+        (queries, d), keys, causal = q.shape, len(k), causal_is(causal)
+        machine.hbm("q", q), machine.hbm("k", k), machine.hbm("v", v)
+        wide = torch.promote_types(q.dtype, torch.float32)
+        out, lse = machine.empty("out", (queries, d), q.dtype), machine.empty("lse", (queries,), wide)
+        offset = keys - queries
+        hold = machine.hold if hold_scores else lambda name, tile: tile
+        for first in range(0, queries, block_m):
+            with machine.program(first // block_m):
+                rows = slice(first, first + block_m)
+                q_tile = machine.load("queries", q, rows)
+                acc = machine.hold("o", torch.zeros(len(q_tile), d, dtype=sums_in(q.dtype)))
+                m = machine.hold("maximum", torch.full((len(q_tile),), -math.inf, dtype=wide))
+                total = machine.hold("total", torch.zeros_like(m))
+                row = torch.arange(first, first + len(q_tile))[:, None]
+                for start in starts(end(first, block_m, block_n, offset, keys, causal), block_n):
+                    k_tile = machine.load("keys", k, slice(start, start + block_n))
+                    scores = hold("s", q_tile.to(wide) @ k_tile.to(wide).T / scale(d))
+                    if causal:
+                        key = torch.arange(start, start + len(k_tile))
+                        scores = hold("s", scores.masked_fill(ahead(key, row, offset), -math.inf))
+                    if drop_k:
+                        machine.drop("keys")
+                    new_max = machine.hold("new maximum", torch.maximum(m, scores.amax(dim=1)))
+                    for_sum, for_acc = unit(torch.exp(m - new_max))
+                    weights = hold("s", weigh(scores, new_max))
+                    total = machine.hold("total", for_sum * total + weights.sum(dim=1))
+                    v_tile = machine.load("values", v, slice(start, start + block_n))
+                    acc = for_acc[:, None] * acc + weights @ v_tile.to(wide)
+                    acc = machine.hold("o", acc.to(sums_in(q.dtype)))
+                    machine.drop("values")
+                    m = machine.hold("maximum", new_max)
+                result, row_lse = finish(acc, m, total)
+                machine.store(out, rows, result)
+                machine.store(lse, rows, row_lse)
+        return out, lse
+
+    return tiled_attention
+
+
+def divided_each_time(machine, q, k, v, *, block_m, block_n, causal=False):
+    """Each tile's output is finished and merged, so that nothing is left to divide: as right as any."""
+    queries, keys = len(q), len(k)
+    q, k, v = machine.hbm("Q", q), machine.hbm("K", k), machine.hbm("V", v)
+    wide = torch.promote_types(q.dtype, torch.float32)
+    out, lse = machine.empty("O", q.shape, q.dtype), machine.empty("L", (queries,), wide)
+    for index, first in enumerate(range(0, queries, block_m)):
+        with machine.program(index):
+            rows = slice(first, min(first + block_m, queries))
+            q_tile = machine.load("q", q, rows)
+            so_far = machine.hold("out", torch.zeros(len(q_tile), v.shape[1], dtype=wide))
+            so_far_lse = machine.hold("lse", torch.full((len(q_tile),), -math.inf, dtype=wide))
+            position = torch.arange(first, first + len(q_tile))[:, None] + keys - queries
+            for start in range(0, keys, block_n):
+                if causal and start > position[-1]:
+                    break
+                k_tile = machine.load("kv", k, slice(start, start + block_n))
+                scores = machine.hold("scores", machine.dot(q_tile, k_tile.T) * q.shape[1] ** -0.5)
+                hidden = torch.arange(start, start + len(k_tile)) > position
+                if causal:
+                    scores = machine.hold("scores", torch.where(hidden, -math.inf, scores))
+                part_lse = torch.logsumexp(scores, dim=1)
+                lowest = part_lse.clamp(min=torch.finfo(wide).min)
+                weights = machine.hold("scores", torch.exp(scores - lowest[:, None]))
+                v_tile = machine.load("kv", v, slice(start, start + block_n))
+                part = machine.dot(weights, v_tile)
+                so_far, so_far_lse = flash.merge(so_far, so_far_lse, part, part_lse)
+                machine.hold("out", so_far), machine.hold("lse", so_far_lse)
+            machine.store(out, rows, so_far)
+            machine.store(lse, rows, so_far_lse)
+    return out, lse
+
+
+def whole_beside(machine, q, k, v, *, block_m, block_n, causal=False):
+    scores = q @ k.T / math.sqrt(q.shape[1])
+    if causal:
+        ahead = torch.arange(len(k)) > torch.arange(len(q))[:, None] + len(k) - len(q)
+        scores = scores.masked_fill(ahead, -math.inf)
+    wide = torch.promote_types(q.dtype, torch.float32)
+    return attention(q, k, v, causal=causal), torch.logsumexp(scores.to(wide), dim=1)
+
+
+def whole_mask(machine, q, k, v, *, block_m, block_n, causal=False):
+    ahead = torch.arange(len(k)) > torch.arange(len(q))[:, None] + len(k) - len(q)
+    by_tiles = tiled(ahead=lambda key, row, offset: ahead[row, key])
+    return by_tiles(machine, q, k, v, block_m=block_m, block_n=block_n, causal=causal)
+
+
+def one_head(queries, keys, block_m, block_n, d=8, scale=1.0, capacity=None):
+    """q, k and v of one head and the blocks; keys that are larger the later they come, so that maxima arrive late."""
+
+    def inputs(normal):
+        late = torch.linspace(1, 2, keys)[:, None]
+        q, k, v = normal(queries, d) * scale, normal(keys, d), normal(keys, d)
+        return (q, (k * late).to(k.dtype), v, block_m, block_n, *([] if capacity is None else [capacity]))
+
+    return inputs
+
+
+HALF = {"dtype": torch.float16}
+KB_48 = 48 * 1024
+
+TILED = Exercise(
+    number="3.3",
+    title="attention in tiles, in 48 KB",
+    difficulty=4,
+    minutes=18,
+    reference=flash.tiled_attention,
+    hints=(
+        "One program owns block_m queries. What does it need all the time, what only for one block of keys, and when "
+        "can k leave so that v has room?",
+        "Before the loop over keys: load q, hold acc, m and l. In it: load k, hold the scores, drop k, mask, the new "
+        "maximum and alpha, hold the weights in the scores' place, update l, load v, update acc, drop v. After it: "
+        "store acc / l and m + log(l).",
+        "acc = alpha[:, None] * acc + machine.dot(weights, v_tile), and l likewise with weights.sum(dim=1). With "
+        "causal, the loop ends at min(keys, first + block_m + keys - queries), and a key is hidden if it stands after "
+        "row + keys - queries. Sums are in float32, whatever q is.",
+    ),
+    cases=(
+        Case("64 tokens, blocks of 16 × 16", one_head(64, 64, 16, 16), on_machine()),
+        Case("50 tokens, blocks of 16 × 32", one_head(50, 50, 16, 32), on_machine()),
+        Case("7 queries, 40 keys, blocks of 4 × 16", one_head(7, 40, 4, 16), on_machine()),
+        Case("causal, 50 tokens, blocks of 16 × 8", one_head(50, 50, 16, 8), on_machine(causal=True)),
+        Case("causal, 9 queries, 40 keys, blocks of 4 × 8", one_head(9, 40, 4, 8), on_machine(causal=True)),
+        Case("one token", one_head(1, 1, 16, 16), on_machine(causal=True)),
+        Case("scores 30 times as large", one_head(20, 20, 8, 8, scale=30.0), on_machine(causal=True)),
+        Case("float64", one_head(30, 30, 16, 8), on_machine(causal=True), dtype=torch.float64),
+        Case(
+            "half precision in 48 KB: 200 tokens, d = 64, blocks of 32 × 128",
+            one_head(200, 200, 32, 128, d=64, capacity=KB_48),
+            within_budgets(causal=False),
+            **HALF,
+        ),
+        Case(
+            "half precision in 48 KB, causal: 200 tokens, d = 64, blocks of 32 × 128",
+            one_head(200, 200, 32, 128, d=64, capacity=KB_48),
+            within_budgets(causal=True),
+            **HALF,
+        ),
+    ),
+    right_answers=(tiled(), divided_each_time),
+    mistakes={
+        "acc is not brought to the new maximum's unit: alpha is missing there": tiled(
+            unit=lambda a: (a, torch.ones_like(a))
+        ),
+        "the row's sum is not brought to the new maximum's unit: alpha is missing there": tiled(
+            unit=lambda a: (torch.ones_like(a), a)
+        ),
+        "alpha is missing, for the sum and for acc": tiled(unit=lambda a: (torch.ones_like(a), torch.ones_like(a))),
+        "the scores are not divided by √d": tiled(scale=lambda d: 1.0),
+        "the scores are divided by d, not by √d": tiled(scale=lambda d: d),
+        "acc is stored without being divided by the row's sum": tiled(
+            finish=lambda acc, m, total: (acc, m + torch.log(total))
+        ),
+        "the log-sum-exp lacks the maximum": tiled(
+            finish=lambda acc, m, total: (acc / total[:, None], torch.log(total))
+        ),
+        "the log-sum-exp lacks the logarithm of the sum: it is the maximum": tiled(
+            finish=lambda acc, m, total: (acc / total[:, None], m)
+        ),
+        "the log-sum-exp is in base 2, and not turned back to the natural one": tiled(
+            finish=lambda acc, m, total: (acc / total[:, None], (m + torch.log(total)) / math.log(2))
+        ),
+        "weights are powers of 2, and log₂ e is missing in the scale": tiled(
+            unit=lambda a: (a ** math.log(2), a ** math.log(2)),
+            weigh=lambda scores, new_max: torch.exp2(scores - new_max[:, None]),
+        ),
+        "causal is not looked at": tiled(causal_is=lambda causal: False),
+        "the causal mask hides the query's own key too": tiled(
+            ahead=lambda key, row, offset: key >= row + offset,
+            finish=lambda acc, m, total: ((acc / total[:, None]).nan_to_num(), (m + torch.log(total)).nan_to_num()),
+        ),
+        "the causal mask takes the queries for the first tokens when there are more keys than queries": tiled(
+            ahead=lambda key, row, offset: key > row, end=lambda first, m, n, offset, keys, causal: keys
+        ),
+        "the loop ends before the diagonal block: the first rows see no key, 0 / 0": tiled(
+            end=lambda first, block_m, block_n, offset, keys, causal: first + offset if causal else keys
+        ),
+        "the last, shorter block of keys is left out": tiled(
+            starts=lambda end, block_n: range(0, max(end - block_n, 0) + 1, block_n)
+        ),
+        "blocks after the diagonal are masked, but loaded all the same": tiled(
+            end=lambda first, block_m, block_n, offset, keys, causal: keys
+        ),
+        "k stays while v arrives: both at once do not fit": tiled(drop_k=False),
+        "the scores are not held, though they are a tile too": tiled(hold_scores=False),
+        "the output is summed up in half precision": tiled(sums_in=lambda dtype: dtype),
+        "the whole score matrix is made beside the machine": whole_beside,
+        "the tiles are small, but the mask is made for all pairs at once": whole_mask,
+    },
+)
+
+
+# 3.4 flash_issued_bytes ------------------------------------------------------------------------------------------
+
+
+def kv_rows(n, block_m, block_n, causal):
+    """Rows of k that all programs load."""
+    ends = [min(first + block_m, n) if causal else n for first in range(0, n, block_m)]
+    return sum(min(math.ceil(end / block_n) * block_n, n) for end in ends)
+
+
+def issued_by_slices(n, head_dim, block_m, block_n, causal=False):
+    rows = range(n)
+    moved = 0
+    for first in range(0, n, block_m):
+        own = len(rows[first : first + block_m])
+        moved += own * (2 * head_dim + 2 * head_dim + 4)
+        for start in range(0, n, block_n):
+            if not causal or start < first + own:
+                moved += 2 * len(rows[start : start + block_n]) * head_dim * 2
+    return moved
+
+
+def issued_by_formula(n, head_dim, block_m, block_n, causal=False):
+    return n * (4 * head_dim + 4) + 4 * head_dim * kv_rows(n, block_m, block_n, causal)
+
+
+def issued(own=lambda d: 4 * d + 4, rows=kv_rows, row=lambda d: 4 * d):
+    """n rows of own(d) bytes, and the rows of k and v of row(d) bytes for both."""
+    return lambda n, head_dim, block_m, block_n, causal=False: (
+        n * own(head_dim) + rows(n, block_m, block_n, causal) * row(head_dim)
+    )
+
+
+def off_by_diagonal(n, block_m, block_n, causal):
+    if not causal:
+        return kv_rows(n, block_m, block_n, causal)
+    return sum(min(math.ceil(first / block_n) * block_n, n) for first in range(0, n, block_m))
+
+
+def exact_diagonal(n, block_m, block_n, causal):
+    return sum(min(first + block_m, n) if causal else n for first in range(0, n, block_m))
+
+
+def padded_keys(n, block_m, block_n, causal):
+    ends = [min(first + block_m, n) if causal else n for first in range(0, n, block_m)]
+    return sum(math.ceil(end / block_n) * block_n for end in ends)
+
+
+ISSUED = Exercise(
+    number="3.4",
+    title="predict the bytes",
+    difficulty=2,
+    minutes=6,
+    reference=flash.flash_issued_bytes,
+    hints=(
+        "One program: which tensors does it load once, which on every step, and what does it store? How many programs "
+        "are there?",
+        "q comes in once and out goes out once, 2 bytes an element; the log-sum-exp goes out, 4 bytes a row. Each "
+        "block of queries loads all keys and values that it steps over, in whole blocks of block_n, cut at n.",
+        "Start with 2 * n * head_dim * 2 + 4 * n. For each first row of a block, its steps end at n, or with causal "
+        "at min(first + block_m, n); round that up to a multiple of block_n, cut it at n, and count it twice, for k "
+        "and v.",
+    ),
+    cases=(
+        Case("1,024 tokens, d = 64, blocks of 128 × 64", lambda normal: (1024, 64, 128, 64)),
+        Case("the same, causal, blocks of 128 × 128", lambda normal: (1024, 64, 128, 128, True)),
+        Case("1,000 tokens, the last blocks are shorter", lambda normal: (1000, 64, 128, 64)),
+        Case("1,000 tokens, causal", lambda normal: (1000, 64, 128, 64, True)),
+        Case("causal, blocks of 64 × 128", lambda normal: (500, 64, 64, 128, True)),
+        Case("a block longer than the text", lambda normal: (100, 32, 256, 256)),
+        Case("one token, causal", lambda normal: (1, 16, 16, 16, True)),
+        Case("131,072 tokens, d = 128, blocks of 128 × 64", lambda normal: (131072, 128, 128, 64)),
+    ),
+    right_answers=(issued_by_slices, issued_by_formula),
+    mistakes={
+        "each key and value is counted once: those are the compulsory bytes": issued(rows=lambda n, *blocks: n),
+        "keys and values are loaded again for each block of keys: it is for each block of queries": issued(
+            rows=lambda n, block_m, block_n, causal: kv_rows(n, block_n, block_m, causal)
+        ),
+        "keys and values are loaded again for each query, not for each block of queries": issued(
+            rows=lambda n, block_m, block_n, causal: n * (n + 1) // 2 if causal else n * n
+        ),
+        "elements are counted, where an element has 2 bytes": issued(own=lambda d: 2 * d + 1, row=lambda d: 2 * d),
+        "float32 is counted, 4 bytes an element": issued(own=lambda d: 8 * d + 4, row=lambda d: 8 * d),
+        "the log-sum-exp is forgotten": issued(own=lambda d: 4 * d),
+        "the log-sum-exp has 2 bytes a row, where it is stored in float32": issued(own=lambda d: 4 * d + 2),
+        "the output is forgotten": issued(own=lambda d: 2 * d + 4),
+        "the keys are counted, and the values are not": issued(row=lambda d: 2 * d),
+        "the scores go through memory: that is the unfused pipeline": (
+            lambda n, head_dim, block_m, block_n, causal=False: 8 * n * n + 8 * n * head_dim
+        ),
+        "causal is not looked at: blocks after the diagonal are masked, not skipped": issued(
+            rows=lambda n, block_m, block_n, causal: kv_rows(n, block_m, block_n, False)
+        ),
+        "causal halves the keys and values, though the blocks on the diagonal are loaded whole": issued(
+            rows=lambda n, block_m, block_n, causal: kv_rows(n, block_m, block_n, False) // (2 if causal else 1)
+        ),
+        "the blocks on the diagonal are left out": issued(rows=off_by_diagonal),
+        "the last step with causal stops at the last query, though a block of keys is loaded whole": issued(
+            rows=exact_diagonal
+        ),
+        "the last, shorter block of keys is counted as a whole one": issued(rows=padded_keys),
+    },
+)
+
+
+# 3.6 key_range ---------------------------------------------------------------------------------------------------
+
+
+def ends(**pattern):
+    def outcome(function, *arguments):
+        result = function(*arguments, **pattern)
+        if isinstance(result, list | tuple) and len(result) == 2:
+            return to_tensor([int(end) for end in result])
+        return result
+
+    return outcome
+
+
+def range_by_looking(first_row, block_m, block_n, queries, keys, causal=False, window=None):
+    positions = [row + keys - queries for row in range(first_row, first_row + block_m)]
+    seen = [
+        key
+        for key in range(keys)
+        for position in positions
+        if (not causal or key <= position) and (window is None or key > position - window)
+    ]
+    if window is None and not causal:
+        return 0, keys
+    return min(seen) - min(seen) % block_n if window else 0, max(seen) + 1
+
+
+def range_in_steps(first_row, block_m, block_n, queries, keys, causal=False, window=None):
+    last = first_row + block_m - 1 + keys - queries
+    lo, hi = 0, keys
+    if causal and last + 1 < keys:
+        hi = last + 1
+    if window:
+        oldest = first_row + keys - queries - (window - 1)
+        while lo + block_n <= oldest:
+            lo += block_n
+    return lo, hi
+
+
+def ranged(
+    lo=lambda position, window, block_m, block_n: (position - window + 1) // block_n * block_n,
+    hi=lambda position, block_m, block_n, keys: min(keys, position + block_m),
+    place=lambda first_row, queries, keys: first_row + keys - queries,
+    least=0,
+    if_full=True,
+):
+    """A range in which a mistake can replace an end: lo and hi of the first query's position."""
+
+    def key_range(first_row, block_m, block_n, queries, keys, causal=False, window=None):
+        position = place(first_row, queries, keys)
+        low = 0 if window is None else max(least, lo(position, window, block_m, block_n))
+        return low, hi(position, block_m, block_n, keys) if causal or not if_full else keys
+
+    return key_range
+
+
+RANGE = Exercise(
+    number="3.6",
+    title="the blocks worth loading",
+    difficulty=3,
+    minutes=8,
+    reference=flash.key_range,
+    hints=(
+        "Queries 64 to 95 stand together, causal, with a window of 40. Which is the oldest key that query 64 sees? "
+        "Which is the newest that query 95 sees?",
+        "The first query decides where the range begins, and the last where it ends. The first stands at position "
+        "first_row + keys - queries. lo goes down to a multiple of block_n, and never below 0; hi is not rounded.",
+        "A query at position p with a window sees p - window + 1 to p. So lo comes from position - window + 1, by "
+        "// block_n * block_n, and hi, if causal, from position + block_m, cut at keys. Without a window lo is 0.",
+    ),
+    cases=(
+        Case("queries 64 to 127 of 256, all keys", lambda normal: (64, 64, 32, 256, 256), ends()),
+        Case("queries 64 to 127 of 256, causal", lambda normal: (64, 64, 32, 256, 256), ends(causal=True)),
+        Case("the first queries, causal", lambda normal: (0, 16, 32, 100, 100), ends(causal=True)),
+        Case("the last queries of 100, causal", lambda normal: (96, 16, 32, 100, 100), ends(causal=True)),
+        Case("10 queries, 100 keys, causal", lambda normal: (4, 4, 16, 10, 100), ends(causal=True)),
+        Case("a window of 40", lambda normal: (192, 32, 16, 256, 256), ends(causal=True, window=40)),
+        Case("a window of 64, blocks of 64 × 32", lambda normal: (128, 64, 32, 512, 512), ends(causal=True, window=64)),
+        Case(
+            "a window that reaches back to the start", lambda normal: (16, 16, 16, 64, 64), ends(causal=True, window=40)
+        ),
+        Case("a window of 1", lambda normal: (48, 16, 16, 64, 64), ends(causal=True, window=1)),
+        Case("10 queries, 100 keys, a window of 33", lambda normal: (4, 4, 16, 10, 100), ends(causal=True, window=33)),
+    ),
+    right_answers=(range_by_looking, range_in_steps),
+    mistakes={
+        "lo comes from the last query of the block, and the first ones lose keys": ranged(
+            lo=lambda position, window, block_m, block_n: (position + block_m - window) // block_n * block_n
+        ),
+        "lo is not rounded down to a whole block": ranged(lo=lambda position, window, *blocks: position - window + 1),
+        "lo is rounded up, and keys are lost": ranged(
+            lo=lambda position, window, block_m, block_n: math.ceil((position - window + 1) / block_n) * block_n
+        ),
+        "the window is counted one token too wide: a window of W is W keys, the query's own included": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window) // block_n * block_n
+        ),
+        "lo is one block too early": ranged(
+            lo=lambda position, window, block_m, block_n: ((position - window + 1) // block_n - 1) * block_n
+        ),
+        "the window is not looked at: lo is 0": ranged(lo=lambda *arguments: 0),
+        "lo falls below 0": ranged(least=-(10**9)),
+        "lo is the block's own start: that is chunked attention, where nobody sees over the edge": ranged(
+            lo=lambda position, window, block_m, block_n: position // block_n * block_n
+        ),
+        "hi is the block's first query, and the diagonal is lost": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position)
+        ),
+        "hi is the block's last query, whose own key is lost": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m - 1)
+        ),
+        "hi is rounded up to a whole block": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, math.ceil((position + block_m) / block_n) * block_n)
+        ),
+        "hi passes the last key": ranged(hi=lambda position, block_m, block_n, keys: position + block_m),
+        "hi is all keys, causal or not": ranged(hi=lambda position, block_m, block_n, keys: keys),
+        "hi is the diagonal, causal or not": ranged(if_full=False),
+        "the queries are taken for the first tokens when there are more keys than queries": ranged(
+            place=lambda first_row, queries, keys: first_row
+        ),
+    },
+)
+
+
+# 3.8 largest_tile ------------------------------------------------------------------------------------------------
+
+
+def tile_in(function, head_dim, capacity):
+    return to_tensor(function(head_dim, capacity))
+
+
+SIDES = (16, 32, 64, 128, 256)
+
+
+def best_tile(room=peak_tile_bytes, fits=lambda need, capacity: need <= capacity, worth=lambda m, n: (m * n, m)):
+    """The best tile for what one needs, what fits, and what it is worth, so that a mistake can replace each."""
+
+    def largest_tile(head_dim, capacity):
+        fitting = [(m, n) for m in SIDES for n in SIDES if fits(room(m, n, head_dim), capacity)]
+        return max(fitting, key=lambda tile: worth(*tile))
+
+    return largest_tile
+
+
+def tile_by_descent(head_dim, capacity):
+    best = (0, 0)
+    for block_m in reversed(SIDES):
+        for block_n in reversed(SIDES):
+            need = 6 * block_m * head_dim + 8 * block_m + 2 * block_n * head_dim + 4 * block_m * block_n
+            if need <= capacity and block_m * block_n > best[0] * best[1]:
+                best = block_m, block_n
+    return best
+
+
+def tile_by_logarithm(head_dim, capacity):
+    tiles = [(2**i, 2 ** (total - i)) for total in range(16, 7, -1) for i in range(8, 3, -1) if 4 <= total - i <= 8]
+    return next(tile for tile in tiles if peak_tile_bytes(*tile, head_dim) <= capacity)
+
+
+TILE = Exercise(
+    number="3.8",
+    title="the largest tile that fits",
+    difficulty=2,
+    minutes=6,
+    reference=flash.largest_tile,
+    hints=(
+        "What lies in SRAM at the worst moment of your loop? How many bytes is each, and which are in float32?",
+        "Try all 25 pairs of 16, 32, 64, 128 and 256, keep those whose peak_tile_bytes is at most the capacity, and "
+        "take the one with the largest product. Of equal products, the larger block_m.",
+        "A list comprehension over m and n with the condition, then max(..., key=lambda tile: (tile[0] * tile[1], "
+        "tile[0])).",
+    ),
+    cases=(
+        Case("d = 128 in 65,536 bytes", lambda normal: (128, 65_536), tile_in),
+        Case("d = 64 in 48 KB", lambda normal: (64, 49_152), tile_in),
+        Case("d = 128 in 48 KB", lambda normal: (128, 49_152), tile_in),
+        Case("d = 64 in 100 KB", lambda normal: (64, 102_400), tile_in),
+        Case("d = 64 in 49,664 bytes, where one fits exactly", lambda normal: (64, 49_664), tile_in),
+        Case("d = 128 in 166,912 bytes, an A100's", lambda normal: (128, 166_912), tile_in),
+        Case("d = 128 in 232,448 bytes, an H100's", lambda normal: (128, 232_448), tile_in),
+        Case("d = 128 in 120,000 bytes", lambda normal: (128, 120_000), tile_in),
+        Case("d = 256 in 40,000 bytes", lambda normal: (256, 40_000), tile_in),
+        Case("d = 16 in a million bytes", lambda normal: (16, 1_000_000), tile_in),
+    ),
+    right_answers=(tile_by_descent, tile_by_logarithm),
+    mistakes={
+        "the scores are not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * n),
+        "the scores are counted in half precision": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * n),
+        "the output is counted in half precision": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * d),
+        "the output is not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * d),
+        "the maximum and the sum of each row are not counted": best_tile(
+            lambda m, n, d: peak_tile_bytes(m, n, d) - 8 * m
+        ),
+        "k and v are both counted, though k can leave before v arrives": best_tile(
+            lambda m, n, d: peak_tile_bytes(m, n, d) + 2 * n * d
+        ),
+        "everything is counted in float32": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d, element_bytes=4)),
+        "a tile that fits exactly is refused (< for <=)": best_tile(fits=lambda need, capacity: need < capacity),
+        "of equal products the larger block_n is taken": best_tile(worth=lambda m, n: (m * n, n)),
+        "the largest block_m is taken first, not the largest product": best_tile(worth=lambda m, n: (m, n)),
+        "the largest block_n is taken first, not the largest product": best_tile(worth=lambda m, n: (n, m)),
+        "the tile is given as (block_n, block_m)": lambda head_dim, capacity: best_tile()(head_dim, capacity)[::-1],
+        "only square tiles are tried": best_tile(worth=lambda m, n: (m == n, m * n)),
+        "the smallest tile is taken": best_tile(worth=lambda m, n: (-m * n, -m)),
+    },
+)
+
+
+# 3.9 split_attention ---------------------------------------------------------------------------------------------
+
+
+def in_parts(function, q, k, v, splits):
+    """The outcome, unless a tensor is made that is larger than a part's keys or scores."""
+    with LargestMade() as largest:
+        out = function(q, k, v, splits)
+    size = math.ceil(k.shape[-2] / splits)
+    largest.refuse_above(q[..., 0].numel() // q.shape[-2] * size * max(q.shape[-2], k.shape[-1]), "those of one part")
+    return out
+
+
+def attend_part(q, k, v):
+    """Output and log-sum-exp of one part."""
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    lse = torch.logsumexp(scores, dim=-1)
+    return torch.exp(scores - lse[..., None]) @ v, lse
+
+
+def all_parts(k, splits):
+    size = math.ceil(k.shape[-2] / splits)
+    return [slice(i * size, (i + 1) * size) for i in range(splits)]
+
+
+def partials(q, k, v, splits, parts=all_parts):
+    """Outputs (splits, ..., queries, d_value) and log-sum-exps (splits, ..., queries) of all parts."""
+    both = [attend_part(q, k[..., part, :], v[..., part, :]) for part in parts(k, splits)]
+    return torch.stack([out for out, _ in both]), torch.stack([lse for _, lse in both])
+
+
+def split_and_softmax(q, k, v, splits):
+    out, lse = partials(q, k, v, splits)
+    return (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0)
+
+
+def split_with_sums(q, k, v, splits):
+    """The undivided outputs, each with its maximum, brought to the largest of the maxima."""
+    maxima, sums, outs = [], [], []
+    for k_part, v_part in zip(k.tensor_split(splits, dim=-2), v.tensor_split(splits, dim=-2), strict=True):
+        if k_part.shape[-2]:
+            scores = q @ k_part.transpose(-2, -1) * q.shape[-1] ** -0.5
+            maxima.append(scores.amax(dim=-1, keepdim=True))
+            weights = torch.exp(scores - maxima[-1])
+            sums.append(weights.sum(dim=-1, keepdim=True))
+            outs.append(weights @ v_part)
+    largest = torch.stack(maxima).amax(dim=0)
+    units = [torch.exp(maximum - largest) for maximum in maxima]
+    total = sum(unit * part for unit, part in zip(units, sums, strict=True))
+    return sum(unit * part for unit, part in zip(units, outs, strict=True)) / total
+
+
+def combined(combine, parts=all_parts):
+    """combine(outs, lses) of all parts; an empty part gives nothing rather than nan."""
+
+    def split_attention(q, k, v, splits):
+        return combine(*partials(q, k, v, splits, parts))
+
+    return split_attention
+
+
+def seen(lse):
+    return ~torch.isneginf(lse)
+
+
+def maxima_ignored(q, k, v, splits):
+    out = total = 0
+    for part in all_parts(k, splits):
+        if k[..., part, :].shape[-2]:
+            scores = q @ k[..., part, :].transpose(-2, -1) / math.sqrt(q.shape[-1])
+            weights = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
+            out, total = out + weights @ v[..., part, :], total + weights.sum(dim=-1, keepdim=True)
+    return out / total
+
+
+def floor_parts(k, splits):
+    size = max(k.shape[-2] // splits, 1)
+    return [slice(i * size, (i + 1) * size) for i in range(splits)]
+
+
+def nothing_is_nan(q, k, v, splits):
+    outs = []
+    for part in all_parts(k, splits):
+        scores = q @ k[..., part, :].transpose(-2, -1) / math.sqrt(q.shape[-1])
+        weights = torch.exp(scores - scores.logsumexp(dim=-1, keepdim=True))
+        share = weights.sum(dim=-1, keepdim=True)
+        outs.append((weights @ v[..., part, :] / share, scores.logsumexp(dim=-1)))
+    shares = torch.softmax(torch.stack([lse for _, lse in outs]), dim=0)[..., None]
+    return (shares * torch.stack([out for out, _ in outs])).sum(dim=0)
+
+
+def unscaled(q, k, v, splits):
+    return split_and_softmax(q * math.sqrt(q.shape[-1]), k, v, splits)
+
+
+def decoding(queries, keys, splits, heads=(), d=8, d_value=8, scale=1.0):
+    return lambda normal: (
+        normal(*heads, queries, d) * scale,
+        normal(*heads, keys, d),
+        normal(*heads, keys, d_value),
+        splits,
+    )
+
+
+SPLIT = Exercise(
+    number="3.9",
+    title="split the keys",
+    difficulty=3,
+    minutes=8,
+    reference=flash.split_attention,
+    hints=(
+        "A part of the keys is attention like any other. What must it hand over beside its output, so that the parts "
+        "can be put together?",
+        "For each part: scores, their log-sum-exp, the weights exp(scores - lse), the output. Then merge it with what "
+        "there is so far. Begin with zeros and a log-sum-exp of -inf, which is what seeing nothing gives.",
+        "size = math.ceil(keys / splits), parts slice(start, start + size) for start in range(0, splits * size, size). "
+        "torch.logsumexp of an empty part is -inf, and merge knows what that means.",
+    ),
+    cases=(
+        Case("1 query, 40 keys in 4 parts", decoding(1, 40, 4)),
+        Case("41 keys in 4 parts", decoding(1, 41, 4)),
+        Case("one part", decoding(2, 9, 1)),
+        Case("a part for each key", decoding(2, 5, 5)),
+        Case("5 keys in 4 parts, the last is empty", decoding(1, 5, 4)),
+        Case("3 keys in 7 parts", decoding(2, 3, 7)),
+        Case("2 sequences of 3 heads, 2 queries", decoding(2, 23, 3, heads=(2, 3), d_value=5)),
+        Case("scores 20 times as large", decoding(3, 30, 4, scale=20.0)),
+        Case("float64", decoding(2, 17, 4), dtype=torch.float64),
+        Case("memory: 400 keys in 8 parts", decoding(4, 400, 8, heads=(2,)), in_parts),
+    ),
+    right_answers=(split_and_softmax, split_with_sums),
+    mistakes={
+        "the parts' outputs are averaged": combined(lambda out, lse: out.mean(dim=0)),
+        "the parts' outputs are averaged, but for the empty ones": combined(
+            lambda out, lse: out.sum(dim=0) / seen(lse).sum(dim=0)[..., None]
+        ),
+        "the parts' outputs are added": combined(lambda out, lse: out.sum(dim=0)),
+        "each part weighs its log-sum-exp, not e^lse": combined(
+            lambda out, lse: (
+                (out * lse.masked_fill(~seen(lse), 0)[..., None]).sum(dim=0)
+                / lse.masked_fill(~seen(lse), 0).sum(dim=0)[..., None]
+            )
+        ),
+        "each part weighs 2^lse, though its log-sum-exp is natural": combined(
+            lambda out, lse: (torch.softmax(lse * math.log(2), dim=0)[..., None] * out).sum(dim=0)
+        ),
+        "the weights e^lse are not divided by their sum": combined(
+            lambda out, lse: (torch.exp(lse - lse.amax(dim=0))[..., None] * out).sum(dim=0)
+        ),
+        "the part with the largest log-sum-exp is taken alone": combined(
+            lambda out, lse: out.gather(0, lse.argmax(dim=0)[None, ..., None].expand(1, *out.shape[1:]))[0]
+        ),
+        "undivided outputs are added although each is measured from another maximum": maxima_ignored,
+        "the last keys are left out: keys // splits rounds down": combined(
+            lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), floor_parts
+        ),
+        "an empty part is 0 / 0": nothing_is_nan,
+        "only the first part is looked at": combined(lambda out, lse: out[0]),
+        "the scores are not divided by √d": unscaled,
+        "nothing is split: all scores are made at once": lambda q, k, v, splits: attention(q, k, v),
+    },
+)
+
+
+# 3.10 backward_tile ----------------------------------------------------------------------------------------------
+
+
+def gradients(function, *tile):
+    result = function(*tile)
+    return torch.cat(tensors(result, 3, "three tensors, the gradients of q, k and v"))
+
+
+def tile_of(rows, columns, d=6, others=5, masked=None, scale=1.0):
+    """A tile in the middle of a row: lse and delta belong to more keys than the tile holds."""
+
+    def inputs(normal):
+        q, k, v, grad_out = normal(rows, d) * scale, normal(columns, d), normal(columns, d), normal(rows, d)
+        scores = torch.cat([q @ k.T, q @ normal(others, d).T], dim=1) / math.sqrt(d)
+        visible = None if masked is None else masked(rows, columns)
+        if visible is not None:
+            scores[:, :columns] = scores[:, :columns].masked_fill(~visible, -math.inf)
+        lse = torch.logsumexp(scores, dim=1)
+        return q, k, v, grad_out, lse, normal(rows), *([] if visible is None else [visible])
+
+    return inputs
+
+
+def lower_left(rows, columns):
+    return torch.arange(columns) <= torch.arange(rows)[:, None]
+
+
+def tile_by_einsum(q, k, v, grad_out, lse, delta, visible=None):
+    scale = q.shape[1] ** -0.5
+    weights = (torch.einsum("id,jd->ij", q, k) * scale - lse.unsqueeze(1)).exp()
+    if visible is not None:
+        weights = weights * visible
+    grad = weights * (torch.einsum("id,jd->ij", grad_out, v) - delta.unsqueeze(1))
+    return (
+        scale * torch.einsum("ij,jd->id", grad, k),
+        scale * torch.einsum("ij,id->jd", grad, q),
+        torch.einsum("ij,id->jd", weights, grad_out),
+    )
+
+
+def tile_by_autograd(q, k, v, grad_out, lse, delta, visible=None):
+    """The sum of weights · (dP - delta) with everything but the scores held still has just this tile's gradients."""
+    with torch.enable_grad():
+        q_, k_ = q.detach().requires_grad_(), k.detach().requires_grad_()
+        weights = torch.exp(q_ @ k_.T / math.sqrt(q.shape[1]) - lse[:, None])
+        if visible is not None:
+            weights = torch.where(visible, weights, torch.zeros_like(weights))
+        (weights * (grad_out @ v.T - delta[:, None])).sum().backward()
+    return q_.grad, k_.grad, weights.detach().T @ grad_out
+
+
+def remade(
+    weigh=lambda scores, lse: torch.exp(scores - lse[:, None]),
+    centre=lambda weights, grad, delta: weights * (grad - delta[:, None]),
+    score_scale=lambda scale: scale,
+    scales=lambda scale: (scale, scale, 1.0),
+    hide=lambda scores, visible: scores.masked_fill(~visible, -math.inf),
+    for_v=lambda weights, grad_scores: weights,
+):
+    """A tile's gradients in which a mistake can replace a part."""
+
+    def backward_tile(q, k, v, grad_out, lse, delta, visible=None):
+        scale = 1 / math.sqrt(q.shape[1])
+        scores = q @ k.T * score_scale(scale)
+        if visible is not None:
+            scores = hide(scores, visible)
+        weights = weigh(scores, lse)
+        grad_scores = centre(weights, grad_out @ v.T, delta)
+        for_q, for_k, of_v = scales(scale)
+        return for_q * grad_scores @ k, for_k * grad_scores.T @ q, of_v * for_v(weights, grad_scores).T @ grad_out
+
+    return backward_tile
+
+
+BACKWARD = Exercise(
+    number="3.10",
+    title="the gradients of one tile",
+    difficulty=4,
+    minutes=12,
+    reference=flash.backward_tile,
+    hints=(
+        "The forward threw the weights away and kept one number a row. How do you get a tile of weights back from q, k "
+        "and that number?",
+        "weights = e^(scores - lse). The gradient of the weights is grad_out @ v.T; that of the scores is weights · "
+        "(it - delta), where delta stands for all the keys of the row, also those outside the tile. Then the chain "
+        "rule through scores = q kᵀ / √d.",
+        "grad_scores = weights * (grad_weights - delta[:, None]) * scale serves both q (times k) and k (its transpose "
+        "times q). v gets weights.T @ grad_out, without a scale. Hidden scores are -inf before the exponential.",
+    ),
+    cases=(
+        Case("4 queries, 7 keys", tile_of(4, 7), gradients),
+        Case("7 queries, 3 keys", tile_of(7, 3), gradients),
+        Case("a tile on the diagonal", tile_of(5, 5, masked=lower_left), gradients),
+        Case("6 queries, 4 keys, masked", tile_of(6, 4, masked=lower_left), gradients),
+        Case("one query, one key", tile_of(1, 1, d=4), gradients),
+        Case("scores 10 times as large", tile_of(4, 6, scale=10.0), gradients),
+        Case("float64", tile_of(4, 5, masked=lower_left), gradients, dtype=torch.float64),
+    ),
+    right_answers=(tile_by_einsum, tile_by_autograd),
+    mistakes={
+        "the weights are made from the tile's own maximum, and never divided by the row's sum": remade(
+            weigh=lambda scores, lse: torch.exp(scores - scores.amax(dim=1, keepdim=True))
+        ),
+        "the softmax is taken over the tile, though lse stands for the whole row": remade(
+            weigh=lambda scores, lse: torch.softmax(scores, dim=1)
+        ),
+        "the weights are powers of 2, though lse is natural": remade(
+            weigh=lambda scores, lse: torch.exp2(scores - lse[:, None])
+        ),
+        "the weights are e^scores, without lse": remade(weigh=lambda scores, lse: torch.exp(scores)),
+        "delta is left out": remade(centre=lambda weights, grad, delta: weights * grad),
+        "delta is added, not taken off": remade(centre=lambda weights, grad, delta: weights * (grad + delta[:, None])),
+        "delta is taken off outside: weights · grad - delta": remade(
+            centre=lambda weights, grad, delta: weights * grad - delta[:, None]
+        ),
+        "delta is made anew from the tile, though it sums over all the keys of the row": remade(
+            centre=lambda weights, grad, delta: weights * (grad - (weights * grad).sum(dim=1, keepdim=True))
+        ),
+        "the weights are missing in the gradient of the scores": remade(
+            centre=lambda weights, grad, delta: grad - delta[:, None]
+        ),
+        "1 / √d is missing in the gradients of q and k": remade(scales=lambda scale: (1.0, 1.0, 1.0)),
+        "1 / √d is missing in the gradient of q": remade(scales=lambda scale: (1.0, scale, 1.0)),
+        "1 / √d is missing in the gradient of k": remade(scales=lambda scale: (scale, 1.0, 1.0)),
+        "1 / √d is applied to the gradient of v too": remade(scales=lambda scale: (scale, scale, scale)),
+        "the scores are made without 1 / √d": remade(score_scale=lambda scale: 1.0),
+        "the mask is not looked at": remade(hide=lambda scores, visible: scores),
+        "the mask hides what it should show": remade(
+            hide=lambda scores, visible: scores.masked_fill(visible, -math.inf)
+        ),
+        "the gradient of v is made from the gradient of the scores, not from the weights": remade(
+            for_v=lambda weights, grad_scores: grad_scores
+        ),
+    },
+)
+
+
+# 3.11 flash1_issued_bytes ----------------------------------------------------------------------------------------
+
+
+def flash1_by_loops(n, head_dim, block_n):
+    moved = 0
+    for start in range(0, n, block_n):
+        moved += 2 * 2 * head_dim * (min(start + block_n, n) - start)
+        moved += n * (2 * head_dim + 2 * 2 * head_dim + 2 * 4 + 2 * 4)
+    return moved
+
+
+def flash1_by_paper(n, head_dim, block_n):
+    passes = -(-n // block_n)
+    return 2 * (3 * passes + 2) * n * head_dim + 4 * 4 * n * passes
+
+
+def passing(each=lambda d: 6 * d + 16, once=lambda d: 4 * d, passes=lambda n, block_n: math.ceil(n / block_n)):
+    """n · (passes · each(d) + once(d))."""
+    return lambda n, head_dim, block_n: n * (passes(n, block_n) * each(head_dim) + once(head_dim))
+
+
+FLASH1 = Exercise(
+    number="3.11",
+    title="the other loop order",
+    difficulty=2,
+    minutes=5,
+    reference=flash.flash1_issued_bytes,
+    hints=(
+        "The loop over keys is outside now. When a block of queries is left and comes by again later, where have its "
+        "output, its maximum and its sum been in between?",
+        "k and v come in once. On each of the ceil(n / block_n) passes all of q comes in, all of the output comes in "
+        "and goes back, and so do two float32 numbers a row.",
+        "Once: 2 * n * row with row = 2 * head_dim bytes. Each pass: 3 * n * row for q and the output, and 4 numbers "
+        "of 4 bytes for each of n rows.",
+    ),
+    cases=(
+        Case("512 tokens, d = 64, blocks of 64", lambda normal: (512, 64, 64)),
+        Case("blocks of 128", lambda normal: (512, 64, 128)),
+        Case("1,000 tokens, blocks of 384", lambda normal: (1000, 64, 384)),
+        Case("d = 128, blocks of 96", lambda normal: (4096, 128, 96)),
+        Case("a block longer than the text", lambda normal: (100, 32, 256)),
+        Case("one token", lambda normal: (1, 16, 16)),
+    ),
+    right_answers=(flash1_by_loops, flash1_by_paper),
+    mistakes={
+        "the order does not matter: q and out once, k and v for each block of queries": (
+            lambda n, head_dim, block_n: flash.flash_issued_bytes(n, head_dim, block_n, block_n)
+        ),
+        "the maximum and the sum stay on the chip": passing(each=lambda d: 6 * d),
+        "only one statistic travels, read and written, or both are counted with 2 bytes": passing(
+            each=lambda d: 6 * d + 8
+        ),
+        "the output is written back, but never read": passing(each=lambda d: 4 * d + 16),
+        "the output stays on the chip until the end": passing(each=lambda d: 2 * d + 16, once=lambda d: 6 * d),
+        "q is loaded once, and stays": passing(each=lambda d: 4 * d + 16, once=lambda d: 6 * d),
+        "k and v come in on every pass": passing(each=lambda d: 10 * d + 16, once=lambda d: 0),
+        "elements are counted, where an element has 2 bytes": passing(each=lambda d: 3 * d + 4, once=lambda d: 2 * d),
+        "the last, shorter block of keys has no pass": passing(passes=lambda n, block_n: n // block_n),
+        "there is a pass for each key, not for each block of keys": passing(passes=lambda n, block_n: n),
+        "the zeros and -inf at the beginning are counted as written": passing(once=lambda d: 6 * d + 8),
+    },
+)
+
+EXERCISES = (ONLINE, MERGE, TILED, ISSUED, RANGE, TILE, SPLIT, BACKWARD, FLASH1)
