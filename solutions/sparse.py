@@ -75,9 +75,9 @@ def gathered_fits(q: Tensor, k: Tensor, indices: Tensor, scale: float | None = N
     heads_divide(q, k)
     if scale is not None and not math.isfinite(scale):
         raise ValueError(f"scale is {scale}; give a finite number, or None for 1 / √d.")
+    choice_fits(indices, q.shape[0], q.shape[2], k.shape[2])
     if indices.device != q.device:
         raise ValueError(f"indices has device {indices.device}, but q has {q.device}; convert one of them with .to().")
-    choice_fits(indices, q.shape[0], q.shape[2], k.shape[2])
 
 
 def scores_fit_probabilities(scores: Tensor, probabilities: Tensor, indices: Tensor | None = None, **_) -> None:
