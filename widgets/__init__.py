@@ -3,5 +3,6 @@
 from widgets.atlas import Atlas
 from widgets.ledger import Ledger
 from widgets.predict import predict
+from widgets.tape import Tape
 
-__all__ = ["Atlas", "Ledger", "predict"]
+__all__ = ["Atlas", "Ledger", "Tape", "predict"]

@@ -1,0 +1,75 @@
+"""Reading a recorded memory, and writing one pair more: what the page does again in read.js.
+
+The rules are those of `solutions.infini`, for one memory and one key, in float64. tests/js/tape.json holds both files
+to the same numbers. Shapes: key (d_key,), value (d_value,), memory (d_key, d_value), z (d_key,).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+RULES = {"linear": "linear", "delta": "delta", "gamma": "corrected", "unit": "no z"}
+"""Rule -> what it is called in a picture: eq. 8, eq. 9, eq. 9 with the z of Rodkin et al., the delta rule without z."""
+
+EPSILON = 1e-6  # as in solutions.infini
+
+
+def feature(rule: str, x: np.ndarray) -> np.ndarray:
+    """ELU + 1, or SiLU cut to length 1 where there is no z. x: (..., d_key)"""
+    if rule != "unit":
+        return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
+    silu = x / (1 + np.exp(-x))
+    return silu / np.maximum(np.linalg.norm(silu, axis=-1, keepdims=True), 1e-12)
+
+
+def read(rule: str, key: np.ndarray, memory: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """What the memory returns for a key: (d_value,); zeros where nothing is stored. key may be (..., d_key)."""
+    weight = feature(rule, key)
+    found = weight @ memory
+    return found if rule == "unit" else found / np.maximum(weight @ z, EPSILON)[..., None]
+
+
+def write(
+    rule: str, key: np.ndarray, value: np.ndarray, memory: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The memory and z after one pair more, a segment of its own."""
+    weight = feature(rule, key)
+    new = value if rule == "linear" else value - read(rule, key, memory, z)
+    memory = memory + np.outer(weight, new)
+    if rule == "unit":
+        return memory, z
+    gamma = np.clip(1 - weight @ z / (weight @ weight), 0, 1) if rule == "gamma" else 1
+    return memory, z + gamma * weight
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float | None:
+    """The cosine of two vectors; None where one of them is nothing."""
+    length = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / length if length > 0 else None
+
+
+def returned(found: np.ndarray, value: np.ndarray) -> float:
+    """How much of a value comes back: the part of `found` along it, 1 for all, 0 for nothing."""
+    length = float(value @ value)
+    return float(found @ value) / length if length > 0 else 0.0
+
+
+def share(key: np.ndarray, others: np.ndarray, tokens: int) -> float:
+    """Predicted: a / (a + N b), the pair's own weight in its read beside N tokens like the others (linear rule).
+
+    others: (n, d_key), a sample of the other keys; tokens: N
+    """
+    weight = feature("linear", key)
+    own = float(weight @ weight)
+    if tokens <= 0 or len(others) == 0:
+        return 1.0
+    return own / (own + tokens * float(np.mean(feature("linear", others) @ weight)))
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The middle value, the mean of the two in the middle; None of none."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -1,0 +1,66 @@
+import { count, fixed } from "../kit/format.js";
+
+/**
+ * What the Tape says of a picture, in words: the same as say.py; tests/js/tape.json holds both to it.
+ * A sentence is a list of parts, of which every second one matters and is set strong.
+ */
+
+export const QUESTION = "What does a memory of fixed size remember, and what does it lose?";
+const SHOWN = 18;
+
+/** A number with its sign and so many decimals: "0.98", "−0.12"; what rounds to nothing has no sign. */
+export function signed(x, digits = 2) {
+  const text = fixed(Math.abs(x), digits);
+  return x < 0 && Number(text.replaceAll(",", "")) ? `−${text}` : text;
+}
+
+export function plural(number, one) {
+  return `${count(number)} ${one}${number === 1 ? "" : "s"}`;
+}
+
+/** The text of a token, short enough for a sentence; spaces and line ends made visible. */
+export function shown(text) {
+  const seen = text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
+  const letters = [...(seen.replace(/^ +| +$/g, "") || seen.replaceAll(" ", "␣"))];
+  return letters.length <= SHOWN ? letters.join("") : `${letters.slice(0, SHOWN - 1).join("")}…`;
+}
+
+/** A pair by its token and where it was written: "‘7’ of segment 4". @param {?string} text */
+export function pairName(at, segment, text) {
+  return `${text === null ? `token ${count(at)}` : `‘${shown(text)}’`} of segment ${count(segment)}`;
+}
+
+export function ago(segments) {
+  return segments === 0 ? "just written" : `${plural(segments, "segment")} later`;
+}
+
+/** What a pair is read back as, after so many segments; see recall_parts in say.py. @returns {string[]} */
+export function recallParts(whose, after, segments, pair, segment, cosine, others, planted, nbytes) {
+  const begin = `${whose}, after segment ${count(after)} of ${count(segments)}: `;
+  const end = ` The state takes ${count(nbytes)} bytes, after any segment.`;
+  if (cosine === null) return [begin, "nothing is stored", `, so no key brings anything back.${end}`];
+  if (segment > after && planted === null) return [begin, `${pair} is still to come`, `.${end}`];
+  const when = segment > after ? "its key alone" : ago(after - segment);
+  const parts = [`${begin}${pair} comes back at `, `cosine ${signed(cosine)}`, `, ${when}`];
+  if (planted !== null) {
+    parts[2] += "; what was written over it since, at ";
+    parts.push(`cosine ${signed(planted)}`, "");
+  }
+  if (others !== null) parts[parts.length - 1] += `; of the other pairs half come back below ${signed(others)}`;
+  parts[parts.length - 1] += `.${end}`;
+  return parts;
+}
+
+/** What the model says where it is asked, in a state of its gates; see answer_parts in say.py. @returns {string[]} */
+export function answerParts(state, names, said, truth) {
+  const letters = [...state.replace("-", "")];
+  const where = (letter) => `${letter === "1" ? "on memory" : "on its segment"} alone`;
+  let forced = names.filter((_, i) => letters[i] !== "o").map((name) => `${name} ${where(letters[names.indexOf(name)])}`);
+  if (forced.length === names.length && new Set(letters).size === 1) forced = [`every head ${where(letters[0])}`];
+  const how = [...forced, ...(state.startsWith("-") ? ["M and z emptied before the question"] : [])];
+  const right = said.filter((word, i) => word === truth[i]).length;
+  const begin = how.length ? `Asked at the end, with ${how.join(" and ")}, ` : "Asked at the end, ";
+  const all = right === truth.length;
+  const score = all ? "right" : `${count(right)} of ${count(truth.length)} right; it was ${truth.map(shown).join(" ")}`;
+  return [`${begin}the model says `, said.map(shown).join(" "), `: ${score}.`];
+}

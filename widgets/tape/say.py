@@ -1,0 +1,89 @@
+"""What the Tape says of a picture, in words. say.js says the same; tests/js/tape.json holds both to it.
+
+A sentence is a list of parts, of which every second one matters and is set strong.
+"""
+
+from collections.abc import Sequence
+
+from widgets.kit.format import count, fixed
+
+QUESTION = "What does a memory of fixed size remember, and what does it lose?"
+SHOWN = 18  # characters of a token's text in a sentence
+
+
+def signed(x: float, digits: int = 2) -> str:
+    """A number with its sign and so many decimals: "0.98", "−0.12"; what rounds to nothing has no sign."""
+    text = fixed(abs(x), digits)
+    return f"−{text}" if x < 0 and float(text) else text
+
+
+def plural(number: int, one: str) -> str:
+    return f"{count(number)} {one}{'' if number == 1 else 's'}"
+
+
+def shown(text: str) -> str:
+    """The text of a token, short enough for a sentence; spaces and line ends made visible."""
+    text = text.replace("\n", "↵").replace("\t", "⇥")
+    text = text.strip(" ") or text.replace(" ", "␣")
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def pair_name(at: int, segment: int, text: str | None) -> str:
+    """A pair by its token and where it was written: "‘7’ of segment 4"; segment: from 1 on."""
+    token = f"token {count(at)}" if text is None else f"‘{shown(text)}’"
+    return f"{token} of segment {count(segment)}"
+
+
+def ago(segments: int) -> str:
+    return "just written" if segments == 0 else f"{plural(segments, 'segment')} later"
+
+
+def recall_parts(
+    whose: str,
+    after: int,
+    segments: int,
+    pair: str,
+    segment: int,
+    cosine: float | None,
+    others: float | None,
+    planted: float | None,
+    nbytes: int,
+) -> list[str]:
+    """What a pair is read back as, after so many segments.
+
+    segment: in which it was written, from 1 on; cosine: of what is read and what was written, None where nothing is
+    stored; others: the middle cosine of the other pairs; planted: the cosine with the value that was written later
+    under the same key, None if none was
+    """
+    begin = f"{whose}, after segment {count(after)} of {count(segments)}: "
+    end = f" The state takes {count(nbytes)} bytes, after any segment."
+    if cosine is None:
+        return [begin, "nothing is stored", f", so no key brings anything back.{end}"]
+    if segment > after and planted is None:
+        return [begin, f"{pair} is still to come", f".{end}"]
+    when = "its key alone" if segment > after else ago(after - segment)
+    parts = [f"{begin}{pair} comes back at ", f"cosine {signed(cosine)}", f", {when}"]
+    if planted is not None:
+        parts = [*parts[:-1], f"{parts[-1]}; what was written over it since, at ", f"cosine {signed(planted)}", ""]
+    if others is not None:
+        parts[-1] += f"; of the other pairs half come back below {signed(others)}"
+    parts[-1] += f".{end}"
+    return parts
+
+
+def answer_parts(state: str, names: Sequence[str], said: Sequence[str], truth: Sequence[str]) -> list[str]:
+    """What the model says where it is asked, in a state of its gates (see `Answers`); names: of the gates."""
+    out = state.startswith("-")
+    forced = [
+        f"{name} {'on memory' if letter == '1' else 'on its segment'} alone"
+        for name, letter in zip(names, state.removeprefix("-"), strict=True)
+        if letter != "o"
+    ]
+    if len(forced) == len(names) and len(set(state.removeprefix("-"))) == 1:
+        forced = [f"every head {'on memory' if state.endswith('1') else 'on its segment'} alone"]
+    how = [*forced, *(["M and z emptied before the question"] if out else [])]
+    right = sum(a == b for a, b in zip(said, truth, strict=True))
+    begin = f"Asked at the end, with {' and '.join(how)}, " if how else "Asked at the end, "
+    score = "right" if right == len(truth) else f"{count(right)} of {count(len(truth))} right"
+    correct = "" if right == len(truth) else f"; it was {' '.join(shown(text) for text in truth)}"
+    return [f"{begin}the model says ", " ".join(shown(text) for text in said), f": {score}{correct}."]

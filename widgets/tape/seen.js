@@ -1,0 +1,78 @@
+import { RULES, cosine, length, median, read, returned, share, write } from "./read.js";
+
+/** A recording as the page asks it: typed arrays and the places of pairs. @param {object} sent arrays unpacked */
+export function opened(sent) {
+  const { segment, tokens, after, at, d_key: dKey, d_value: dValue } = sent;
+  const memories = sent.names.length;
+  const side = (values, width) => (pair, memory) => values.subarray((pair * memories + memory) * width, (pair * memories + memory + 1) * width);
+  const key = side(sent.k, dKey);
+  const value = side(sent.v, dValue);
+  const place = Array.from(at, (token) => Math.floor(token / segment) + 1); // the segment of each pair, from 1 on
+  const column = place.map((number) => after.indexOf(number));
+  const pairs = Array.from(at, (_, pair) => pair);
+  const remembered = new Map();
+  const once = (name, compute) => {
+    if (!remembered.has(name)) remembered.set(name, compute());
+    return remembered.get(name);
+  };
+
+  /** M and z after a frame: 0 is empty, then one for each snapshot. */
+  function held(rule, memory, frame) {
+    if (frame === 0) return { memory: new Float32Array(dKey * dValue), z: new Float32Array(dKey) };
+    const index = (frame - 1) * memories + memory;
+    return { memory: sent.rules[rule].memory.subarray(index * dKey * dValue, (index + 1) * dKey * dValue),
+      z: sent.rules[rule].z.subarray(index * dKey, (index + 1) * dKey) };
+  }
+  /** How long M and z are after each frame. */
+  const norms = (rule, memory) => once(`norms ${rule} ${memory}`, () => [0, ...after].map((_, frame) => {
+    const { memory: m, z } = held(rule, memory, frame);
+    return [length(m), length(z)];
+  }));
+  /** Of one pair, after each frame: how much of its value comes back, and how much the share formula predicts. */
+  const curve = (rule, memory, pair) => once(`curve ${rule} ${memory} ${pair}`, () => [0, ...after].map((number, frame) => {
+    if (number < place[pair]) return null;
+    const others = pairs.filter((other) => other !== pair && !sent.needle[other] && place[other] <= number);
+    return { returned: returned(read(rule, key(pair, memory), held(rule, memory, frame)), value(pair, memory)),
+      share: rule === "linear" ? share(key(pair, memory), others.map((other) => key(other, memory)), number * segment - 1) : null };
+  }));
+  /** The pair whose value is least like this one's: what is planted under its key. */
+  const rival = (memory, pair) => once(`rival ${memory} ${pair}`, () => pairs.reduce((best, other) => {
+    const alike = Math.abs(cosine(value(pair, memory), value(other, memory)) ?? 2);
+    return other !== pair && alike < best[0] - 1e-9 ? [alike, other] : best;
+  }, [Infinity, null])[1]);
+
+  /**
+   * Everything that is seen after a frame, a pure function of the state.
+   * @param {{rule: string, memory: number, frame: number, pair: number, planted: number, knocked: boolean}} state
+   */
+  function look({ rule, memory, frame, pair, planted, knocked }) {
+    const other = rival(memory, pair);
+    const now = (under) => {
+      let here = held(under, memory, knocked ? 0 : frame);
+      for (let i = 0; i < (other === null ? 0 : planted); i += 1) here = write(under, key(pair, memory), value(other, memory), here);
+      return here;
+    };
+    const number = frame === 0 ? 0 : after[frame - 1];
+    const here = now(rule);
+    const found = read(rule, key(pair, memory), here);
+    const points = pairs.filter((each) => place[each] <= number).map((each) => ({
+      pair: each, cosine: each === pair ? cosine(found, value(pair, memory)) : cosine(read(rule, key(each, memory), here), value(each, memory)) }));
+    const others = points.filter((point) => point.pair !== pair && !sent.needle[point.pair] && point.cosine !== null);
+    return {
+      ...here, number, found, points, rival: other,
+      empty: length(here.memory) === 0,
+      cosine: cosine(found, value(pair, memory)),
+      returned: returned(found, value(pair, memory)),
+      over: planted && other !== null ? cosine(found, value(other, memory)) : null,
+      others: median(others.map((point) => point.cosine)),
+      written: place[pair] <= number,
+      rules: Object.keys(RULES).map((under) => {
+        const back = read(under, key(pair, memory), now(under));
+        return { rule: under, old: cosine(back, value(pair, memory)), back: returned(back, value(pair, memory)),
+          over: planted && other !== null ? cosine(back, value(other, memory)) : null };
+      }),
+    };
+  }
+  return { ...sent, memories, segments: Math.floor(tokens / segment), place, column, pairs, key, value, norms, curve, rival, look,
+    frames: after.length, word: (pair) => sent.text?.[pair] ?? null };
+}

@@ -1,0 +1,259 @@
+"""The Memory Tape: M, z and the gates of a memory of fixed size, and what every key written brings back now."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from widgets.kit.base import Instrument, packed
+from widgets.kit.format import count
+from widgets.tape import read, say
+
+if TYPE_CHECKING:  # the recorder brings torch, which a picture does not need
+    from matplotlib.figure import Figure
+
+    from widgets.tape.measure import Recording
+
+
+class Tape(Instrument):
+    """Draw what `measure.record` or `measure.record_pairs` kept; several recordings differ in their segment.
+
+    text: the text of every token of the stream; vocabulary: token -> its text, for what a model says
+    pair: position of the pair to look at first, memory: which one; chosen for what they show when None
+    run: where the recording comes from, for the provenance line
+    Raises ValueError for no recording, recordings of one segment, and texts that do not fit.
+    """
+
+    view = Path(__file__).with_name("view.js")
+
+    def __init__(
+        self,
+        recordings: "Recording | Sequence[Recording]",
+        *,
+        text: Sequence[str] | None = None,
+        vocabulary: Sequence[str] | None = None,
+        pair: int | None = None,
+        memory: int | None = None,
+        run: str = "",
+    ):
+        self.recordings = list(recordings) if isinstance(recordings, Sequence) else [recordings]
+        lengths = [recording.segment for recording in self.recordings]
+        if not lengths or len(set(lengths)) < len(lengths):
+            raise ValueError(f"the recordings have segments of {lengths}; give one or more, no two alike.")
+        if text is not None and len(text) < max(recording.tokens for recording in self.recordings):
+            raise ValueError(
+                f"text has {len(text)} entries, the recording {self.recordings[0].tokens} tokens; give one for each."
+            )
+        self.text = None if text is None else [str(token) for token in text]
+        self.vocabulary = None if vocabulary is None else [str(word) for word in vocabulary]
+        self.run = run
+        first = self.recordings[0]
+        if memory is not None and not 0 <= memory < len(first.names):
+            raise ValueError(f"memory is {memory}; give 0 to {len(first.names) - 1}: {', '.join(first.names)}.")
+        if pair is not None and pair not in first.at:
+            raise ValueError(
+                f"pair is {pair}, which was not kept; kept were {', '.join(map(str, first.at[:12]))} ... "
+                "Name it among the needles to have it kept."
+            )
+        place = None if pair is None else int(np.flatnonzero(first.at == pair)[0])
+        self.memory, self.pair = telling(first, memory, place)
+        super().__init__(data=self._payload())
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        tokens: Any,
+        *,
+        asked: Sequence[int] | None = None,
+        needles: Sequence[int] = (),
+        segments: Sequence[int] | None = None,
+        vocabulary: Sequence[str] | None = None,
+        pair: int | None = None,
+        memory: int | None = None,
+        run: str = "",
+    ) -> "Tape":
+        """The Tape of a model with Infini-attention, from one run over one stream.
+
+        tokens: (n,) or (1, n); asked: positions that the model is to predict, in the last 4 segments, the last token
+            when None; needles: positions whose pairs are kept and marked
+        segments: lengths of a segment to record with, the model's own when None; vocabulary: token -> its text
+        Otherwise as above. Raises ValueError as `record` does.
+        """
+        from widgets.tape.measure import record
+
+        models = [model] if segments is None else [with_segment(model, length) for length in segments]
+        found = [record(each, tokens, asked=asked, needles=needles) for each in models]
+        ids = np.asarray(tokens).reshape(-1).tolist()
+        text = None if vocabulary is None else [vocabulary[token] for token in ids]
+        run = run or type(model).__name__
+        return cls(found, text=text, vocabulary=vocabulary, pair=pair, memory=memory, run=run)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        k: Any,
+        v: Any,
+        *,
+        rule: str = "linear",
+        segment: int | Sequence[int] = 1,
+        needles: Sequence[int] = (),
+        text: Sequence[str] | None = None,
+        pair: int | None = None,
+        memory: int | None = None,
+        run: str = "pairs",
+    ) -> "Tape":
+        """The Tape of a matrix as a memory, without a model: pairs are written, `segment` at once.
+
+        k: (n, d_key) or (memories, n, d_key); v: the same with d_value; rule: the one to show first
+        segment: one length or several; text: a name for each pair. Raises ValueError as `record_pairs` does.
+        """
+        from widgets.tape.measure import record_pairs
+
+        lengths = [segment] if isinstance(segment, int) else segment
+        found = [record_pairs(k, v, rule=rule, segment=length, needles=needles) for length in lengths]
+        return cls(found, text=text, pair=pair, memory=memory, run=run)
+
+    # What it says -------------------------------------------------------------------------------------------------
+
+    def twin(self) -> str:
+        return f"{say.QUESTION} " + "\n".join("".join(sentence) for sentence in self.sentences())
+
+    def sentences(self) -> list[list[str]]:
+        """What the untouched picture says."""
+        recording = self.recordings[0]
+        frame = len(recording.after)
+        found = recalled(recording, recording.rule, self.memory, frame)
+        own = found.pop(self.pair, None)
+        others = [cosine for pair, cosine in found.items() if not recording.needle[pair]]
+        at = int(recording.at[self.pair])
+        segment = at // recording.segment + 1
+        told = [
+            say.recall_parts(
+                capital(recording.names[self.memory]),
+                int(recording.after[-1]),
+                recording.segments,
+                say.pair_name(at, segment, self.text and self.text[at]),
+                segment,
+                own,
+                read.median(others),
+                None,
+                recording.nbytes,
+            )
+        ]
+        if recording.answers is not None:
+            as_it_is = "o" * len(recording.gates)
+            said, _ = recording.answers.said[as_it_is]
+            names = [gate.name for gate in recording.gates]
+            told.append(say.answer_parts(as_it_is, names, self.words(said), self.words(recording.answers.truth)))
+        return told
+
+    def words(self, tokens: Sequence[int]) -> list[str]:
+        return [str(token) if self.vocabulary is None else self.vocabulary[token] for token in tokens]
+
+    def provenance(self, recording: "Recording") -> str:
+        """Where the numbers come from, and what of a long stream is kept."""
+        rule = read.RULES[recording.rule]
+        told = f"measured: {self.run}, {count(recording.tokens)} tokens, {recording.place}, written by the {rule} rule"
+        if recording.gates:
+            told += "; the other rules write the same keys and values"
+        if len(recording.after) < recording.segments:
+            told += f"; kept: M and z after {count(len(recording.after))} of {count(recording.segments)} segments"
+        if len(recording.at) < recording.segments * recording.segment:
+            told += f"; {count(len(recording.at))} of {count(recording.segments * recording.segment)} pairs"
+        return told
+
+    def figure(self) -> "Figure":
+        """The untouched picture as a matplotlib figure, for print."""
+        from widgets.tape.figure import draw
+
+        first = self.recordings[0]
+        return draw(first, self.memory, self.pair, "".join(self.sentences()[0]), self.provenance(first))
+
+    # What travels -------------------------------------------------------------------------------------------------
+
+    def _payload(self) -> dict[str, Any]:
+        return {
+            "recordings": [self._recording(recording) for recording in self.recordings],
+            "memory": self.memory,
+            "pair": self.pair,
+        }
+
+    def _recording(self, recording: "Recording") -> dict[str, Any]:
+        answers = recording.answers
+        return {
+            "segment": recording.segment,
+            "tokens": recording.tokens,
+            "after": packed(recording.after),
+            "d_key": recording.k.shape[2],
+            "d_value": recording.v.shape[2],
+            "names": list(recording.names),
+            "rule": recording.rule,
+            "rules": {
+                rule: {"memory": packed(recording.memory[rule]), "z": packed(recording.z[rule])}
+                for rule in recording.memory
+            },
+            "at": packed(recording.at.astype(np.int32)),
+            "needle": packed(recording.needle.astype(np.uint8)),
+            "k": packed(recording.k.astype(np.float32)),
+            "v": packed(recording.v.astype(np.float32)),
+            "text": None if self.text is None else [self.text[at] for at in recording.at],
+            "gates": [{"name": gate.name, "memory": gate.memory, "share": gate.share} for gate in recording.gates],
+            "nbytes": recording.nbytes,
+            "answers": answers
+            and {
+                "truth": self.words(answers.truth),
+                "said": {
+                    state: {"words": self.words(said), "p": [round(p, 4) for p in probabilities]}
+                    for state, (said, probabilities) in answers.said.items()
+                },
+            },
+            "provenance": self.provenance(recording),
+        }
+
+
+def with_segment(model: Any, segment: int) -> Any:
+    """The same weights, with segments of another length."""
+    options = {**model.config.options, "infini": {**model.config.options.get("infini", {}), "segment": segment}}
+    return model.with_attention(model.config.layers, **options)
+
+
+def capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def recalled(recording: "Recording", rule: str, memory: int, frame: int) -> dict[int, float | None]:
+    """Pair -> cosine of what its key brings back and its value, of all written by then.
+
+    frame: 0 for the empty memory, else number of the snapshot, from 1 on
+    """
+    if frame == 0:
+        return {}
+    m, z = (held[rule][frame - 1, memory].astype(np.float64) for held in (recording.memory, recording.z))
+    written = np.flatnonzero(recording.at < int(recording.after[frame - 1]) * recording.segment)
+    k, v = (side[written, memory].astype(np.float64) for side in (recording.k, recording.v))
+    return {
+        int(pair): read.cosine(found, value)
+        for pair, found, value in zip(written, read.read(rule, k, m, z), v, strict=True)
+    }
+
+
+def telling(recording: "Recording", memory: int | None, pair: int | None) -> tuple[int, int]:
+    """The memory and the pair to look at first: the needle that stands out most from what is not one.
+
+    Where there are gates, what a head remembers counts as much as it is listened to. Without needles: the first pair.
+    """
+    chosen = range(len(recording.names)) if memory is None else [memory]
+    marked = np.flatnonzero(recording.needle) if pair is None else np.array([pair])
+    if not len(marked):
+        return (0 if memory is None else memory), 0
+    best, found = -np.inf, (chosen[0], int(marked[0]))
+    for one in chosen:
+        shares = [gate.share for gate in recording.gates if gate.memory == one] or [1.0]
+        cosines = recalled(recording, recording.rule, one, len(recording.after))
+        others = read.median([c for p, c in cosines.items() if not recording.needle[p] and c is not None]) or 0.0
+        for candidate in marked.tolist():
+            if (cosine := cosines.get(candidate)) is not None and max(shares) * (cosine - others) > best + 1e-9:
+                best, found = max(shares) * (cosine - others), (one, candidate)
+    return found
