@@ -937,8 +937,8 @@ def target_is_known(block_m: int, target: str, **_) -> None:
     """Raise ValueError for a GPU or block that the rule was not measured on."""
     if target not in SHARED_MEMORY_LIMITS:
         raise ValueError(f"target is {target!r}; the rule is known for {' and '.join(SHARED_MEMORY_LIMITS)}.")
-    if block_m < (32 if target == "sm_90" else 64):
-        raise ValueError(f"block_m is {block_m}; the rule is known from 64 on, and for 32 on sm_90.")
+    if not 16 <= block_m <= 128:
+        raise ValueError(f"block_m is {block_m}; the rule is known from 16 to 128.")
 
 
 @counts("block_m", "block_n", "head_dim", "stages", "element_bytes")
@@ -948,8 +948,8 @@ def shared_memory_bytes(
 ) -> int:
     """Shared memory of the Triton forward kernel, as the compiler reports it (Triton 3.6 to 3.9).
 
-    stages: how many blocks of k and v are on their way at once. Read off compiled kernels, not a law: on sm_90 the
-    pipeline holds every stage, on sm_80 one less, and two shapes need room to change the layout of the weights.
+    stages: how many blocks of k and v are on their way at once. Read off compiled kernels, not a law: on sm_90 and with
+    64 queries or more the pipeline holds every stage, else one less, and small blocks need room to turn the weights.
     """
     q, block, weights = block_m * head_dim, block_n * head_dim, block_m * block_n
     if stages == 1:
@@ -958,8 +958,8 @@ def shared_memory_bytes(
         held = 2 * stages * block
     else:
         held = 2 * (stages - 1) * block
-    scratch = weights if block_m < 64 or (target, block_m, head_dim) == ("sm_80", 64, 128) else 0
-    return (q + held + scratch) * element_bytes
+    turned = block_m < 64 or (target, block_m, head_dim) == ("sm_80", 64, 128)
+    return (q + held + (weights if turned else 0)) * element_bytes
 
 
 # FlashAttention's figure 2, counted again --------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from solutions import interpreter
 from solutions.flash import (
     SHARED_MEMORY_LIMITS,
     SRAMOverflow,
@@ -44,8 +45,10 @@ from solutions.flash import (
     tiled_attention,
     tiled_backward,
 )
+from solutions.flash_kernels import flash_forward
 from solutions.local_global import window_mask
 from solutions.quadratic import attention, causal_mask, log_sum_exp, softmax
+from widgets.theatre.resources import resources
 
 WITHIN = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-3}
 # queries, keys, d, block_m, block_n: square, ragged, blocks unequal either way, fewer queries, one token, one block
@@ -473,7 +476,7 @@ def test_counts_refuse_bad_input():
         "target is 'sm_75'; the rule is known for sm_80 and sm_90",
         lambda: shared_memory_bytes(64, 64, 64, target="sm_75"),
     )
-    refused("block_m is 16; the rule is known from 64 on", lambda: shared_memory_bytes(16, 64, 64))
+    refused("block_m is 256; the rule is known from 16 to 128", lambda: shared_memory_bytes(256, 64, 64))
 
 
 # Which tiles are visited -------------------------------------------------------------------------------------------
@@ -652,6 +655,27 @@ def test_shared_memory_of_compiled_kernels(target, block_m, block_n, d, stages, 
     """What Triton 3.7.1 reported for the forward kernel."""
     assert shared_memory_bytes(block_m, block_n, d, stages=stages, target=target) == shared
     assert (shared <= SHARED_MEMORY_LIMITS[target]) == (stages < 4)
+
+
+@pytest.mark.skipif(not interpreter.available, reason=interpreter.why_not or "Triton is here")
+@pytest.mark.parametrize(
+    "target, block_m, block_n, d, stages",
+    [
+        ("sm_90", 16, 32, 128, 3),
+        ("sm_90", 32, 128, 64, 1),
+        ("sm_90", 64, 128, 64, 2),
+        ("sm_90", 128, 64, 128, 3),
+        ("sm_80", 16, 64, 64, 2),
+        ("sm_80", 32, 32, 128, 2),
+        ("sm_80", 64, 64, 128, 2),
+        ("sm_80", 128, 32, 32, 4),
+    ],
+)
+def test_shared_memory_is_the_compiler_s(target, block_m, block_n, d, stages):
+    signature = {name: "*fp16" for name in ("q", "k", "v", "out")} | {"lse": "*fp32", "scale": "fp32", "n": "i32"}
+    constants = {"HEAD_DIM": d, "BLOCK_M": block_m, "BLOCK_N": block_n}
+    compiled = resources(flash_forward, signature, constants, target=target, num_stages=stages)
+    assert shared_memory_bytes(block_m, block_n, d, stages=stages, target=target) == compiled.shared_bytes
 
 
 def test_figure_2_counted_again():
