@@ -308,7 +308,10 @@ def _interpret(function: Callable, grid, args: tuple, meta: dict) -> None:
             try:
                 kernel[sizes](**arguments)
             except private.InterpreterError as error:
-                raise _cause(error) from None
+                cause = _cause(error)
+                if isinstance(cause, OutOfBounds):
+                    cause = cause.with_traceback(None)  # it names the line itself
+                raise cause from None
         for listener in _listeners:
             listener.end()
 
@@ -433,7 +436,10 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
 
 
 def _argument(running, kind, program, addresses, mask, element_bytes, frame) -> int:
-    """Index of the tensor that an access touches. Raises OutOfBounds when it isn't inside one of them."""
+    """Index of the tensor that an access touches: known by its addresses, so the first of two that are the same memory.
+
+    Raises OutOfBounds when the lanes that are on aren't all inside one tensor.
+    """
     lanes = addresses if mask is None else addresses[mask]
     if lanes.size == 0:  # all lanes off: nothing is touched, wherever the pointers point
         return _nearest(running.arguments, addresses)

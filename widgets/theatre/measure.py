@@ -110,7 +110,10 @@ class Trace:
         return int((chosen["sectors"] * _times(chosen)).sum()) * SECTOR
 
     def compulsory_bytes(self, tensor: str | None = None, kind: str | None = None) -> int:
-        """Bytes of distinct sectors read plus distinct sectors written: each moves once at least."""
+        """Bytes of distinct sectors read plus distinct sectors written: each moves once at least.
+
+        What one kernel writes and a later one reads counts in both, as if nothing stayed in a cache between them.
+        """
         chosen = self._chosen(tensor, None, kind)[self.runs["event"]]
         kinds = self.events["kind"][self.runs["event"]]
         reads = self.runs[chosen & (kinds != KINDS.index("store"))]
