@@ -25,7 +25,7 @@ from solutions import checks, quadratic
 from solutions.checks import EXERCISES, Case, Exercise, check, hint, progress
 from solutions.checks import exercise as exercise_module
 from solutions.checks.exercise import TIME_LIMIT
-from solutions.checks.running import is_blank
+from solutions.checks.running import is_blank, written
 
 progress_module = importlib.import_module("solutions.checks.progress")
 
@@ -113,7 +113,7 @@ def test_hints_do_not_hold_the_solution(exercise):
 
 
 def source_lines(function):
-    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body[0]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(written(function)))).body[0]
     return [line for statement in tree.body[1:] for line in ast.unparse(statement).splitlines()]
 
 

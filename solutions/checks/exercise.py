@@ -16,7 +16,7 @@ from numbers import Number
 import torch
 from torch import Tensor
 
-from solutions.checks.running import Run, TimeUp, is_blank, run, within
+from solutions.checks.running import Run, TimeUp, is_blank, run, within, written
 
 TIME_LIMIT = 5.0  # seconds for all cases of one answer; ours take less than a tenth of it
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -74,6 +74,7 @@ class Exercise:
     hints: three, from a question to almost the code
     right_answers: functions written differently that must pass
     mistakes: sentence -> function that commits it; the sentence completes "Your output equals what you get when ..."
+    unjudged: why answers can't be run on this system, in a sentence; "" where they can
     """
 
     number: str
@@ -85,6 +86,7 @@ class Exercise:
     cases: tuple[Case, ...]
     right_answers: tuple[Callable, ...]
     mistakes: dict[str, Callable] = field(repr=False)
+    unjudged: str = ""
 
     @property
     def name(self) -> str:
@@ -98,7 +100,7 @@ class Exercise:
     @property
     def lines(self) -> int:
         """Lines of the reference's body that hold code: no docstring, no blank line, no line of comment alone."""
-        source = textwrap.dedent(inspect.getsource(inspect.unwrap(self.reference)))
+        source = textwrap.dedent(inspect.getsource(written(self.reference)))
         function = ast.parse(source).body[0]
         first = function.body[1 if ast.get_docstring(function) is not None else 0]
         lines = (line.strip() for line in source.splitlines()[first.lineno - 1 :])
@@ -115,6 +117,8 @@ class Exercise:
         """Judge an answer. Never raises because of what the answer does, and stops it after TIME_LIMIT seconds."""
         if is_blank(function):
             return Verdict(False, False, None, "not attempted yet. The lesson goes on with ours.")
+        if self.unjudged:
+            return Verdict(False, True, None, f"not judged. {self.unjudged} The lesson goes on with ours.")
         runs = []
 
         def answer() -> None:

@@ -108,9 +108,15 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def written(function: Callable) -> Callable:
+    """The function as it was written, under its decorators: those of functools.wraps, and @triton.jit."""
+    function = inspect.unwrap(function)
+    return getattr(function, "fn", function)
+
+
 def place_of(error: BaseException, function: Callable) -> str:
     """Which line of the function an error came through, such as " at line 3, `return q @ k`,"; "" if none did."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    code = getattr(written(function), "__code__", None)
     if code is None:
         return ""
     first, last = code.co_firstlineno, max(line for _, _, line in code.co_lines() if line)
@@ -126,7 +132,7 @@ def is_blank(function: Callable) -> bool:
 
     Judged by the compiled code, since the source of a notebook's cell is not always at hand.
     """
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    code = getattr(written(function), "__code__", None)
     return code is not None and skeleton(code) in BLANK_SKELETONS
 
 
