@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from solutions import flash
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.lesson_02 import to_tensor
+from solutions.checks.lesson_03_kernels import CAUSAL_FLASH_FORWARD, FLASH_FORWARD
 from solutions.checks.running import Rejected
 from solutions.flash import TileMachine, forward_bytes, peak_tile_bytes
 from solutions.quadratic import attention
@@ -22,10 +23,17 @@ from solutions.quadratic import attention
 TITLE = "Flash attention"
 
 
-def tensors(result, count: int, what: str) -> list[Tensor]:
-    """The tensors that an answer returned; rejects anything else."""
-    if not isinstance(result, list | tuple) or len(result) != count or not all(isinstance(t, Tensor) for t in result):
-        raise Rejected(f"your function returned a value of type {type(result).__name__}, expected {what}")
+def tensors(result, **expected: torch.Size) -> list[Tensor]:
+    """The tensors that an answer returned, by name and shape; rejects anything else."""
+    what = f"{len(expected)} tensors, {' and '.join(expected)}"
+    if not isinstance(result, list | tuple) or len(result) != len(expected):
+        given = f"{len(result)} values" if isinstance(result, list | tuple) else f"one {type(result).__name__}"
+        raise Rejected(f"your function returned {given}, expected {what}")
+    for value, (name, shape) in zip(result, expected.items(), strict=True):
+        if not isinstance(value, Tensor):
+            raise Rejected(f"the {name} you return is of type {type(value).__name__}, expected {what}")
+        if value.shape != shape:
+            raise Rejected(f"the {name} you return has shape {tuple(value.shape)}, expected {tuple(shape)}")
     return list(result)
 
 
@@ -60,7 +68,8 @@ class LargestMade(TorchDispatchMode):
 
 
 def row_in_chunks(function, scores, sizes):
-    maximum, total = tensors(function(list(scores.split(sizes, dim=-1))), 2, "two tensors, the maximum and the total")
+    rows = scores.shape[:-1]
+    maximum, total = tensors(function(list(scores.split(sizes, dim=-1))), maximum=rows, total=rows)
     return torch.stack([maximum.masked_fill(total == 0, -math.inf), total])
 
 
@@ -68,7 +77,7 @@ def chunk_by_chunk(function, scores, sizes):
     """The outcome, unless a tensor is larger than the largest chunk."""
     chunks = [chunk.clone() for chunk in scores.split(sizes, dim=-1)]
     with LargestMade() as largest:
-        maximum, total = tensors(function(chunks), 2, "two tensors, the maximum and the total")
+        maximum, total = tensors(function(chunks), maximum=scores.shape[:-1], total=scores.shape[:-1])
     largest.refuse_above(max(chunk.numel() for chunk in chunks), "one chunk")
     return torch.stack([maximum, total])
 
@@ -204,7 +213,7 @@ ONLINE = Exercise(
 
 
 def merged(function, out_a, lse_a, out_b, lse_b):
-    out, lse = tensors(function(out_a, lse_a, out_b, lse_b), 2, "two tensors, out and lse")
+    out, lse = tensors(function(out_a, lse_a, out_b, lse_b), out=out_a.shape, lse=lse_a.shape)
     return torch.cat([out, lse[..., None]], dim=-1)
 
 
@@ -246,16 +255,24 @@ def not_divided(out_a, lse_a, out_b, lse_b):
     return torch.exp(lse_a - maximum)[..., None] * out_a + torch.exp(lse_b - maximum)[..., None] * out_b
 
 
-def empty_is_nan(out_a, lse_a, out_b, lse_b):
+def empty_is_zero_over_zero(out_a, lse_a, out_b, lse_b):
     lse = torch.logaddexp(lse_a, lse_b)
     return torch.exp(lse_a - lse)[..., None] * out_a + torch.exp(lse_b - lse)[..., None] * out_b, lse
 
 
-def overflowing(out_a, lse_a, out_b, lse_b):
-    weight_a, weight_b = torch.exp(lse_a), torch.exp(lse_b)
+def weighted(weight_a, out_a, weight_b, out_b):
     total = weight_a + weight_b
-    out = weight_a[..., None] * out_a + weight_b[..., None] * out_b
-    return out / torch.where(total > 0, total, 1)[..., None], torch.log(total)
+    return (weight_a[..., None] * out_a + weight_b[..., None] * out_b) / total[..., None], torch.log(total)
+
+
+def measured_from_nothing(out_a, lse_a, out_b, lse_b):
+    maximum = torch.maximum(lse_a, lse_b)
+    out, log_total = weighted(torch.exp(lse_a - maximum), out_a, torch.exp(lse_b - maximum), out_b)
+    return out, maximum + log_total
+
+
+def overflowing(out_a, lse_a, out_b, lse_b):
+    return weighted(torch.exp(lse_a), out_a, torch.exp(lse_b), out_b)
 
 
 def halves(*shape, shift=0.0, spread=1.0, blind_a=(), blind_b=()):
@@ -320,7 +337,8 @@ MERGE = Exercise(
             right_out, lambda a, b: torch.logaddexp(a, b) - torch.maximum(a, b).clamp(min=torch.finfo(a.dtype).min)
         ),
         "e^lse is taken without a maximum, and over- or underflows": overflowing,
-        "a row that neither part saw is 0 / 0": empty_is_nan,
+        "the maximum of a row that neither part saw is -inf, and -inf - (-inf) is nan": measured_from_nothing,
+        "the output of a row that neither part saw is 0 / 0": empty_is_zero_over_zero,
     },
 )
 
@@ -333,7 +351,7 @@ def on_machine(causal=False):
 
     def outcome(function, q, k, v, block_m, block_n):
         result = function(TileMachine(), q, k, v, block_m=block_m, block_n=block_n, causal=causal)
-        out, lse = tensors(result, 2, "two tensors, out and lse")
+        out, lse = tensors(result, out=q.shape, lse=q.shape[:1])
         return torch.cat([out, lse[:, None]], dim=1)
 
     return outcome
@@ -390,10 +408,10 @@ def within_budgets(causal):
         machine = TileMachine(capacity * 4 if exact else capacity)
         settings = dict(block_m=block_m, block_n=block_n, causal=causal)
         if exact:
-            return tensors(function(machine, q, k, v, **settings), 2, "two tensors, out and lse")[0]
+            return function(machine, q, k, v, **settings)[0]
         side = max(block_m, block_n)
         with PastTheMachine(machine, {"q": q, "k": k, "v": v}, side * max(block_n, q.shape[1])):
-            out, _ = tensors(function(machine, q, k, v, **settings), 2, "two tensors, out and lse")
+            out, _ = tensors(function(machine, q, k, v, **settings), out=q.shape, lse=q.shape[:1])
         budget = sum(forward_bytes(len(q), len(k), q.shape[1], block_m, block_n, causal=causal).values())
         if machine.issued_bytes() > budget:
             raise Rejected(f"{machine.issued_bytes():,} bytes are moved, and the budget is {budget:,}")
@@ -1093,9 +1111,9 @@ SPLIT = Exercise(
 # 3.10 backward_tile ----------------------------------------------------------------------------------------------
 
 
-def gradients(function, *tile):
-    result = function(*tile)
-    return torch.cat(tensors(result, 3, "three tensors, the gradients of q, k and v"))
+def gradients(function, q, k, v, *others):
+    names = {"gradient of q": q.shape, "gradient of k": k.shape, "gradient of v": v.shape}
+    return torch.cat(tensors(function(q, k, v, *others), **names))
 
 
 def tile_of(rows, columns, d=6, others=5, masked=None, scale=1.0):
@@ -1290,4 +1308,16 @@ FLASH1 = Exercise(
     },
 )
 
-EXERCISES = (ONLINE, MERGE, TILED, ISSUED, RANGE, TILE, SPLIT, BACKWARD, FLASH1)
+EXERCISES = (
+    ONLINE,
+    MERGE,
+    TILED,
+    ISSUED,
+    FLASH_FORWARD,
+    RANGE,
+    CAUSAL_FLASH_FORWARD,
+    TILE,
+    SPLIT,
+    BACKWARD,
+    FLASH1,
+)
