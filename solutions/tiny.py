@@ -293,34 +293,47 @@ def train(
     weight_decay: float = 0.01,
     clip: float = 1.0,
     groups: Iterable[dict] | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
+    full_rate: float = 0.0,
     label: str = "train",
+    show: Callable[[], dict[str, str]] | None = None,
+    draft=None,
 ) -> list[float]:
     """Train a model in place with AdamW, and show a progress bar; return the loss of every step.
 
-    loss(model, step) draws its own batch and returns one number. The rate rises for warm_up steps and then falls to a
-    tenth, both in a straight line; clip bounds the norm of all gradients together.
+    loss(model, step) draws its own batch and returns one number. The rate rises for warm_up steps, stays until
+    full_rate of all steps are over, and then falls to a tenth, in straight lines; clip bounds the norm of all gradients
+    together.
     groups: parameter groups as in torch.optim, where some parameters need a rate or a decay of their own
+    show: what the bar says beside the loss
+    draft: a `solutions.checkpoints.Draft`, from which an interrupted run goes on
     Raises ValueError when the loss is no longer finite.
     """
+    falls = max(warm_up, int(full_rate * steps))
 
     def rate(step: int) -> float:
-        return min((step + 1) / warm_up, 1 - 0.9 * (step - warm_up) / max(steps - warm_up, 1))
+        return min((step + 1) / warm_up, 1, 1 - 0.9 * (step - falls) / max(steps - falls, 1))
 
-    optimizer = torch.optim.AdamW(groups or model.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    optimizer = torch.optim.AdamW(
+        groups or model.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=betas
+    )
+    highest = [group["lr"] for group in optimizer.param_groups]
+    losses = draft.take_up(model, optimizer) if draft else []
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    losses = []
     model.train()
-    for step in (progress := tqdm(range(steps), desc=label)):
+    for step in (progress := tqdm(range(len(losses), steps), desc=label, initial=len(losses), total=steps)):
         value = loss(model, step)
         losses.append(value.item())
         if not math.isfinite(losses[-1]):
             raise ValueError(f"the loss is {losses[-1]} at step {step}; give a smaller learning_rate.")
+        for group, learning_rate in zip(optimizer.param_groups, highest, strict=True):
+            group["lr"] = learning_rate * rate(step)
         optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
-        schedule.step()
-        progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+        progress.set_postfix(loss=f"{losses[-1]:.3f}", **(show() if show else {}), refresh=False)
+        if draft:
+            draft.put(model, optimizer, losses)
     model.eval()
     return losses

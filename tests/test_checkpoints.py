@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from solutions import streams
-from solutions.checkpoints import CHECKPOINTS, about, load, note, round_weights, save, sinks, window
-from solutions.tiny import Config, TinyTransformer
+from solutions.checkpoints import CHECKPOINTS, Draft, about, load, note, round_weights, save, sinks, window
+from solutions.checkpoints import __main__ as door
+from solutions.tiny import Config, TinyTransformer, train
 
 WEIGHTS = sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
 WINDOW, SINKS = about("window"), about("sinks")
@@ -59,9 +60,108 @@ def test_a_name_that_is_not_there(tmp_path):
     assert about("found", tmp_path)["answer"] == 42
 
 
+@pytest.mark.parametrize("damage", ["changed", "cut", "foreign", "gone", "no hash"])
+def test_a_file_that_is_not_what_its_json_says_is_refused(damage, tmp_path):
+    save(tiny(), "one", tmp_path, recipe="window")
+    path = tmp_path / "one.safetensors"
+    content = path.read_bytes()
+    if damage == "changed":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "cut":
+        path.write_bytes(content[:100])
+    elif damage == "foreign":
+        save(tiny(seed=1), "other", tmp_path)
+        path.write_bytes((tmp_path / "other.safetensors").read_bytes())
+    elif damage == "gone":
+        path.unlink()
+    else:
+        note("one", tmp_path, **{key: value for key, value in about("one", tmp_path).items() if key != "sha256"})
+    with pytest.raises(ValueError) as raised:
+        load("one", tmp_path)
+    assert str(raised.value).endswith(f"Make it again: python3 course.py train window --out {tmp_path}")
+    assert ("is missing" in str(raised.value)) == (damage == "gone")
+
+
+# Drafts ------------------------------------------------------------------------------------------------------------
+
+
+def learn(folder, *, steps=12, until=None, seed=0):
+    """A run with a draft; until: the step at which someone presses Ctrl-C."""
+    model = tiny(seed=seed)
+    draft = Draft("one", folder, every=5, told={"seen": []})
+
+    def loss(model, step):
+        if step == until:
+            raise KeyboardInterrupt
+        draft.told["seen"].append(step)
+        tokens = torch.randint(7, (4, 9), generator=torch.Generator().manual_seed(step))
+        return streams.surprise(model, tokens).mean()
+
+    losses = train(model, loss, steps=steps, warm_up=3, full_rate=0.5, draft=draft)
+    return model, losses, draft
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(tmp_path):
+    whole, losses, draft = learn(tmp_path / "whole")
+    draft.done()
+    assert not list((tmp_path / "whole").iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path, until=8)
+    again, told, draft = learn(tmp_path)
+    assert told == losses and draft.told["seen"] == [*range(5), *range(5, 12)]
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_draft_that_is_damaged_or_of_another_model_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path, until=8)
+    path = tmp_path / "one.draft"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=r"one\.draft is damaged. Begin anew: python3 course.py train one --anew"):
+        learn(tmp_path)
+    path.write_bytes(content)
+    other = TinyTransformer(Config(9, ("full",)))
+    with pytest.raises(ValueError, match=r"belongs to another model\. Begin anew"):
+        Draft("one", tmp_path).take_up(other, torch.optim.AdamW(other.parameters()))
+
+
+@pytest.mark.parametrize("answer, goes_on", [("", True), ("y", True), ("n", False), (None, True)])
+def test_the_next_start_offers_to_go_on(answer, goes_on, tmp_path, monkeypatch, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path, until=8)
+    (tmp_path / "one.draft").rename(tmp_path / "window.draft")
+    found = []
+    monkeypatch.setattr(window, "make", lambda folder: found.extend(folder.glob("*.draft")))
+    monkeypatch.setattr(sys, "argv", ["train", "window", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: answer is not None, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: print(question) or answer)
+    assert door.main() == 0
+    said = capsys.readouterr().out
+    assert "A run of window was interrupted." in said and f"Written to {tmp_path}" in said
+    assert ("Go on with it? [Y/n]" in said) == (answer is not None)
+    assert bool(found) == goes_on
+
+
+def test_an_interruption_says_what_is_kept(tmp_path, monkeypatch, capsys):
+    def make(folder):
+        learn(folder, until=8)
+
+    monkeypatch.setattr(window, "make", make)
+    monkeypatch.setattr(sys, "argv", ["train", "window", "--out", str(tmp_path)])
+    assert door.main() == 130
+    assert capsys.readouterr().out == "\nInterrupted.\n"  # a draft of another name is none of this recipe's
+    (tmp_path / "window.draft").write_bytes((tmp_path / "one.draft").read_bytes())
+    assert door.main() == 130
+    assert "What was learnt is kept: the same command goes on from there." in capsys.readouterr().out
+
+
 def test_recipes_are_found_by_name():
     told = subprocess.run([sys.executable, "-m", "solutions.checkpoints", "--help"], capture_output=True, text=True)
-    assert told.returncode == 0 and "{sinks,window}" in told.stdout
+    names = sorted(path.stem.replace("_", "-") for path in CHECKPOINTS.glob("[a-z]*.py"))
+    assert {"sinks", "window"} <= {*names}
+    assert told.returncode == 0 and "{" + ",".join(names) + "}" in told.stdout
     told = subprocess.run([sys.executable, "-m", "solutions.checkpoints", "door"], capture_output=True, text=True)
     assert told.returncode == 2 and "invalid choice: 'door'" in told.stderr
 

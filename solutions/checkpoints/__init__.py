@@ -1,10 +1,12 @@
 """Small trained models: NAME.safetensors holds the weights, NAME.json how they were made; and the recipes, NAME.py.
 
 `save` and `load` write and read them. `python -m solutions.checkpoints NAME` runs a recipe again; a new recipe is a new
-file in this folder with a function `make(folder)`.
+file in this folder with a function `make(folder)`. A recipe that takes minutes gives `train` a `Draft`, so that a run
+that was interrupted can go on.
 """
 
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -22,8 +24,9 @@ CHECKPOINTS = Path(__file__).resolve().parent
 def save(model: TinyTransformer, name: str, folder: Path = CHECKPOINTS, **made) -> None:
     """Write the weights in float16, and a JSON with the config, what `made` says of them, and the provenance."""
     weights = {key: value.to(torch.float16).contiguous() for key, value in model.state_dict().items()}
-    write(folder / f"{name}.safetensors", safetensors.torch.save(weights))
-    note(name, folder, config=asdict(model.config), **made)
+    content = safetensors.torch.save(weights)
+    write(folder / f"{name}.safetensors", content)
+    note(name, folder, config=asdict(model.config), sha256=hashlib.sha256(content).hexdigest(), **made)
 
 
 @torch.no_grad()
@@ -42,12 +45,18 @@ def note(name: str, folder: Path = CHECKPOINTS, **found) -> None:
 def load(name: str, folder: Path = CHECKPOINTS) -> TinyTransformer:
     """The model that `save` wrote, in float32, ready to use.
 
-    Raises ValueError for a name that is not there. An attention of a later lesson must be imported before.
+    Raises ValueError for a name that is not there, and for a file that is not the one its JSON tells of. An attention
+    of a later lesson must be imported before.
     """
-    config = about(name, folder)["config"]
-    config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    told, path = about(name, folder), folder / f"{name}.safetensors"
+    content = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(content).hexdigest() != told.get("sha256"):
+        state = "is damaged or comes from elsewhere" if content else "is missing"
+        command = f"python3 course.py train {told.get('recipe', name)} --out {folder}"
+        raise ValueError(f"{path.name} {state}: its hash is not the one in {name}.json. Make it again: {command}")
+    config = {key: tuple(value) if isinstance(value, list) else value for key, value in told["config"].items()}
     model = TinyTransformer(Config(**config))
-    weights = safetensors.torch.load_file(folder / f"{name}.safetensors")
+    weights = safetensors.torch.load(content)
     model.load_state_dict({key: value.float() for key, value in weights.items()})
     return model.eval()
 
@@ -86,3 +95,63 @@ def write(path: Path, content: bytes) -> None:
     draft = path.with_name(path.name + ".part")
     draft.write_bytes(content)
     os.replace(draft, path)
+
+
+class Draft:
+    """A training run that is not over yet: weights, what the optimiser remembers, and losses, in one file.
+
+    name, folder: the file is NAME.draft; every: it is written after so many steps
+    told: what else the recipe needs in order to go on; it may change between two steps and must be JSON
+    """
+
+    def __init__(self, name: str, folder: Path, every: int = 25, told: dict | None = None):
+        self.path, self.every, self.told = folder / f"{name}.draft", every, {} if told is None else told
+
+    def put(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
+        """Write the file, if it is time."""
+        if len(losses) % self.every:
+            return
+        tensors = {f"weights {name}": value for name, value in model.state_dict().items()}
+        for number, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer {number} {name}": value for name, value in state.items()}
+        told = json.dumps({"losses": losses, "told": self.told})
+        content = safetensors.torch.save(tensors, {"told": told})
+        write(self.path, hashlib.sha256(content).digest() + content)
+
+    def read(self) -> tuple[dict, dict[str, torch.Tensor]] | None:
+        """What the file says, and its tensors; None without a file. Raises ValueError if it is damaged."""
+        if not self.path.exists():
+            return None
+        digest, content = (whole := self.path.read_bytes())[:32], whole[32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError(f"{self.path} is damaged. Begin anew: python3 course.py train {self.path.stem} --anew")
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return json.loads(header["__metadata__"]["told"]), safetensors.torch.load(content)
+
+    def take_up(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[float]:
+        """Put model, optimiser and `told` where the run stopped; return its losses, none when there is no draft."""
+        draft = self.read()
+        if draft is None:
+            return []
+        told, tensors = draft
+        weights, state = {}, {}
+        for key, value in tensors.items():
+            kind, _, name = key.partition(" ")
+            if kind == "weights":
+                weights[name] = value
+            else:
+                number, _, name = name.partition(" ")
+                state.setdefault(int(number), {})[name] = value
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError:
+            raise ValueError(
+                f"{self.path} belongs to another model. Begin anew: python3 course.py train {self.path.stem} --anew"
+            ) from None
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        self.told |= told["told"]
+        return told["losses"]
+
+    def done(self) -> None:
+        """The run is over: the file goes."""
+        self.path.unlink(missing_ok=True)
