@@ -1,0 +1,217 @@
+"""The passkey task: prompts hold what they promise, answers are read off honestly, and the numbers have bounds."""
+
+import pytest
+import torch
+
+from solutions import passkey
+from solutions.checkpoints import infini as recipe
+from solutions.infini import repeated
+from solutions.passkey import (
+    DIGITS,
+    FIRST_DIGIT,
+    Batch,
+    find,
+    interval,
+    key_in,
+    loss,
+    only_filler,
+    prompts,
+    shortest,
+    text,
+    training_batch,
+)
+from solutions.tiny import TinyTransformer
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def model(layers=("infini",) * 2, seed=0, **options):
+    return TinyTransformer(recipe.config(seed, layers, **options)).eval()
+
+
+# Prompts -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_to_read():
+    made = prompts(1, shortest(), generator(3), depth=0.5)
+    digits = " ".join(str(digit) for digit in made.key[0].tolist())
+    assert text(made.tokens[0]) == (
+        "there is important info hidden inside a lot of irrelevant text . find it . the pass key is "
+        f"{digits} . remember it . {digits} is the pass key . what is the pass key ? the pass key is"
+    )
+    assert (len(passkey.TASK), len(passkey.SENTENCES), shortest()) == (15, 24, 53)
+
+
+@pytest.mark.parametrize("n", [53, 64, 100, 517, 5000])
+@pytest.mark.parametrize("filler", passkey.FILLERS)
+@pytest.mark.parametrize("settings", [{}, {"keys": 4}, {"times_said": 3}, {"keys": 2, "times_said": 2}], ids=str)
+def test_prompts_are_as_long_as_asked_and_say_their_key(n, filler, settings):
+    if n < shortest(**settings):
+        with pytest.raises(ValueError, match=f"give {shortest(**settings)} "):
+            prompts(1, n, generator(), filler=filler, **settings)
+        return
+    for depth in (None, 0.0, 0.3, 1.0):
+        made = prompts(3, n, generator(1), depth=depth, filler=filler, **settings)
+        assert made.tokens.shape == (3, n - DIGITS) and made.key.shape == (3, DIGITS)
+        for row, key, place in zip(made.tokens, made.key, made.place.tolist(), strict=True):
+            sentence = text(row[place : place + 25])
+            digits = " ".join(map(str, key.tolist()))
+            assert sentence.startswith("the ") and f"pass key is {digits} . remember it . {digits}" in sentence
+            label = sentence.split()[1] if settings.get("keys", 1) > 1 else None
+            asked = f"the {label} pass key is" if label else "the pass key is"
+            assert text(row).endswith(f"? {asked}")
+            told = text(row).split(asked + " ")[1:]
+            assert len(told) == settings.get("times_said", 1)
+            assert told[-1].startswith(digits)  # the last time that its label is said
+
+
+def test_depth_is_where_the_key_is_said():
+    n = 10_000
+    room = n - shortest()
+    for depth in (0.0, 0.25, 0.5, 1.0):
+        made = prompts(4, n, generator(), depth=depth)
+        assert (made.place == len(passkey.TASK) + round(depth * room)).all()
+    anywhere = prompts(200, 2000, generator()).place.float() / 2000
+    assert anywhere.min() < 0.1 and anywhere.max() > 0.9 and abs(anywhere.mean() - 0.5) < 0.1
+
+
+def test_keys_differ_within_a_batch_and_between_batches():
+    keys = torch.cat([prompts(20, 100, generator(seed)).key for seed in range(5)])
+    assert len(keys.unique(dim=0)) > 95
+    assert torch.equal(prompts(20, 100, generator(1)).tokens, prompts(20, 100, generator(1)).tokens)
+
+
+def test_filler_is_periodic_or_random():
+    periodic = passkey.filled(3, 240, "sentences", generator())
+    assert torch.equal(periodic[:, 24:], periodic[:, :-24])
+    random = passkey.filled(3, 240, "words", generator())
+    assert set(random.unique().tolist()) == set(periodic.unique().tolist())
+    assert (random[:, 24:] == random[:, :-24]).float().mean() < 0.2
+
+
+def test_the_key_in_a_prompt():
+    made = prompts(5, 300, generator(), times_said=2)
+    for row, key in zip(made.tokens, made.key, strict=True):
+        assert torch.equal(key_in(row), key)
+    filler = passkey.filled(1, 500, "sentences", generator())[0]
+    for tokens in (filler, filler[:3]):
+        with pytest.raises(ValueError, match="holds no key: nowhere 'pass key is' and 5 digits"):
+            key_in(tokens)
+
+
+@pytest.mark.parametrize(
+    "n, settings, said",
+    [
+        (10, {}, r"n is 10; give 53 \(task, key, question and answer, no filler\) to 16,777,216 tokens"),
+        (2**24 + 1, {}, "n is 16777217; give 53"),
+        (100, {"filler": "essays"}, "filler is 'essays'; give one of sentences, words"),
+        (900, {"keys": 9}, "keys is 9; give at most 8"),
+        (100, {"depth": 1.2}, "depth is 1.2; give a share"),
+        (100, {"keys": 0}, "give a whole number of 1 or more"),
+    ],
+)
+def test_prompts_that_cannot_be(n, settings, said):
+    with pytest.raises(ValueError, match=said):
+        prompts(1, n, generator(), **settings)
+
+
+# Training ----------------------------------------------------------------------------------------------------------
+
+
+def test_question_and_answer_stand_in_one_segment():
+    lengths = set()
+    for seed in range(60):
+        batch = training_batch(2, 4, 64, generator(seed))
+        n = batch.tokens.shape[1]
+        lengths.add(n)
+        assert (n - 15) // 64 == (n - 1) // 64 == 3
+        assert batch.times.shape == (2, 4)
+    assert min(lengths) < 215 and max(lengths) > 250
+
+
+def test_only_filler_counts_more_than_once():
+    batch = training_batch(64, 8, 64, generator(2))
+    alone = only_filler(batch.tokens, 64)
+    names = [*passkey.WORDS, *"0123456789"]
+    for row in range(64):
+        for number in range(8):
+            words = {names[token] for token in batch.tokens[row, 64 * number : 64 * number + 64].tolist()}
+            assert alone[row, number] == (words <= set(passkey.SENTENCES) and number < batch.tokens.shape[1] // 64)
+    assert (batch.times[~alone] == 1).all() and (batch.times >= 1).all() and batch.times.max() <= 3000
+    share = (batch.times > 1).any(dim=1).float().mean().item()
+    assert 0.5 < share < 0.9
+    assert training_batch(2, 3, 64, generator(), simulate=False).times is None
+
+
+def test_loss_counts_the_answer_and_the_repetition():
+    built, batch = model(), training_batch(4, 5, 64, generator(1))
+    value, right = loss(built, batch)
+    with repeated(built, batch.times):
+        logits = built(batch.tokens[:, :-1])
+    nats = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], reduction="none")
+    assert value.item() == pytest.approx((nats[:, -5:].mean() + 0.1 * nats[:, :-5].mean()).item(), rel=1e-5)
+    assert 0 <= right <= 1
+    once = loss(built, Batch(batch.tokens, None))[0]
+    assert abs(once.item() - value.item()) > 1e-6
+    assert all(layer.attention.times is None for layer in built.layers)
+
+
+# Finding -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [("infini",) * 2, ("xl", "knn"), ("window",) * 2, ("full",) * 2], ids="-".join)
+def test_what_is_found_does_not_depend_on_the_chunks(layers):
+    options = {"window": {"window": 20, "sinks": 4}} if "window" in layers else {}
+    built, made = model(layers, **options), prompts(3, 300, generator())
+    whole = made.tokens
+    with torch.no_grad():
+        for _ in range(DIGITS):  # read anew for each digit, without a stream
+            digit = built(whole)[:, -1, FIRST_DIGIT:].argmax(dim=-1)
+            whole = torch.cat([whole, FIRST_DIGIT + digit[:, None]], dim=1)
+    for chunk in (None, 64, 128, 77):
+        found = find(built, made.tokens, chunk=chunk)
+        assert torch.equal(found.digits, whole[:, -DIGITS:] - FIRST_DIGIT)
+        assert (found.without_memory is None) == ("infini" not in layers)
+        assert found.tokens_per_second > 0
+
+
+def test_bytes_of_the_state():
+    built = model()
+    for n in (300, 3000):
+        found = find(built, prompts(2, n, generator()).tokens)
+        live = (n - DIGITS) % 64
+        assert found.memory_bytes == 4 * 2 * 2 * 32 * 33 == 16_896
+        assert found.state_bytes == found.memory_bytes + live * 2 * 2 * 64 * 4
+    full = model(("full",) * 2)
+    assert find(full, prompts(1, 300, generator()).tokens).state_bytes == 295 * 2 * 2 * 64 * 4
+
+
+def test_an_emptied_memory_changes_what_is_found_and_not_what_was_read():
+    built, made = model(), prompts(30, 700, generator())
+    found, again = find(built, made.tokens), find(built, made.tokens)
+    assert torch.equal(found.digits, again.digits) and torch.equal(found.without_memory, again.without_memory)
+    assert not torch.equal(found.digits, found.without_memory)
+    inside = prompts(30, 60, generator())  # one segment: there is nothing to empty
+    found = find(built, inside.tokens)
+    assert torch.equal(found.digits, found.without_memory)
+
+
+# How sure one may be -----------------------------------------------------------------------------------------------
+
+
+def test_intervals():
+    for right, asked, low, high in (
+        (0, 10, 0.0, 0.3085),
+        (10, 10, 0.6915, 1.0),
+        (5, 10, 0.1871, 0.8129),
+        (8, 10, 0.4439, 0.9748),
+        (1, 20, 0.0013, 0.2487),
+    ):  # a table of Clopper and Pearson's intervals
+        assert interval(right, asked) == pytest.approx((low, high), abs=5e-5)
+    assert interval(2, 2, 0.9)[0] == pytest.approx(0.05**0.5, abs=1e-9)  # one-sided 95 %: p² = 0.05
+    assert interval(299, 299, 0.9)[0] > 0.99 > interval(298, 298, 0.9)[0]
+    for right, asked in ((3, 2), (-1, 4), (0, 0)):
+        with pytest.raises(ValueError, match=f"right is {right} of {asked}"):
+            interval(right, asked)
