@@ -1,0 +1,881 @@
+"""Exercises of lesson 04: read and write a matrix that remembers, keep its order, mend its delta rule, count its cost.
+
+The bugs of this field do not show in a loss: a write before the read, a sum where an average was meant, a z that counts
+what was not written. So memories come filled, keys and values have different widths, and segments end raggedly.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from solutions import infini
+from solutions.checks.exercise import Case, Exercise
+from solutions.checks.running import Rejected
+from solutions.infini import feature, gate, retrieve, segment_step, update_delta, update_gamma, update_linear
+from solutions.quadratic import attention
+
+TITLE = "Infini-attention"
+
+
+def filled(normal, *leading, d=4, d_value=3, n=9):
+    """A memory that n random pairs were written to, and its z."""
+    weight = feature(normal(*leading, n, d))
+    return weight.mT @ normal(*leading, n, d_value), weight.sum(dim=-2)
+
+
+def empty(normal, *leading, d=4, d_value=3):
+    return 0 * normal(*leading, d, d_value), 0 * normal(*leading, d)
+
+
+# 4.1 retrieve ----------------------------------------------------------------------------------------------------
+
+
+def reads(*leading, n=5, of=filled, **sizes):
+    return lambda normal: (normal(*leading, n, sizes.get("d", 4)), *of(normal, *leading, **sizes))
+
+
+def retrieve_row_by_row(q, memory, z):
+    rows = []
+    for i in range(q.shape[-2]):
+        weight = torch.where(q[..., i, :] > 0, q[..., i, :] + 1, q[..., i, :].exp())
+        total = (weight * z).sum(-1, keepdim=True)
+        row = (weight[..., :, None] * memory).sum(-2)
+        rows.append(torch.where(total > 0, row / total.clamp(min=1e-30), torch.zeros_like(row)))
+    return torch.stack(rows, dim=-2)
+
+
+def retrieve_by_einsum(q, memory, z):
+    weight = F.elu(q) + 1
+    total = torch.einsum("...nk,...k->...n", weight, z)
+    return torch.einsum("...nk,...kv->...nv", weight, memory) / (total + 1e-6)[..., None]
+
+
+def read_with(weigh=feature, divide=lambda read, weight, memory, z: read / (weight @ z[..., None]).clamp(min=1e-6)):
+    """A read made of the feature and of the division, so that a mistake can replace one."""
+
+    def retrieve(q, memory, z):
+        weight = weigh(q)
+        return divide(weight @ memory, weight, memory, z)
+
+    return retrieve
+
+
+RETRIEVE = Exercise(
+    number="4.1",
+    title="read the memory",
+    difficulty=2,
+    minutes=8,
+    reference=infini.retrieve,
+    hints=(
+        "σ(x) = ELU(x) + 1 makes a query positive. What has the shape (queries, d_value): σ(Q) M or M σ(Q)? And what "
+        "is one number for each query?",
+        "The read is σ(Q) M, divided row by row by σ(Q) z. z has no column yet: z[..., None] is (d_key, 1). Nothing "
+        "stored means 0 / 0, so keep the divisor above a tiny number with .clamp(min=EPSILON).",
+        "weight = feature(q); total = weight @ z[..., None]. Divide weight @ memory by the total, clamped.",
+    ),
+    cases=(
+        Case("5 queries, a memory of 4 times 3", reads()),
+        Case("two dimensions in front", reads(2, 3)),
+        Case("a square memory", reads(2, d=4, d_value=4)),
+        Case("one query, one value channel", reads(n=1, d_value=1)),
+        Case("an empty memory", reads(2, of=empty)),
+        Case("an empty memory in float64", reads(of=empty), dtype=torch.float64),
+    ),
+    right_answers=(retrieve_row_by_row, retrieve_by_einsum),
+    mistakes={
+        "the read is not divided by σ(q) · z: it is a sum, where an average is meant": read_with(
+            divide=lambda read, weight, memory, z: read
+        ),
+        "an empty memory is divided by its z of 0": read_with(
+            divide=lambda read, weight, memory, z: read / (weight @ z[..., None])
+        ),
+        "ELU is used without the + 1, so that weights are negative": read_with(F.elu),
+        "the query is used as it is, without σ": read_with(lambda q: q),
+        "ReLU stands for ELU + 1, and half of a query says nothing": read_with(F.relu),
+        "σ is exp, as in a softmax": read_with(torch.exp),
+        "the query is scaled by 1 / √d before σ": read_with(lambda q: feature(q / math.sqrt(q.shape[-1]))),
+        "every query is divided by the sum of z, and not by its own σ(q) · z": read_with(
+            divide=lambda read, weight, memory, z: read / z.sum(-1)[..., None, None].clamp(min=1e-6)
+        ),
+        "the divisor is σ(z), where z is a sum of features already": read_with(
+            divide=lambda read, weight, memory, z: read / (weight @ feature(z)[..., None])
+        ),
+        "the read is divided by the query's own weight, and not by what is stored": read_with(
+            divide=lambda read, weight, memory, z: read / weight.sum(-1, keepdim=True)
+        ),
+        "1 is added to the divisor": read_with(
+            divide=lambda read, weight, memory, z: read / (weight @ z[..., None] + 1)
+        ),
+    },
+)
+
+# 4.2 update_linear -----------------------------------------------------------------------------------------------
+
+
+def pair(function, *inputs):
+    """A new memory and z as one tensor, z its last column."""
+    result = function(*inputs)
+    if not (isinstance(result, tuple | list) and len(result) == 2 and all(isinstance(one, Tensor) for one in result)):
+        raise Rejected("your function returned something else than the two tensors memory, z")
+    memory, z = result
+    if memory.shape != inputs[2].shape or z.shape != inputs[3].shape:
+        raise Rejected(
+            f"your memory and z have the shapes {tuple(memory.shape)} and {tuple(z.shape)}, expected "
+            f"{tuple(inputs[2].shape)} and {tuple(inputs[3].shape)}"
+        )
+    return torch.cat([memory, z[..., None]], dim=-1)
+
+
+def writes(*leading, n=6, of=filled, **sizes):
+    d, d_value = sizes.get("d", 4), sizes.get("d_value", 3)
+    return lambda normal: (normal(*leading, n, d), normal(*leading, n, d_value), *of(normal, *leading, **sizes))
+
+
+def linear_token_by_token(k, v, memory, z):
+    for i in range(k.shape[-2]):
+        weight = feature(k[..., i, :])
+        memory = memory + weight[..., :, None] * v[..., None, i, :]
+        z = z + weight
+    return memory, z
+
+
+def linear_by_einsum(k, v, memory, z):
+    weight = torch.where(k > 0, k + 1, k.exp())
+    return memory + torch.einsum("...nk,...nv->...kv", weight, v), z + torch.einsum("...nk->...k", weight)
+
+
+def write_with(weigh=feature, add=lambda memory, new: memory + new, count=lambda z, weight, k: z + weight.sum(dim=-2)):
+    """A write made of the feature, of what happens to the memory and of what happens to z."""
+
+    def update_linear(k, v, memory, z):
+        weight = weigh(k)
+        return add(memory, weight.mT @ v), count(z, weight, k)
+
+    return update_linear
+
+
+LINEAR = Exercise(
+    number="4.2",
+    title="write a segment",
+    difficulty=2,
+    minutes=8,
+    reference=infini.update_linear,
+    hints=(
+        "One pair is written as an outer product: σ(k) as a column times v as a row. What product of two matrices adds "
+        "up the outer products of a whole segment?",
+        "σ(K)ᵀ V is (d_key, d_value), the sum over the segment. z takes the sum of the rows of σ(K). Both are added to "
+        "what is there, as new tensors.",
+        "weight = feature(k). The new memory is memory + weight.mT @ v; z is summed over dim=-2.",
+    ),
+    cases=(
+        Case("6 pairs into a filled memory", writes(), pair),
+        Case("6 pairs into an empty one", writes(of=empty), pair),
+        Case("one pair", writes(n=1), pair),
+        Case("two dimensions in front", writes(2, 3), pair),
+        Case("a square memory", writes(2, d=4, d_value=4), pair),
+        Case(
+            "one segment after another",
+            writes(n=7),
+            lambda function, k, v, memory, z: pair(function, k[3:], v[3:], *function(k[:3], v[:3], memory, z)),
+        ),
+        Case("float64", writes(2), pair, dtype=torch.float64),
+    ),
+    right_answers=(linear_token_by_token, linear_by_einsum),
+    mistakes={
+        "the keys are written as they are, without σ": write_with(lambda k: k),
+        "ELU is used without the + 1": write_with(F.elu),
+        "the old memory is replaced, where the new pairs are added to it": write_with(add=lambda memory, new: new),
+        "z is replaced, where the new sum is added to it": write_with(count=lambda z, weight, k: weight.sum(dim=-2)),
+        "z stays as it was": write_with(count=lambda z, weight, k: z),
+        "z counts the tokens, and not their features": write_with(count=lambda z, weight, k: z + k.shape[-2]),
+        "z adds up the keys without σ": write_with(count=lambda z, weight, k: z + k.sum(dim=-2)),
+        "z takes the mean of the segment, and not the sum": write_with(
+            count=lambda z, weight, k: z + weight.mean(dim=-2)
+        ),
+        "the memory takes the mean of the segment, and not the sum": lambda k, v, memory, z: (
+            memory + feature(k).mT @ v / k.shape[-2],
+            z + feature(k).sum(dim=-2),
+        ),
+        "σ is laid on the values too": lambda k, v, memory, z: update_linear(k, feature(v), memory, z),
+        "only the last pair of the segment is written": lambda k, v, memory, z: update_linear(
+            k[..., -1:, :], v[..., -1:, :], memory, z
+        ),
+        "only what the memory does not say yet is written: that is the delta rule": update_delta,
+    },
+)
+
+# 4.3 gate --------------------------------------------------------------------------------------------------------
+
+
+def gated(*leading, heads=3, n=4, d=2, scale=1.0):
+    return lambda normal: (scale * normal(heads), normal(*leading, heads, n, d), normal(*leading, heads, n, d))
+
+
+def gate_head_by_head(beta, from_memory, local):
+    mixed = []
+    for head in range(len(beta)):
+        share = 1 / (1 + (-beta[head]).exp())
+        mixed.append(share * from_memory[..., head, :, :] + (1 - share) * local[..., head, :, :])
+    return torch.stack(mixed, dim=-3)
+
+
+def gate_by_lerp(beta, from_memory, local):
+    return torch.lerp(local, from_memory, beta.sigmoid().view(-1, 1, 1))
+
+
+def gate_of(share=lambda beta: torch.sigmoid(beta)[:, None, None], rest=lambda share: 1 - share):
+    def gate(beta, from_memory, local):
+        return share(beta) * from_memory + rest(share(beta)) * local
+
+    return gate
+
+
+GATE = Exercise(
+    number="4.3",
+    title="the gate",
+    difficulty=1,
+    minutes=6,
+    reference=infini.gate,
+    hints=(
+        "At β = 0 both sides count one half. Which side should be left alone when β is very large?",
+        "share = sigmoid(β) is one number for each head, and heads stand third from the end: (heads, 1, 1).",
+        "torch.sigmoid(beta)[:, None, None] is the memory's share; the local side gets the rest.",
+    ),
+    cases=(
+        Case("3 heads", gated()),
+        Case("a batch of 3, 3 heads, 3 tokens of 3", gated(3, heads=3, n=3, d=3)),
+        Case("1 head", gated(2, heads=1)),
+        Case("2 batch dimensions", gated(2, 2, heads=2)),
+        Case("gates nearly open or shut", gated(heads=4, scale=20.0)),
+        Case("float64", gated(heads=2), dtype=torch.float64),
+    ),
+    right_answers=(gate_head_by_head, gate_by_lerp),
+    mistakes={
+        "the sides are swapped: sigmoid(β) is the memory's share": lambda beta, from_memory, local: gate(
+            beta, local, from_memory
+        ),
+        "β is used as it is, without the sigmoid": gate_of(lambda beta: beta[:, None, None]),
+        "β goes through tanh, which is no share": gate_of(lambda beta: torch.tanh(beta)[:, None, None]),
+        "β goes through a softmax over the heads, which makes them rivals": gate_of(
+            lambda beta: beta.softmax(dim=0)[:, None, None]
+        ),
+        "both sides are added whole, each with sigmoid(β)": gate_of(rest=lambda share: share),
+        "the local side is added whole, beside the memory's share": gate_of(rest=lambda share: 1),
+        "all heads share one gate, the mean": gate_of(lambda beta: torch.sigmoid(beta.mean())),
+        "the gate is hard: all memory or all local": gate_of(lambda beta: (beta > 0).to(beta.dtype)[:, None, None]),
+        "both sides count one half, whatever β says": gate_of(lambda beta: 0.5),
+        "the gates run along the tokens, where they belong to the heads": lambda beta, from_memory, local: (
+            gate_of(lambda beta: torch.sigmoid(beta)[:, None])(beta, from_memory, local)
+            if from_memory.shape[-2] == len(beta)
+            else gate(beta, from_memory, local)
+        ),
+    },
+)
+
+# 4.4 segment_step ------------------------------------------------------------------------------------------------
+
+
+def everything(function, q, k, v, memory, z, beta):
+    """Output, memory and z of a step as one vector."""
+    result = function(q, k, v, memory, z, beta)
+    if not (isinstance(result, tuple | list) and len(result) == 3 and all(isinstance(one, Tensor) for one in result)):
+        raise Rejected("your function returned something else than the three tensors output, memory, z")
+    for name, got, shape in zip(("output", "memory", "z"), result, (v.shape, memory.shape, z.shape), strict=True):
+        if got.shape != shape:
+            raise Rejected(f"your {name} has shape {tuple(got.shape)}, expected {tuple(shape)}")
+    return torch.cat([one.flatten() for one in result])
+
+
+def two_segments(function, q, k, v, memory, z, beta):
+    """The outputs of two segments, one after the other."""
+    half = q.shape[-2] // 2
+    _, memory, z = function(q[..., :half, :], k[..., :half, :], v[..., :half, :], memory, z, beta)
+    return everything(function, q[..., half:, :], k[..., half:, :], v[..., half:, :], memory, z, beta)
+
+
+def steps(*leading, heads=2, n=6, d=4, d_value=3, of=filled):
+    def inputs(normal):
+        shape = (*leading, heads, n)
+        memory, z = of(normal, *leading, heads, d=d, d_value=d_value)
+        return normal(*shape, d), normal(*shape, d), normal(*shape, d_value), memory, z, normal(heads)
+
+    return inputs
+
+
+def step_by_hand(q, k, v, memory, z, beta):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf)
+    weight, share = F.elu(q) + 1, beta.sigmoid().view(-1, 1, 1)
+    read = (weight @ memory) / (weight @ z.unsqueeze(-1) + 1e-9)
+    out = share * read + (1 - share) * (scores.softmax(-1) @ v)
+    written = F.elu(k) + 1
+    return out, memory + written.mT @ v, z + written.sum(-2)
+
+
+def step_token_by_token(q, k, v, memory, z, beta):
+    rows, new_memory, new_z = [], memory, z
+    for i in range(q.shape[-2]):
+        upto = slice(0, i + 1)
+        local = attention(q[..., i : i + 1, :], k[..., upto, :], v[..., upto, :])
+        rows.append(gate(beta, retrieve(q[..., i : i + 1, :], memory, z), local))
+        new_memory, new_z = update_linear(k[..., i : i + 1, :], v[..., i : i + 1, :], new_memory, new_z)
+    return torch.cat(rows, dim=-2), new_memory, new_z
+
+
+def step_with(read=retrieve, near=lambda q, k, v: attention(q, k, v, causal=True), mix=gate, write=update_linear):
+    def segment_step(q, k, v, memory, z, beta):
+        out = mix(beta, read(q, memory, z), near(q, k, v))
+        return out, *write(k, v, memory, z)
+
+    return segment_step
+
+
+def writes_first(q, k, v, memory, z, beta):
+    memory, z = update_linear(k, v, memory, z)
+    return gate(beta, retrieve(q, memory, z), attention(q, k, v, causal=True)), memory, z
+
+
+def nothing_when_empty(q, k, v, memory, z, beta):
+    if z.abs().sum() > 0:
+        return segment_step(q, k, v, memory, z, beta)
+    return attention(q, k, v, causal=True), *update_linear(k, v, memory, z)
+
+
+def reads_token_by_token(q, k, v, memory, z, beta):
+    rows = []
+    for i in range(q.shape[-2]):
+        memory, z = update_linear(k[..., i : i + 1, :], v[..., i : i + 1, :], memory, z)
+        rows.append(retrieve(q[..., i : i + 1, :], memory, z))
+    return gate(beta, torch.cat(rows, dim=-2), attention(q, k, v, causal=True)), memory, z
+
+
+STEP = Exercise(
+    number="4.4",
+    title="one segment through one layer",
+    difficulty=3,
+    minutes=12,
+    reference=infini.segment_step,
+    hints=(
+        "When this segment's tokens read the memory, may their own keys be in it already? Who would see what then?",
+        "Four lines: retrieve with the memory as it came; local attention inside the segment, causal; mix both with "
+        "gate; then update_linear. Return the output and the memory and z for the next segment.",
+        "from_memory = retrieve(q, memory, z) comes first, memory, z = update_linear(k, v, memory, z) after it. The "
+        "local part is attention(q, k, v, causal=True).",
+    ),
+    cases=(
+        Case("6 tokens and a filled memory", steps(), everything),
+        Case("the first segment, with an empty memory", steps(of=empty), everything),
+        Case("a batch of 2", steps(2, heads=3, n=4), everything),
+        Case("two segments one after the other", steps(n=8), two_segments),
+        Case("one token", steps(n=1), everything),
+        Case("an empty memory, then a second segment, in float64", steps(n=6, of=empty), two_segments, torch.float64),
+    ),
+    right_answers=(step_by_hand, step_token_by_token, step_with()),
+    mistakes={
+        "the segment is written before it is read, and its tokens see those that come after them": writes_first,
+        "each token is written before it is read, and counts twice: in the memory and in the segment": (
+            reads_token_by_token
+        ),
+        "attention inside the segment is not causal": step_with(near=attention),
+        "the scores inside the segment are not divided by √d": step_with(
+            near=lambda q, k, v: attention(q, k, v, causal=True, scale=1.0)
+        ),
+        "the sides of the gate are swapped": step_with(mix=lambda beta, read, local: gate(beta, local, read)),
+        "the gate is left out: both sides are added": step_with(mix=lambda beta, read, local: read + local),
+        "the memory is not looked at": step_with(read=lambda q, memory, z: 0 * q[..., :1] * memory[..., :1, :]),
+        "the segment itself is not looked at": step_with(near=lambda q, k, v: 0 * v),
+        "the memory comes back as it was: nothing is written": step_with(write=lambda k, v, memory, z: (memory, z)),
+        "z comes back as it was": step_with(write=lambda k, v, memory, z: (update_linear(k, v, memory, z)[0], z)),
+        "the old memory is thrown away with each segment": step_with(
+            write=lambda k, v, memory, z: update_linear(k, v, 0 * memory, 0 * z)
+        ),
+        "the delta rule writes, where all of the values are asked for": step_with(write=update_delta),
+        "the gate is left open for the segment as long as the memory is empty": nothing_when_empty,
+        "the read is not divided by σ(q) · z": step_with(read=lambda q, memory, z: feature(q) @ memory),
+    },
+)
+
+# 4.5 dual_form ---------------------------------------------------------------------------------------------------
+
+
+def in_segments(*leading, n=11, d=4, d_value=3, segment=4):
+    return lambda normal: (normal(*leading, n, d), normal(*leading, n, d), normal(*leading, n, d_value), segment)
+
+
+def dual_by_memory(q, k, v, segment):
+    memory = k.new_zeros(*k.shape[:-2], k.shape[-1], v.shape[-1])
+    z, out = memory[..., 0], []
+    for part in zip(q.split(segment, -2), k.split(segment, -2), v.split(segment, -2), strict=True):
+        out.append(retrieve(part[0], memory, z))
+        memory, z = update_linear(*part[1:], memory, z)
+    return torch.cat(out, dim=-2)
+
+
+def dual_row_by_row(q, k, v, segment):
+    out = torch.zeros_like(v)
+    for i in range(segment, q.shape[-2]):
+        before = i // segment * segment
+        weight = (feature(q[..., i, None, :]) * feature(k[..., :before, :])).sum(-1, keepdim=True)
+        out[..., i, :] = (weight * v[..., :before, :]).sum(-2) / weight.sum(-2)
+    return out
+
+
+def dual_with(seen=lambda i, j, segment: j // segment < i // segment, weigh=lambda q, k: feature(q) @ feature(k).mT,
+              divide=lambda weight: weight.sum(-1, keepdim=True).clamp(min=1e-6)):  # fmt: skip
+    def dual_form(q, k, v, segment):
+        position = torch.arange(q.shape[-2])
+        weight = weigh(q, k) * seen(position[:, None], position, segment)
+        return weight @ v / divide(weight)
+
+    return dual_form
+
+
+def averaged_over_segments(q, k, v, segment):
+    out = torch.zeros_like(v)
+    for i in range(segment, q.shape[-2]):
+        parts = []
+        for start in range(0, i // segment * segment, segment):
+            weight = feature(q[..., i : i + 1, :]) @ feature(k[..., start : start + segment, :]).mT
+            parts.append(weight @ v[..., start : start + segment, :] / weight.sum(-1, keepdim=True))
+        out[..., i : i + 1, :] = sum(parts) / len(parts)
+    return out
+
+
+DUAL = Exercise(
+    number="4.5",
+    title="the same read without a memory",
+    difficulty=3,
+    minutes=12,
+    reference=infini.dual_form,
+    hints=(
+        "A query reads σ(q) M / σ(q) z. Write M and z as sums over the tokens written so far. Which are those, for a "
+        "query in segment s?",
+        "weight = σ(Q) σ(K)ᵀ, (n, n); keep it where the key's segment number is smaller than the query's; divide each "
+        "row by its sum. Rows of the first segment keep nothing: their sum is 0.",
+        "number = torch.arange(n) // segment. The mask is number < number[:, None], and the row sums are clamped at "
+        "EPSILON.",
+    ),
+    cases=(
+        Case("11 tokens, segments of 4", in_segments()),
+        Case("8 tokens, segments of 4", in_segments(n=8)),
+        Case("one segment alone reads nothing", in_segments(n=4)),
+        Case("segments of 1", in_segments(n=6, segment=1)),
+        Case("two dimensions in front", in_segments(2, 2, n=9, segment=3)),
+        Case("float64", in_segments(2, n=13, segment=5), dtype=torch.float64),
+    ),
+    right_answers=(dual_by_memory, dual_row_by_row),
+    mistakes={
+        "every earlier token is seen, where the own segment belongs to local attention": dual_with(
+            lambda i, j, segment: j < i
+        ),
+        "every token up to the query itself is seen, where the own segment belongs to local attention": dual_with(
+            lambda i, j, segment: j <= i
+        ),
+        "the own segment is seen whole, its future included": dual_with(
+            lambda i, j, segment: j // segment <= i // segment
+        ),
+        "only the segment just before is seen, as in Transformer-XL": dual_with(
+            lambda i, j, segment: j // segment == i // segment - 1
+        ),
+        "only the own segment is seen": dual_with(lambda i, j, segment: (j // segment == i // segment) & (j <= i)),
+        "a segment's distance is counted in tokens: the last `segment` tokens are left out": dual_with(
+            lambda i, j, segment: j <= i - segment
+        ),
+        "the rows are not divided by their sum: a read is an average": dual_with(
+            divide=lambda weight: torch.ones(weight.shape[-1], 1, dtype=weight.dtype)
+        ),
+        "the rows are divided by the number of tokens seen, and not by their weights": dual_with(
+            divide=lambda weight: (weight != 0).sum(-1, keepdim=True).clamp(min=1).to(weight.dtype)
+        ),
+        "each segment is averaged for itself and then all segments: one divisor is for all of history": (
+            averaged_over_segments
+        ),
+        "the first segment divides 0 by 0": dual_with(divide=lambda weight: weight.sum(-1, keepdim=True)),
+        "the weights are those of a softmax, exp(q · k / √d)": dual_with(
+            weigh=lambda q, k: (q @ k.mT / math.sqrt(q.shape[-1])).exp()
+        ),
+        "σ is laid on the score, and not on query and key": dual_with(weigh=lambda q, k: feature(q @ k.mT)),
+        "σ is left out": dual_with(weigh=lambda q, k: q @ k.mT),
+    },
+)
+
+# 4.6 update_delta ------------------------------------------------------------------------------------------------
+
+
+def delta_by_hand(k, v, memory, z):
+    weight = F.elu(k) + 1
+    known = weight @ memory / (weight @ z.unsqueeze(-1) + 1e-9)
+    return memory + weight.mT @ (v - known), z + weight.sum(-2)
+
+
+def delta_as_a_difference(k, v, memory, z):
+    said, _ = update_linear(k, retrieve(k, memory, z), 0 * memory, z)
+    memory, z = update_linear(k, v, memory, z)
+    return memory - said, z
+
+
+def delta_token_by_token(k, v, memory, z):
+    for i in range(k.shape[-2]):
+        memory, z = update_delta(k[..., i : i + 1, :], v[..., i : i + 1, :], memory, z)
+    return memory, z
+
+
+def delta_with(known=retrieve, write=update_linear):
+    """A delta rule made of what is known already and of what is done with the rest."""
+    return lambda k, v, memory, z: write(k, v - known(k, memory, z), memory, z)
+
+
+def twice(function, k, v, memory, z):
+    """The same segment written two times."""
+    return pair(function, k, v, *function(k, v, memory, z))
+
+
+DELTA = Exercise(
+    number="4.6",
+    title="write only what is new",
+    difficulty=2,
+    minutes=8,
+    reference=infini.update_delta,
+    hints=(
+        "Before you write v with the key k: how do you find out what the memory says for k already?",
+        "retrieve(k, memory, z) reads with the keys. Write v minus that, as update_linear would; z grows as before.",
+        "It is one line: update_linear of k and the difference.",
+    ),
+    cases=(
+        Case("6 pairs into a filled memory", writes(), pair),
+        Case("an empty memory, where all is new", writes(of=empty), pair),
+        Case("one pair", writes(n=1), pair),
+        Case("the same pair twice", writes(n=1, of=empty), twice),
+        Case("the same segment twice", writes(2, n=3, of=empty), twice),
+        Case("one of two dimensions in front", writes(2, 2), pair),
+        Case("an empty memory, in float64", writes(of=empty), pair, dtype=torch.float64),
+    ),
+    right_answers=(delta_by_hand, delta_as_a_difference, delta_with()),
+    mistakes={
+        "all of v is written: that is the linear rule": update_linear,
+        "what is known is added to v, where it is taken away": lambda k, v, memory, z: update_linear(
+            k, v + retrieve(k, memory, z), memory, z
+        ),
+        "what is known is read without dividing by σ(k) · z": delta_with(lambda k, memory, z: feature(k) @ memory),
+        "what is known is read from the memory after the write": lambda k, v, memory, z: update_linear(
+            k, v - retrieve(k, *update_linear(k, v, memory, z)), memory, z
+        ),
+        "the keys read without σ": delta_with(
+            lambda k, memory, z: k @ memory / (k @ z[..., None] + 1e-6 * (z[..., None, :1] == 0))
+        ),
+        "z stays as it was": lambda k, v, memory, z: (update_delta(k, v, memory, z)[0], z),
+        "z is corrected too, with gamma; the printed rule counts every write": update_gamma,
+        "the tokens of a segment are written one after the other, where all see the memory as it was": (
+            delta_token_by_token
+        ),
+        "only what is known is written, with its sign turned, and v is left out": lambda k, v, memory, z: update_linear(
+            k, -retrieve(k, memory, z), memory, z
+        ),
+        "the difference replaces the memory, where it is added to it": lambda k, v, memory, z: (
+            feature(k).mT @ (v - retrieve(k, memory, z)),
+            z + feature(k).sum(-2),
+        ),
+        "only half of the difference is written": lambda k, v, memory, z: update_linear(
+            k, (v - retrieve(k, memory, z)) / 2, memory, z
+        ),
+    },
+)
+
+# 4.7 update_gamma ------------------------------------------------------------------------------------------------
+
+
+def gamma_by_hand(k, v, memory, z):
+    weight = F.elu(k) + 1
+    with torch.no_grad():
+        overlap = torch.einsum("...nk,...k->...n", weight, z) / (weight * weight).sum(-1)
+        new = torch.clamp(1 - overlap, min=0, max=1)
+    memory = memory + weight.mT @ (v - retrieve(k, memory, z))
+    return memory, z + torch.einsum("...n,...nk->...k", new, weight)
+
+
+def gamma_token_by_token(k, v, memory, z):
+    written, counted = update_delta(k, v, memory, z)[0], z
+    for i in range(k.shape[-2]):
+        weight = feature(k[..., i, :])
+        stored = ((weight * z).sum(-1, keepdim=True) / weight.pow(2).sum(-1, keepdim=True)).detach()
+        counted = counted + (1 - stored.clamp(0, 1)) * weight
+    return written, counted
+
+
+def gamma_with(
+    stored=lambda weight, z: (weight @ z[..., None]) / weight.square().sum(-1, keepdim=True),
+    new=lambda stored: (1 - stored).clamp(0, 1).detach(),
+    write=lambda k, v, memory, z, new: update_delta(k, v, memory, z)[0],
+    count=lambda z, weight, new: z + (new * weight).sum(-2),
+):
+    """A gamma rule made of the overlap, of gamma, of the write and of the count."""
+
+    def update_gamma(k, v, memory, z):
+        weight = feature(k)
+        gamma = new(stored(weight, z))
+        return write(k, v, memory, z, gamma), count(z, weight, gamma)
+
+    return update_gamma
+
+
+def gradient_of_z(function, k, v, memory, z):
+    """How the sum of the new z moves with the keys."""
+    k = k.detach().requires_grad_()
+    with torch.enable_grad():
+        _, counted = function(k, v, memory, z)
+        if not counted.requires_grad:
+            raise Rejected("the new z does not depend on the keys by a gradient; only gamma stands outside of it")
+        (moved,) = torch.autograd.grad(counted.sum(), k)
+    return moved
+
+
+def few(normal, *leading, d=4, d_value=3):
+    """A memory that holds one pair only, so that gamma lies between 0 and 1."""
+    return filled(lambda *shape: 0.7 * normal(*shape) - 0.5, *leading, d=d, d_value=d_value, n=1)
+
+
+GAMMA = Exercise(
+    number="4.7",
+    title="a z that counts only what is new",
+    difficulty=3,
+    minutes=12,
+    reference=infini.update_gamma,
+    hints=(
+        "The printed rule reads back v / 2 because z counts a second write that did not happen. What should z grow by "
+        "for a key that is stored once already? And for one that overlaps with nothing?",
+        "γ = 1 - σ(k) · z / |σ(k)|², one number for each token, cut to 0 ... 1 and detached. z grows by the sum of "
+        "γ σ(k). The memory is written as in update_delta, without γ.",
+        "stored = (weight @ z[..., None]) / weight.square().sum(dim=-1, keepdim=True); new = (1 - stored), clamped and "
+        "detached. Take the memory from update_delta, and add (new * weight) summed over dim=-2 to z.",
+    ),
+    cases=(
+        Case("6 pairs into a memory that holds one", writes(of=few), pair),
+        Case("a memory that holds many: nothing counts any more", writes(), pair),
+        Case("an empty memory, where all counts", writes(of=empty), pair),
+        Case("the same pair twice", writes(n=1, of=empty), twice),
+        Case("a wide memory of 2 heads", writes(2, n=5, d=8, d_value=2, of=few), pair),
+        Case("what moves z", writes(n=4, of=few), gradient_of_z),
+        Case("an empty memory, in float64", writes(2, of=empty), pair, dtype=torch.float64),
+    ),
+    right_answers=(gamma_by_hand, gamma_token_by_token, gamma_with()),
+    mistakes={
+        "γ is left out: that is the printed delta rule": update_delta,
+        "γ is laid on what is written to the memory too; only z was at fault": gamma_with(
+            write=lambda k, v, memory, z, new: update_linear(k, new * (v - retrieve(k, memory, z)), memory, z)[0]
+        ),
+        "the memory takes all of v, and not what is new": gamma_with(
+            write=lambda k, v, memory, z, new: update_linear(k, v, memory, z)[0]
+        ),
+        "the overlap is divided by |σ(k)|, where its square is meant": gamma_with(
+            lambda weight, z: (weight @ z[..., None]) / weight.norm(dim=-1, keepdim=True)
+        ),
+        "the overlap is not divided by |σ(k)|²": gamma_with(lambda weight, z: weight @ z[..., None]),
+        "the overlap is divided by d_key": gamma_with(lambda weight, z: weight @ z[..., None] / weight.shape[-1]),
+        "γ is not cut at 0, so that z can shrink below its keys": gamma_with(
+            new=lambda stored: (1 - stored).clamp(max=1).detach()
+        ),
+        "γ is cut to 0 or 1, and has nothing between": gamma_with(
+            new=lambda stored: (stored < 1).to(stored.dtype).detach()
+        ),
+        "γ is the overlap itself, and not 1 minus it": gamma_with(new=lambda stored: stored.clamp(0, 1).detach()),
+        "the gradient goes through γ": gamma_with(new=lambda stored: (1 - stored).clamp(0, 1)),
+        "z stays as it was": gamma_with(count=lambda z, weight, new: z + 0 * weight.sum(-2)),
+        "one γ stands for the whole segment, the mean": gamma_with(
+            count=lambda z, weight, new: z + new.mean(-2) * weight.sum(-2)
+        ),
+    },
+)
+
+# 4.8 infini_floats -----------------------------------------------------------------------------------------------
+
+
+def floats_layer_by_layer(layers, heads, d_key, d_value):
+    return sum(d_key * d_value + d_key for _ in range(layers) for _ in range(heads))
+
+
+FLOATS = Exercise(
+    number="4.8",
+    title="the size of the memory",
+    difficulty=1,
+    minutes=5,
+    reference=infini.infini_floats,
+    hints=(
+        "What shapes do M and z have in one head? Does one of them grow with the text?",
+        "One head: d_key · d_value numbers in M, d_key in z. Every head of every layer has its own.",
+        "d_key * (d_value + 1) for a head; multiply by the heads and the layers.",
+    ),
+    cases=(
+        Case("the paper's model: 12 layers, 8 heads, 128 and 128", lambda normal: (12, 8, 128, 128)),
+        Case("2 layers, 2 heads, 32 and 32", lambda normal: (2, 2, 32, 32)),
+        Case("3 layers, 5 heads, keys of 4, values of 7", lambda normal: (3, 5, 4, 7)),
+        Case("one of each, keys of 8, values of 2", lambda normal: (1, 1, 8, 2)),
+    ),
+    right_answers=(
+        floats_layer_by_layer,
+        lambda layers, heads, d_key, d_value: torch.empty(layers, heads, d_key, d_value + 1).numel(),
+    ),
+    mistakes={
+        "z is forgotten, which is state too": lambda layers, heads, d_key, d_value: layers * heads * d_key * d_value,
+        "there is one memory for each layer, though every head has its own": lambda layers, heads, d_key, d_value: (
+            layers * d_key * (d_value + 1)
+        ),
+        "there is one memory for each head, though every layer has its own": lambda layers, heads, d_key, d_value: (
+            heads * d_key * (d_value + 1)
+        ),
+        "bytes of float32 are counted, and not numbers": lambda layers, heads, d_key, d_value: (
+            4 * layers * heads * d_key * (d_value + 1)
+        ),
+        "z is taken to be as long as a value": lambda layers, heads, d_key, d_value: (
+            layers * heads * d_value * (d_key + 1)
+        ),
+        "z is taken to be one number": lambda layers, heads, d_key, d_value: layers * heads * (d_key * d_value + 1),
+        "all heads together have one z": lambda layers, heads, d_key, d_value: (
+            layers * (heads * d_key * d_value + d_key)
+        ),
+        "M is counted for keys and again for values": lambda layers, heads, d_key, d_value: (
+            2 * layers * heads * d_key * (d_value + 1)
+        ),
+        "it is a cache of one token, d_key + d_value": lambda layers, heads, d_key, d_value: (
+            layers * heads * (d_key + d_value)
+        ),
+    },
+)
+
+# 4.9 needle_share ------------------------------------------------------------------------------------------------
+
+
+def in_hay(d=6, n=5, tokens=100):
+    return lambda normal: (normal(d), normal(d), normal(n, d), tokens)
+
+
+def share_by_reading(q, needle, filler, tokens):
+    weight, hay = feature(needle[None]), feature(filler).mean(dim=0)
+    return retrieve(q[None], weight.mT, weight[0] + tokens * hay)[0, 0]
+
+
+def share_by_odds(q, needle, filler, tokens):
+    of = lambda keys: ((F.elu(q) + 1) * (F.elu(keys) + 1)).sum(-1)  # noqa: E731
+    return 1 / (1 + tokens * of(filler).sum() / len(filler) / of(needle))
+
+
+def share_with(
+    fit=lambda q, keys: feature(keys) @ feature(q),
+    b=lambda each: each.mean(),
+    share=lambda a, b, tokens: a / (a + tokens * b),
+):
+    return lambda q, needle, filler, tokens: share(fit(q, needle), b(fit(q, filler)), tokens)
+
+
+SHARE = Exercise(
+    number="4.9",
+    title="the needle's share",
+    difficulty=2,
+    minutes=8,
+    reference=infini.needle_share,
+    hints=(
+        "A read is an average with the weights σ(q) · σ(key). What weight does the needle have, and what do all the "
+        "other tokens have together?",
+        "a = σ(q) · σ(needle); b is the mean of σ(q) · σ(key) over the keys of the filler. The share is "
+        "a / (a + tokens · b).",
+        "feature(filler) @ feature(q) gives one number for each key of the filler: take the mean, times tokens.",
+    ),
+    cases=(
+        Case("5 keys of filler, 100 tokens", in_hay()),
+        Case("one key of filler, one token", in_hay(n=1, tokens=1)),
+        Case("7 keys of filler, a million tokens", in_hay(d=16, n=7, tokens=1_000_000)),
+        Case("no filler yet", in_hay(tokens=0)),
+        Case("float64", in_hay(n=3, tokens=24), dtype=torch.float64),
+    ),
+    right_answers=(share_by_reading, share_by_odds),
+    mistakes={
+        "the needle is left out of the sum that divides: a / (tokens · b)": share_with(
+            share=lambda a, b, tokens: a / (tokens * b)
+        ),
+        "b is the sum over the keys of the filler, and not their mean": share_with(b=torch.sum),
+        "the number of tokens is left out: a / (a + b)": share_with(share=lambda a, b, tokens: a / (a + b)),
+        "it is the filler's share": share_with(share=lambda a, b, tokens: tokens * b / (a + tokens * b)),
+        "it is the ratio a / b, the number of tokens at which half is left": share_with(
+            share=lambda a, b, tokens: a / b
+        ),
+        "σ is left out": share_with(lambda q, keys: keys @ q),
+        "the weights are those of a softmax": share_with(lambda q, keys: (keys @ q).exp()),
+        "ELU is used without the + 1": share_with(lambda q, keys: F.elu(keys) @ F.elu(q)),
+        "σ is laid on the mean key of the filler, where the mean is over the features": lambda q, needle, filler, t: (
+            share_with()(q, needle, filler.mean(dim=0, keepdim=True), t)
+        ),
+        "b is the key of the filler that fits best": share_with(b=torch.amax),
+    },
+)
+
+# 4.10 gate_range -------------------------------------------------------------------------------------------------
+
+
+def ends(function, *arguments):
+    """Two numbers as a tensor."""
+    result = function(*arguments)
+    if not (isinstance(result, tuple | list) and len(result) == 2):
+        raise Rejected("your function returned something else than two numbers, the lowest and the highest share")
+    return torch.tensor([float(end) for end in result], dtype=torch.float64)
+
+
+def range_by_hand(steps, learning_rate):
+    return tuple(1 / (1 + math.exp(-sign * steps * learning_rate)) for sign in (-1, 1))
+
+
+def range_by_symmetry(steps, learning_rate):
+    high = 0.5 + 0.5 * math.tanh(steps * learning_rate / 2)
+    return 1 - high, high
+
+
+def range_of(high):
+    return lambda steps, learning_rate: (1 - high(steps * learning_rate), high(steps * learning_rate))
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+GATES = Exercise(
+    number="4.10",
+    title="how far a gate can go",
+    difficulty=2,
+    minutes=6,
+    reference=infini.gate_range,
+    hints=(
+        "Adam divides a gradient by its own size. So how far does β move in one step, at most? And in all steps?",
+        "β begins at 0 and ends between -steps · learning_rate and steps · learning_rate. The share is sigmoid(β).",
+        "farthest = steps * learning_rate; return the sigmoid of its negative and of itself.",
+    ),
+    cases=(
+        Case("100 steps at 3e-4", lambda normal: (100, 3e-4), ends),
+        Case("900 steps at 3e-2", lambda normal: (900, 3e-2), ends),
+        Case("400 steps at 1e-2", lambda normal: (400, 1e-2), ends),
+        Case("one step at 1", lambda normal: (1, 1.0), ends),
+    ),
+    right_answers=(range_by_hand, range_by_symmetry),
+    mistakes={
+        "β itself is given, and not the share sigmoid(β)": lambda steps, rate: (-steps * rate, steps * rate),
+        "the movement is added to the share, as if the sigmoid were a straight line of slope 1": range_of(
+            lambda far: 0.5 + far
+        ),
+        "the sigmoid is replaced by its slope at 0, 1/4, though far out it bends": range_of(lambda far: 0.5 + far / 4),
+        "the movement is ten times too small, as in a report that had [0.4992, 0.5008]": range_of(
+            lambda far: sigmoid(far / 9.375)
+        ),
+        "the gate can go anywhere from 0 to 1, whatever the steps": lambda steps, rate: (0.0, 1.0),
+        "one step is counted, and not all of them": lambda steps, rate: (sigmoid(-rate), sigmoid(rate)),
+        "the steps are taken to be a random walk, √steps long": lambda steps, rate: (
+            sigmoid(-math.sqrt(steps) * rate),
+            sigmoid(math.sqrt(steps) * rate),
+        ),
+        "only upwards is counted: the gate begins at 1/2 and cannot fall": lambda steps, rate: (
+            0.5,
+            sigmoid(steps * rate),
+        ),
+        "the highest share comes first": lambda steps, rate: (sigmoid(steps * rate), sigmoid(-steps * rate)),
+    },
+)
+
+EXERCISES = (RETRIEVE, LINEAR, GATE, STEP, DUAL, DELTA, GAMMA, FLOATS, SHARE, GATES)
