@@ -1,0 +1,312 @@
+import { html } from "../kit/dom.js";
+import { footer } from "../kit/export.js";
+import { count, significant, size } from "../kit/format.js";
+import { frame, segment } from "../kit/frame.js";
+import { unpacked } from "../kit/numbers.js";
+import { player } from "../kit/player.js";
+import { boxes } from "./boxes.js";
+import { codePanel } from "./code.js";
+import { eventFacts, factsOf } from "./facts.js";
+import { film, hand } from "./film.js";
+import { grid, pairAt } from "./grid.js";
+import { knobsView } from "./knobs.js";
+import { memory } from "./memory.js";
+import { drawing, paint } from "./paint.js";
+import { sentence } from "./say.js";
+import { clock, openTrace } from "./trace.js";
+
+const COLOURS = ["ink", "ink-2", "paper", "panel", "line", "mark", "bad", "q", "k", "v", "o", "s", "m"];
+const EVENT_MS = 60; // of playing, in the mean
+const [SHORTEST_RUN, LONGEST_RUN] = [6000, 30000];
+const COUNTERS = {
+  issued: "predicts ncu’s lts__t_sectors_srcunit_tex_op_read and _op_write, × 32 B",
+  l2: "predicts dram__bytes_read.sum: a model",
+  compulsory: "the least that dram__bytes_read.sum can be, and what is written",
+};
+
+/** A canvas that shows a list of shapes; the list is kept for an export. */
+function panel(words, attributes) {
+  const canvas = html("canvas", {});
+  const element = html("div", { class: "al-theatre-panel", role: "img", "aria-label": words, ...attributes }, canvas);
+  let [shapes, width, height] = [[], 0, 0];
+  return {
+    element,
+    width: () => element.clientWidth,
+    /** @param {object[]} now @param {number} tall */
+    draw(now, tall, colours) {
+      [shapes, height] = [now, Math.ceil(tall)];
+      width = element.clientWidth;
+      const ratio = Math.max(1, globalThis.devicePixelRatio || 1);
+      const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+      if (canvas.width !== w || canvas.height !== h) {
+        [canvas.width, canvas.height] = [w, h];
+        canvas.style.height = `${height}px`;
+      }
+      const ctx = canvas.getContext("2d");
+      ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+      ctx.clearRect(0, 0, width, height);
+      paint(ctx, shapes, colours);
+    },
+    still: () => drawing(shapes, width, height),
+  };
+}
+
+function numberCell(title, counter) {
+  const big = html("div", { class: "al-theatre-big", "data-words": true });
+  const more = html("div", { class: "al-caption", "data-words": true });
+  return {
+    element: html("div", {}, title, big, more, html("div", { class: "al-caption", "data-words": true }, counter)),
+    show(text, rest, words) { big.replaceChildren(text, html("small", {}, rest)); more.textContent = words; },
+  };
+}
+
+function chooser(label, options, chosen, choose) {
+  const select = html("select", { "aria-label": label, onchange() { choose(Number(select.value)); } },
+    ...options.map(([value, text]) => html("option", { value, selected: value === chosen }, text)));
+  return select;
+}
+
+function renderTraces(data, model, el) {
+  const state = { run: data.runs[data.shown], traces: [], watched: 0, step: 0, limit: data.limit, cache: data.cache, clock: null };
+  const watched = () => state.traces[state.watched];
+  const other = () => state.traces[1 - state.watched] ?? null;
+  const opened = new Map();
+  function openRun(run, { traces, codes }) {
+    state.run = run;
+    state.traces = run.traces.map((index) => {
+      const scene = traces[index];
+      if (!opened.has(scene)) opened.set(scene, openTrace({ ...scene, kernels: scene.kernels.map((kernel) => ({ ...kernel, code: codes[kernel.code] })) }));
+      return opened.get(scene);
+    });
+  }
+  openRun(state.run, data);
+
+  // The frame and its parts ------------------------------------------------------------------------------------------
+  const names = state.traces.map(({ name }) => name);
+  const switches = names.length > 1 ? [segment("watch", names, names[0], (name) => watch(names.indexOf(name)))] : [];
+  const { root, tell, dispose } = frame(el, data.question, switches);
+  root.classList.add("al-theatre");
+  const strip = panel("what moves at each byte of the clock", { class: "al-theatre-panel al-theatre-film" });
+  const over = html("canvas", { class: "al-theatre-hand", "aria-hidden": "true" });
+  strip.element.append(over);
+  const ratio = html("div", { class: "al-theatre-number", "data-words": true });
+  const ratioWords = html("div", { class: "al-caption", "data-words": true });
+  const stage = panel("the tiles of the tensors");
+  const stageWords = html("div", { class: "al-caption", "data-words": true });
+  const store = panel("SRAM, and what has moved of each tensor");
+  const limits = chooser("limit of the SRAM", data.limits.map(({ bytes, name }) => [bytes, name]), state.limit, (bytes) => { state.limit = bytes; read(); });
+  const code = codePanel((line) => goTo((e) => watched().of.line(e) === line && watched().kernel[watched().programOf(e)] === watched().kernel[watched().programOf(eventNow())]));
+  const caches = chooser("cache of the L2 model", state.traces[0].l2.map(({ words }, i) => [i, words]), state.cache, (at) => { state.cache = at; read(); });
+  const caption = (...parts) => html("div", { class: "al-caption" }, ...parts);
+  const issued = numberCell(caption("issued, exact"), COUNTERS.issued);
+  const modelled = numberCell(caption("L2 model, ", caches), COUNTERS.l2);
+  const compulsory = numberCell(caption("compulsory, exact"), COUNTERS.compulsory);
+  const body = html("div", { class: "al-body" },
+    html("div", { class: "al-theatre-top" }, strip.element, html("div", { class: "al-theatre-ratio", hidden: names.length < 2 }, ratio, ratioWords)),
+    html("div", { class: "al-theatre-middle" },
+      html("div", {}, stage.element, stageWords),
+      html("div", {}, store.element, caption("Named tiles, in registers and shared memory. The limit: ", limits)),
+      code.element),
+    html("div", { class: "al-theatre-three" }, issued.element, modelled.element, compulsory.element));
+  const knobs = knobsView(model, data, (run) => {
+    const at = watched().total ? state.clock.bytes(state.step) / watched().total : 0;
+    openRun(run, "codes" in run ? run : data);
+    retime(at * watched().total);
+  });
+  const playerPlace = html("div", {});
+  const help = caption("Space plays, arrows step, with Shift by ten, Page keys by program, Home and End jump, [ ] set a loop, L loops, − + change the speed. A press on the film, on a tile or on a line of code goes there.");
+  help.classList.add("al-theatre-help");
+  const foot = footer({ root, name: "theatre", provenance: data.provenance, rows });
+  root.append(body, ...(knobs.element ? [knobs.element] : []), playerPlace, help, ...foot.elements);
+  foot.elements[1].addEventListener("click", withStills, true);
+
+  // Time -------------------------------------------------------------------------------------------------------------
+  let time = null;
+  const eventNow = () => state.clock.event(state.step);
+  function retime(bytes) {
+    time?.pause();
+    state.clock = clock(watched(), other());
+    state.step = state.clock.step(bytes);
+    const { last } = state.clock;
+    const run = Math.min(Math.max(EVENT_MS * watched().events, SHORTEST_RUN), LONGEST_RUN);
+    time = player({
+      last, at: state.step, name: "bytes moved", loops: true,
+      time: (at) => (watched().total ? (run * state.clock.bytes(at)) / watched().total : at * EVENT_MS),
+      say: (at) => (at < watched().events ? `event ${count(at + 1)} of ${count(watched().events)}` : `${size(state.clock.bytes(at))} moved`),
+      show(at, playing) { state.step = at; ask(playing); },
+    });
+    time.element.addEventListener("keydown", onPage, true);
+    playerPlace.replaceChildren(time.element);
+    layout();
+  }
+  function watch(index) {
+    const bytes = state.clock.bytes(state.step);
+    state.watched = index;
+    retime(bytes);
+  }
+  function onPage(event) {
+    const by = { PageUp: -1, PageDown: 1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const trace = watched();
+    const program = Math.min(Math.max(trace.programOf(eventNow()) + by, 0), trace.first.length - 1);
+    time.pause();
+    time.move(trace.first[program]);
+  }
+  /** The next event of the watched trace for which something holds, from the first again after the last. */
+  function goTo(holds) {
+    const { events } = watched();
+    const from = eventNow();
+    for (let ahead = 1; ahead <= events; ahead += 1) {
+      const e = (from + ahead) % events;
+      if (!holds(e)) continue;
+      time.pause();
+      return time.move(e);
+    }
+    return undefined;
+  }
+
+  // What is drawn ----------------------------------------------------------------------------------------------------
+  let [themed, colours, asked, loud, filmed, table] = ["", {}, 0, false, null, -1];
+  function palette() {
+    if (themed === root.dataset.theme) return colours;
+    themed = root.dataset.theme;
+    const style = getComputedStyle(root);
+    colours = Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    colours.font = style.fontFamily;
+    return colours;
+  }
+  function ask(playing = false) {
+    loud ||= !playing;
+    asked ||= requestAnimationFrame(() => { asked = 0; read(!loud); loud = false; });
+  }
+  function drawHand() {
+    const width = strip.width();
+    const dots = Math.max(1, globalThis.devicePixelRatio || 1);
+    const [w, h] = [Math.round(width * dots), Math.round(filmed.height * dots)];
+    if (over.width !== w || over.height !== h) [over.width, over.height] = [w, h];
+    const ctx = over.getContext("2d");
+    ctx.setTransform(dots, 0, 0, dots, 0, 0);
+    ctx.clearRect(0, 0, width, filmed.height);
+    paint(ctx, hand(state.traces, state.clock.bytes(state.step), width), palette());
+  }
+  function read(quiet = false) {
+    if (!stage.width() || !filmed) return;
+    const mark = performance.now();
+    const [trace, e, bytes] = [watched(), eventNow(), state.clock.bytes(state.step)];
+    drawHand();
+    const tiles = (trace.visits ? grid : boxes)(trace, e, stage.width());
+    stage.draw(tiles.shapes, tiles.height, palette());
+    stageWords.textContent = tiles.words;
+    const both = state.traces;
+    const lane = Math.max(...both.flatMap((one) => one.reads.map((reads, t) => reads[one.events - 1] + one.writes[t][one.events - 1])));
+    const drawn = memory(trace, e, store.width(), { limit: state.limit, peak: Math.max(...both.map(({ peak }) => peak)), lane });
+    store.draw(drawn.shapes, drawn.height, palette());
+    code.show(trace, e);
+    readNumbers(trace, bytes);
+    tell(sentence(factsOf(trace, e, bytes, state.limit, other())), { quiet });
+    if (table !== trace.programOf(e)) { table = trace.programOf(e); foot.refresh(); }
+    remember();
+    performance.measure("theatre draws", { start: mark });
+  }
+  function readNumbers(trace, bytes) {
+    const beside = other();
+    const also = (value) => (beside ? `${beside.name} ${size(value(beside))}. ` : "");
+    const [reads, writes] = [trace.reads, trace.writes].map((every) => every.reduce((sum, one) => sum + one[trace.events - 1], 0));
+    issued.show(size(Math.min(bytes, trace.total)), ` of ${size(trace.issued)}`, `${also((one) => one.issued)}${size(reads)} read, ${size(writes)} written${trace.sectors === trace.issued ? "" : `, ${size(trace.sectors)} in whole sectors`}.`);
+    const cache = trace.l2[state.cache];
+    modelled.show(size(cache.bytes), " read from HBM", `${also((one) => one.l2[state.cache].bytes)}Every sector that the cache has not kept.`);
+    compulsory.show(size(trace.compulsory), "", `${also((one) => one.compulsory)}${size(trace.compulsory_read)} read once, ${size(trace.compulsory - trace.compulsory_read)} written once.`);
+    if (!beside) return;
+    const more = Math.max(...state.traces.map(({ total }) => total)) / Math.min(...state.traces.map(({ total }) => total));
+    const [most, least] = state.traces[0].total < state.traces[1].total ? [state.traces[1], state.traces[0]] : state.traces;
+    ratio.textContent = `${significant(more)} ×`;
+    ratioWords.textContent = `as many bytes are issued by ${most.name} as by ${least.name}`;
+  }
+  function rows() {
+    const trace = watched();
+    const program = trace.programOf(eventNow());
+    const found = [["event", "kernel", "program", "does", "tensor", "where", "bytes", "moved by then", "line", "live"]];
+    for (let e = trace.first[program]; e <= trace.programEnd(program); e += 1) {
+      const { kind, tensor = "", span = "", bytes = 0, head = "" } = eventFacts(trace, e);
+      found.push([e + 1, trace.kernels[trace.kernel[program]].name, program + 1, kind, tensor + head, span, bytes, trace.moved[e], trace.of.line(e), trace.liveBytes(e)]);
+    }
+    return found;
+  }
+  /** Put the pixels where the export looks for pictures, just for the time it takes to look. */
+  function withStills() {
+    const stills = [strip, stage, store].map((one) => { const still = one.still(); one.element.prepend(still); return still; });
+    const needle = drawing(hand(state.traces, state.clock.bytes(state.step), strip.width()), strip.width(), filmed.height);
+    strip.element.append(needle);
+    setTimeout(() => [...stills, needle].forEach((still) => still.remove()));
+  }
+
+  // The pointer ------------------------------------------------------------------------------------------------------
+  const focus = () => time.element.querySelector("input").focus({ preventScroll: true });
+  strip.element.addEventListener("pointerdown", (event) => { strip.element.setPointerCapture(event.pointerId); seek(event); focus(); });
+  strip.element.addEventListener("pointermove", (event) => { if (event.buttons) seek(event); });
+  function seek(event) {
+    const bytes = filmed.at(event.clientX - strip.element.getBoundingClientRect().left);
+    time.pause();
+    time.move(state.clock.step(bytes));
+  }
+  stage.element.addEventListener("click", (event) => {
+    const trace = watched();
+    const at = pairAt(trace, stage.width(), event.offsetX, event.offsetY);
+    focus();
+    if (!at) return;
+    const met = trace.visits.met.filter((one) => one.top <= at.row && at.row < one.bottom && one.left <= at.column && at.column < one.right);
+    const events = new Set(met.map((one) => one.event));
+    goTo((e) => events.has(e));
+  });
+
+  let remembering = 0;
+  function remember() {
+    clearTimeout(remembering);
+    remembering = setTimeout(() => {
+      model.set("reader", { watched: watched().name, event: eventNow(), moved: state.clock.bytes(state.step), settings: state.run.settings });
+      model.save_changes();
+    }, 250);
+  }
+
+  // Size and theme ---------------------------------------------------------------------------------------------------
+  let widths = "";
+  function layout() {
+    widths = [strip, stage, store].map((one) => one.width()).join();
+    if (!strip.width()) return;
+    filmed = film(state.traces, strip.width());
+    strip.draw(filmed.shapes, filmed.height, palette());
+    over.style.height = `${filmed.height}px`;
+    read();
+  }
+  const observer = new ResizeObserver(() => { if (widths !== [strip, stage, store].map((one) => one.width()).join()) layout(); });
+  for (const one of [strip, stage, store]) observer.observe(one.element);
+  const themes = new MutationObserver(layout);
+  themes.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
+  retime(state.traces[0].moved[data.at] ?? 0);
+  time.move(data.at);
+
+  return () => {
+    observer.disconnect();
+    themes.disconnect();
+    cancelAnimationFrame(asked);
+    clearTimeout(remembering);
+    knobs.stop();
+    time.pause();
+    dispose();
+  };
+}
+
+function renderNothing(data, el) {
+  const { tell, dispose } = frame(el, data.question);
+  tell([data.nothing]);
+  return dispose;
+}
+
+export default {
+  render({ model, el }) {
+    const data = unpacked(model.get("data"));
+    return data.nothing ? renderNothing(data, el) : renderTraces(data, model, el);
+  },
+};
