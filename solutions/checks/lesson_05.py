@@ -1,0 +1,1320 @@
+"""Exercises of lesson 05: score, choose, gather; what the indexer learns from, and what it must not touch; the bill.
+
+A selector's bugs are silent: the shapes are right, short texts pass, and the loss falls. So the cases have rows with
+fewer than k keys, ties, heads that disagree, queries that are not all tokens, and some compare gradients.
+"""
+
+import math
+
+import torch
+
+from solutions import sparse, tiny
+from solutions.checks.exercise import Case, Exercise
+from solutions.checks.lesson_01 import LargestTensor
+from solutions.checks.running import Rejected
+from solutions.quadratic import attention, causal_mask
+from solutions.sparse import (
+    FIGURE,
+    V31,
+    V32,
+    V32_EXP,
+    Sizes,
+    divergence,
+    figure_cost,
+    gathered,
+    index_scores,
+    index_target,
+    select_top_k,
+)
+
+TITLE = "Sparse, by a learned choice"
+
+
+def within(budget, what, function, *inputs):
+    """The outcome, unless a tensor with more entries than the budget is made."""
+    with LargestTensor() as largest:
+        out = function(*inputs)
+    if largest.entries > budget:
+        raise Rejected(
+            f"the largest tensor made has {largest.entries:,} entries ({largest.what}), "
+            f"and the budget is {budget:,}, {what}"
+        )
+    return out
+
+
+# 5.1 index_scores ------------------------------------------------------------------------------------------------
+
+
+def by_hand(normal):
+    """The example of the lesson."""
+    q = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])
+    k = torch.tensor([[[1.0, 1.0], [-1.0, 2.0], [2.0, -1.0]]])
+    return q, k, torch.tensor([[[0.5, -1.0]]])
+
+
+def to_index(batch, heads, n, m, d):
+    return lambda normal: (normal(batch, heads, n, d), normal(batch, m, d), normal(batch, n, heads))
+
+
+def one_head_at_a_time(function, q, k, w):
+    """The outcome, unless the scores of all heads are in memory together."""
+    return within(q[:, 0, :, 0].numel() * k.shape[1], "n · m for each sequence", function, q, k, w)
+
+
+def scores_pair_by_pair(q, k, w):
+    scores = torch.zeros(q.shape[0], q.shape[2], k.shape[1], dtype=q.dtype)
+    for t in range(q.shape[2]):
+        for head in range(q.shape[1]):
+            scores[:, t] += w[:, t, head, None] * (k @ q[:, head, t, :, None]).squeeze(-1).clamp(min=0)
+    return scores
+
+
+def scores_by_einsum(q, k, w):
+    each = (torch.einsum("bnd,bmd->bnm", q[:, head], k) for head in range(q.shape[1]))
+    return sum(fit.relu().mul(w[..., head].unsqueeze(-1)) for head, fit in enumerate(each))
+
+
+def scores_with(fit=torch.relu, weigh=lambda w: w, after=lambda scores: scores):
+    """The right scores but for what becomes of a fit, of the weights, or of the sum."""
+
+    def index_scores(q, k, w):
+        w = weigh(w)
+        return after(sum(w[..., head, None] * fit(q[:, head] @ k.transpose(1, 2)) for head in range(q.shape[1])))
+
+    return index_scores
+
+
+def all_heads_together(q, k, w):
+    return torch.einsum("bhnm,bnh->bnm", torch.einsum("bhnd,bmd->bhnm", q, k).relu(), w)
+
+
+def divided_by_root(q, k, w):
+    return scores_with()(q, k, w) / math.sqrt(q.shape[-1])
+
+
+SCORES = Exercise(
+    number="5.1",
+    title="the lightning indexer",
+    difficulty=2,
+    minutes=8,
+    reference=sparse.index_scores,
+    hints=(
+        "The first key of the example is (1, 1). What are its products with the two queries, and with which weight "
+        "does each of them count?",
+        "For one head, q[:, head] is (batch, n, index_dim) and its products with all keys are (batch, n, m). ReLU "
+        "comes next, then the head's weight, which is one number for each query.",
+        "Begin with scores = 0. For each head: fit = torch.relu(q[:, head] @ k.transpose(1, 2)), and add it to the "
+        "scores, weighted by w[:, :, head, None].",
+    ),
+    cases=(
+        Case("the three keys of the lesson", by_hand),
+        Case("5 queries, 7 keys, 3 heads", to_index(2, 3, 5, 7, 4)),
+        Case("one head", to_index(2, 1, 4, 6, 3)),
+        Case("as many heads as queries", to_index(1, 4, 4, 4, 8)),
+        Case("8 heads: one head's scores at a time", to_index(1, 8, 12, 30, 2), one_head_at_a_time),
+        Case("float64", to_index(1, 4, 3, 5, 16), dtype=torch.float64),
+    ),
+    right_answers=(scores_pair_by_pair, scores_by_einsum),
+    mistakes={
+        "the ReLU is forgotten": scores_with(fit=lambda fit: fit),
+        "the ReLU comes after the sum over the heads": scores_with(fit=lambda fit: fit, after=torch.relu),
+        "there is a second ReLU after the sum, which turns every negative score into a tie": scores_with(
+            after=torch.relu
+        ),
+        "the weights go through a softmax, though they are signed": scores_with(weigh=lambda w: w.softmax(dim=-1)),
+        "the weights go through a sigmoid, though they are signed": scores_with(weigh=torch.sigmoid),
+        "the weights lose their sign": scores_with(weigh=torch.abs),
+        "negative weights are cut to 0": scores_with(weigh=torch.relu),
+        "the heads' weights are in the wrong order": scores_with(weigh=lambda w: w.flip(-1)),
+        "the weights are not used": scores_with(weigh=torch.ones_like),
+        "every query takes the weights of the first": scores_with(weigh=lambda w: w[:, :1].expand_as(w)),
+        "the mean over the heads is taken, where it is the sum": (lambda q, k, w: scores_with()(q, k, w) / q.shape[1]),
+        "the scores are divided by √index_dim, which the weights already hold": divided_by_root,
+        "the sign of a product is dropped (abs), where ReLU drops the negative ones": scores_with(fit=torch.abs),
+        "all heads' scores are made at once, index_heads times the memory": all_heads_together,
+    },
+)
+
+
+# 5.2 select_top_k ------------------------------------------------------------------------------------------------
+
+
+def choosing(*shape, k, causal=True, change=lambda scores: scores):
+    def outcome(function, scores):
+        return function(scores, k, causal=causal)
+
+    return lambda normal: (change(normal(*shape)),), outcome
+
+
+def choice_case(label, *shape, dtype=torch.float32, **pattern):
+    return Case(label, *choosing(*shape, **pattern), dtype=dtype)
+
+
+def with_ties(scores):
+    """Rounded to whole numbers, so that many are equal; as when ReLU makes them 0."""
+    return scores.round()
+
+
+def without_some(scores):
+    """Every third key is no candidate."""
+    scores = scores.clone()
+    scores[..., ::3] = -math.inf
+    return scores
+
+
+def choice_by_sorting_lists(scores, k, *, causal=True):
+    batch, n, m = scores.shape
+    chosen = torch.full((batch, n, k), -1)
+    for b in range(batch):
+        for t in range(n):
+            last = m - n + t if causal else m - 1
+            row = scores[b, t].tolist()
+            keys = [s for s in range(last + 1) if row[s] > -math.inf]
+            keys = sorted(keys, key=lambda s: -row[s])[:k]
+            chosen[b, t, : len(keys)] = torch.tensor(keys, dtype=torch.long)
+    return chosen
+
+
+def choice_one_by_one(scores, k, *, causal=True):
+    n, m = scores.shape[1:]
+    left = scores.clone()
+    if causal:
+        left[:, torch.ones(n, m, dtype=torch.bool).triu(m - n + 1)] = -torch.inf
+    columns = []
+    for _ in range(k):
+        best = (left == left.amax(dim=-1, keepdim=True)).to(torch.uint8).argmax(dim=-1, keepdim=True)
+        columns.append(torch.where(left.gather(-1, best) > -torch.inf, best, -1))
+        left = left.scatter(-1, best, -torch.inf)
+    return torch.cat(columns, dim=-1)
+
+
+def ranked_by(prepare=lambda scores, hidden: scores.masked_fill(hidden, -math.inf), finish=None, **order):
+    """A choice made of the masked scores by a stable sort, and of what is done with what sorts last."""
+
+    def select_top_k(scores, k, *, causal=True):
+        hidden = ~causal_mask(*scores.shape[1:]) if causal else torch.zeros(scores.shape[1:], dtype=torch.bool)
+        scores = prepare(scores, hidden)
+        ranked, indices = scores.sort(dim=-1, **{"descending": True, "stable": True} | order)
+        gone = ranked[..., :k] == -math.inf
+        return (finish or (lambda indices, gone: indices.masked_fill(gone, -1)))(indices[..., :k], gone)
+
+    return select_top_k
+
+
+def top_left(scores, hidden):
+    n, m = hidden.shape
+    return scores.masked_fill(~torch.ones(n, m, dtype=torch.bool).tril() if hidden.any() else hidden, -math.inf)
+
+
+def not_itself(scores, hidden):
+    n, m = hidden.shape
+    return scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(m - n) if hidden.any() else hidden, -math.inf)
+
+
+def last_of_equals(scores, k, *, causal=True):
+    flipped = scores
+    if causal:
+        flipped = scores.masked_fill(~causal_mask(*scores.shape[1:]), -math.inf)
+    ranked, indices = flipped.flip(-1).sort(dim=-1, descending=True, stable=True)
+    return (scores.shape[2] - 1 - indices[..., :k]).masked_fill(ranked[..., :k] == -math.inf, -1)
+
+
+def best_of_all_then_masked(scores, k, *, causal=True):
+    indices = scores.sort(dim=-1, descending=True, stable=True).indices[..., :k]
+    position = torch.arange(scores.shape[2] - scores.shape[1], scores.shape[2])[:, None]
+    return indices.masked_fill(indices > position, -1) if causal else indices
+
+
+def zero_is_nobody(scores, k, *, causal=True):
+    chosen = select_top_k(scores, k, causal=causal)
+    return chosen.masked_fill(scores.gather(-1, chosen.clamp(min=0)) <= 0, -1)
+
+
+CHOOSE = Exercise(
+    number="5.2",
+    title="the k best of the past, and the leak",
+    difficulty=3,
+    minutes=10,
+    reference=sparse.select_top_k,
+    hints=(
+        "Query 2 has three keys, and k is 5. Which five positions does a top-k return when the future holds -inf? What "
+        "happens to them when attention is paid to every position that was returned?",
+        "Hide the future with -inf (causal_mask(n, m) is True where a query may look), sort each row with "
+        "descending=True and stable=True, which keeps equals in their order, and look at the sorted scores too.",
+        "After ranked, indices = scores.sort(...): the first k columns are the choice, but where ranked is -inf there "
+        "is no key. masked_fill puts -1 there.",
+    ),
+    cases=(
+        choice_case("6 queries, k = 3", 1, 6, 6, k=3),
+        choice_case("k = 5: the first rows have fewer keys", 2, 7, 7, k=5),
+        choice_case("k = 1", 1, 5, 5, k=1),
+        choice_case("k is all keys", 1, 6, 6, k=6),
+        choice_case("equal scores", 2, 9, 9, k=4, change=with_ties),
+        choice_case("all scores are 0", 1, 20, 20, k=3, change=torch.zeros_like),
+        choice_case("all scores are negative", 1, 6, 6, k=3, change=lambda scores: -scores.abs()),
+        choice_case("the queries are the last 3 of 8 tokens", 2, 3, 8, k=6),
+        choice_case("not causal", 1, 4, 7, k=3, causal=False),
+        choice_case("-inf: some keys are no candidates", 1, 7, 7, k=5, change=without_some),
+        choice_case("float64", 1, 8, 8, k=4, dtype=torch.float64),
+    ),
+    right_answers=(choice_by_sorting_lists, choice_one_by_one),
+    mistakes={
+        "a query with fewer than k keys is given keys of the future: the index of a hidden score is an index all the "
+        "same": ranked_by(finish=lambda indices, gone: indices),
+        "nothing hides the future": ranked_by(lambda scores, hidden: scores),
+        "hidden scores become 0 and not -inf, and beat all negative ones": ranked_by(
+            lambda scores, hidden: scores.masked_fill(hidden, 0)
+        ),
+        "the query itself is hidden with the future": ranked_by(not_itself),
+        "the queries are taken for the first tokens, where they are the last": ranked_by(top_left),
+        "the best of all keys are chosen first and the future is struck out afterwards, so that early queries get too "
+        "few": best_of_all_then_masked,
+        "the smallest scores are chosen": lambda scores, k, *, causal=True: select_top_k(-scores, k, causal=causal),
+        "the largest scores are chosen regardless of sign": (
+            lambda scores, k, *, causal=True: select_top_k(scores.abs(), k, causal=causal)
+        ),
+        "of equal scores the last key is taken, where it is the first": last_of_equals,
+        "0 stands for no key, but 0 is the first key": ranked_by(
+            finish=lambda indices, gone: indices.masked_fill(gone, 0)
+        ),
+        "scores of 0 and below count as no key": zero_is_nobody,
+        "the choice is in order of position, where it is the best first": (
+            lambda scores, k, *, causal=True: select_top_k(scores, k, causal=causal).sort(dim=-1).values
+        ),
+        "causal is not looked at": lambda scores, k, *, causal=True: select_top_k(
+            scores, k, causal=scores.shape[1] <= scores.shape[2]
+        ),
+    },
+)
+
+
+# 5.3 gathered_attention ------------------------------------------------------------------------------------------
+
+
+def chosen_keys(batch, heads, kv_heads, n, m, k, d=4, d_value=3, **options):
+    def inputs(normal):
+        scores = normal(batch, n, m)
+        q, keys, values = normal(batch, heads, n, d), normal(batch, kv_heads, m, d), normal(batch, kv_heads, m, d_value)
+        return q, keys, values, select_top_k(scores, k)
+
+    def outcome(function, q, k, v, indices):
+        return function(q, k, v, indices, **options)
+
+    return inputs, outcome
+
+
+def nobody_chosen(normal):
+    indices = torch.tensor([[[-1, -1], [0, -1], [2, 1]]])
+    return normal(1, 2, 3, 4), normal(1, 2, 3, 4), normal(1, 2, 3, 3), indices
+
+
+def only_chosen(function, q, k, v, indices):
+    """The outcome, unless all scores are made."""
+    budget = indices.numel() * max(k.shape[1] * max(k.shape[3], v.shape[3]), q.shape[1])
+    what = "the keys or values that the queries chose"
+    return within(budget, what, function, q, k, v, indices)
+
+
+def gathered_one_by_one(q, k, v, indices, *, scale=None):
+    out = torch.zeros(*q.shape[:3], v.shape[-1], dtype=q.dtype)
+    group = q.shape[1] // k.shape[1]
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    for b in range(q.shape[0]):
+        for t in range(q.shape[2]):
+            keys = indices[b, t][indices[b, t] >= 0]
+            for head in range(q.shape[1]):
+                weights = (k[b, head // group, keys] @ q[b, head, t] * scale).softmax(dim=0)
+                out[b, head, t] = weights @ v[b, head // group, keys]
+    return out
+
+
+def gathered_by_einsum(q, k, v, indices, *, scale=None):
+    return with_gather()(q, k, v, indices, scale=scale)
+
+
+def with_gather(
+    group_of=lambda head, group, kv_heads: head // group,
+    mask=lambda scores, gone: scores.masked_fill(gone, -math.inf),
+    weigh=lambda scores: scores.softmax(dim=-1).nan_to_num(),
+    root=lambda d, k: math.sqrt(d),
+    at=lambda indices: indices.clamp(min=0),
+):
+    """Attention to gathered keys, and what may go wrong on the way."""
+
+    def gathered_attention(q, k, v, indices, *, scale=None):
+        kv_heads = k.shape[1]
+        group = q.shape[1] // kv_heads
+        heads = torch.tensor([group_of(head, group, kv_heads) for head in range(q.shape[1])])
+        batch, rows = torch.arange(len(q))[:, None, None], at(indices)
+        outs = []
+        for head, kv_head in enumerate(heads.tolist()):
+            scores = torch.einsum("bnd,bnkd->bnk", q[:, head], k[:, kv_head][batch, rows])
+            scores = scores * (1 / root(q.shape[-1], indices.shape[-1]) if scale is None else scale)
+            outs.append(torch.einsum("bnk,bnkd->bnd", weigh(mask(scores, indices < 0)), v[:, kv_head][batch, rows]))
+        return torch.stack(outs, dim=1)
+
+    return gathered_attention
+
+
+def not_normalised_again(q, k, v, indices, *, scale=None):
+    """Weights of causal attention to all keys, of which only the chosen ones are used."""
+    group = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+    scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    weights = scores.masked_fill(~causal_mask(q.shape[2], k.shape[2]), -math.inf).softmax(dim=-1)
+    chosen = weights.gather(-1, indices.clamp(min=0)[:, None].expand(-1, q.shape[1], -1, -1))
+    chosen = chosen.masked_fill((indices < 0)[:, None], 0)
+    return torch.einsum("bhnk,bnhkd->bhnd", chosen, gathered(v, indices))
+
+
+def of_first_batch(q, k, v, indices, *, scale=None):
+    return sparse.gathered_attention(q, k[:1].expand_as(k), v[:1].expand_as(v), indices, scale=scale)
+
+
+def first_values(q, k, v, indices, *, scale=None):
+    """The keys are gathered, and the values are the first k."""
+    there = torch.arange(indices.shape[-1]).expand_as(indices)
+    batch = torch.arange(len(v))[:, None, None]
+    group = q.shape[1] // k.shape[1]
+    grouped = q.transpose(1, 2).unflatten(2, (-1, group))
+    values = v.transpose(1, 2)[batch, there].transpose(2, 3)
+    out = attention(grouped, gathered(k, indices), values, mask=(indices >= 0)[:, :, None, None], scale=scale)
+    return out.flatten(2, 3).transpose(1, 2)
+
+
+def values_at_their_rank(q, k, v, indices, *, scale=None):
+    return sparse.gathered_attention(q, k, v, indices.sort(dim=-1).values, scale=scale).flip(2)
+
+
+GATHER = Exercise(
+    number="5.3",
+    title="attention to the chosen keys",
+    difficulty=4,
+    minutes=14,
+    reference=sparse.gathered_attention,
+    hints=(
+        "One set of keys serves all heads. What shape have the keys that n queries fetch, k of them each? And with "
+        "which of them does a query meet?",
+        "gathered(k, indices) is (batch, n, kv_heads, k, d): a little attention for every query. Bring q to "
+        "(batch, n, kv_heads, group, d), where a group of query heads shares a key head, and `attention` from "
+        "lesson 1 does the rest.",
+        "q.transpose(1, 2).unflatten(2, (-1, group)) is that q. The mask, True where indices >= 0, is "
+        "(batch, n, 1, 1, k). Afterwards .flatten(2, 3).transpose(1, 2) brings the heads back.",
+    ),
+    cases=(
+        Case("7 queries, k = 3", *chosen_keys(1, 2, 2, 7, 7, 3)),
+        Case("2 sequences, each with a choice of its own", *chosen_keys(2, 2, 2, 6, 6, 2)),
+        Case("4 heads share 2 heads of keys", *chosen_keys(2, 4, 2, 6, 6, 3)),
+        Case("all heads share one key, as in DeepSeek's", *chosen_keys(1, 4, 1, 6, 6, 3)),
+        Case("3 queries, the last of 9 tokens", *chosen_keys(2, 2, 2, 3, 9, 4)),
+        Case("k is all keys: dense causal attention", *chosen_keys(1, 2, 2, 6, 6, 6)),
+        Case("a scale of 0.1", *chosen_keys(1, 2, 2, 6, 6, 3, scale=0.1)),
+        Case("one query has no key", nobody_chosen),
+        Case("100 queries, k = 4: nothing of n · m", chosen_keys(1, 2, 2, 100, 100, 4)[0], only_chosen),
+        Case("float64", *chosen_keys(1, 2, 1, 8, 8, 5), dtype=torch.float64),
+    ),
+    right_answers=(gathered_one_by_one, gathered_by_einsum),
+    mistakes={
+        "-1 reads the last key, which is in the future": with_gather(
+            mask=lambda scores, gone: scores, at=lambda at: at
+        ),
+        "-1 reads key 0, which counts once more for every empty place": with_gather(mask=lambda scores, gone: scores),
+        "the scores of empty places become 0 and not -inf": with_gather(
+            mask=lambda scores, gone: scores.masked_fill(gone, 0)
+        ),
+        "a query without keys gives nan (0 divided by 0), where it is 0": with_gather(
+            weigh=lambda scores: scores.softmax(dim=-1)
+        ),
+        "the softmax runs over all keys, so that the weights of the chosen ones do not sum to 1": not_normalised_again,
+        "all n · m scores are made and a mask keeps the chosen ones, which saves nothing": (
+            lambda q, k, v, indices, *, scale=None: sparse.masked_attention(q, k, v, indices, scale=scale)
+        ),
+        "the scores are not divided by √d": with_gather(root=lambda d, k: 1.0),
+        "the scores are divided by √k, the number of chosen keys": with_gather(root=lambda d, k: math.sqrt(k)),
+        "scale is not looked at": lambda q, k, v, indices, *, scale=None: with_gather()(q, k, v, indices),
+        "every sequence reads the keys of the first": of_first_batch,
+        "neighbouring heads read different key heads: head % kv_heads, where it is head // group": with_gather(
+            group_of=lambda head, group, kv_heads: head % kv_heads
+        ),
+        "all heads read the first key head": with_gather(group_of=lambda head, group, kv_heads: 0),
+        "the keys are gathered, but the values are the first k of the sequence": first_values,
+    },
+)
+
+
+# 5.4 index_target ------------------------------------------------------------------------------------------------
+
+
+def attention_of(batch, heads, n, m, *, sharp=1.0):
+    def inputs(normal):
+        scores = sharp * normal(batch, heads, n, m)
+        return (scores.masked_fill(~causal_mask(n, m), -math.inf).softmax(dim=-1),)
+
+    return inputs
+
+
+def two_heads_two_places(normal):
+    probabilities = torch.zeros(1, 2, 1, 4)
+    probabilities[0, 0, 0, 1] = probabilities[0, 1, 0, 3] = 1.0
+    return (probabilities,)
+
+
+def part_of_it(normal):
+    """What attention pays to a few chosen keys, when it was paid to all: the rows no longer sum to 1."""
+    return (normal(2, 3, 5, 8).softmax(dim=-1)[..., :3],)
+
+
+def nothing_in_a_row(normal):
+    probabilities = normal(1, 2, 4, 3).softmax(dim=-1)
+    probabilities[:, :, 1] = 0
+    return (probabilities,)
+
+
+def pull_on_attention(function, probabilities):
+    """The gradient that reaches the attention; none counts as 0."""
+    probabilities = probabilities.clone().requires_grad_()
+    target = function(probabilities)
+    if not target.requires_grad:
+        return torch.zeros_like(probabilities)
+    weight = torch.arange(target.numel(), dtype=target.dtype).reshape(target.shape)
+    return torch.autograd.grad((target * weight).sum(), probabilities)[0]
+
+
+def target_head_by_head(probabilities):
+    with torch.no_grad():
+        summed = torch.zeros_like(probabilities[:, 0])
+        for head in range(probabilities.shape[1]):
+            summed += probabilities[:, head]
+        total = summed.sum(dim=-1, keepdim=True)
+        return torch.where(total > 0, summed / total.where(total > 0, 1), 0)
+
+
+def target_by_mean(probabilities):
+    return torch.nn.functional.normalize(probabilities.mean(dim=1).detach(), p=1, dim=-1, eps=1e-30)
+
+
+def target_from(joined, normalise=lambda summed: summed / summed.sum(-1, keepdim=True).clamp(min=1e-30), detach=True):
+    def index_target(probabilities):
+        target = normalise(joined(probabilities))
+        return target.detach() if detach else target
+
+    return index_target
+
+
+def total(probabilities):
+    return probabilities.sum(dim=1)
+
+
+TARGET = Exercise(
+    number="5.4",
+    title="what the indexer should reproduce",
+    difficulty=2,
+    minutes=8,
+    reference=sparse.index_target,
+    hints=(
+        "One head looks at key 1 and nowhere else, another at key 3. The indexer makes one set for both. Which keys "
+        "should it want, and how much?",
+        "Add the heads' probabilities up (dimension 1), then divide every row by its sum over the keys. The attention "
+        "must not be moved by this: .detach().",
+        "summed = probabilities.detach().sum(dim=1). A row of zeros must stay zeros: keep the sum that you divide by "
+        "above 0, with .clamp(min=torch.finfo(summed.dtype).tiny).",
+    ),
+    cases=(
+        Case("two heads, two places", two_heads_two_places),
+        Case("3 heads, 6 tokens", attention_of(2, 3, 6, 6)),
+        Case("sharp heads", attention_of(1, 4, 8, 8, sharp=5.0)),
+        Case("3 queries, the last of 7 tokens", attention_of(2, 2, 3, 7)),
+        Case("rows that are only a part of the attention", part_of_it),
+        Case("a row of zeros", nothing_in_a_row),
+        Case("what the attention feels of it", attention_of(1, 2, 4, 4), pull_on_attention),
+        Case("float64", attention_of(1, 3, 5, 5), dtype=torch.float64),
+    ),
+    right_answers=(target_head_by_head, target_by_mean),
+    mistakes={
+        "the logarithms are averaged over the heads, as if the heads' scores were added up: a key must please all "
+        "heads": target_from(
+            lambda probabilities: probabilities.clamp(min=1e-30).log().mean(dim=1).exp() * (total(probabilities) > 0)
+        ),
+        "the largest head decides (max over the heads)": target_from(lambda probabilities: probabilities.amax(dim=1)),
+        "only the first head is looked at": target_from(lambda probabilities: probabilities[:, 0]),
+        "the rows are normalised over the queries, not over the keys": target_from(
+            total, lambda summed: summed / summed.sum(dim=1, keepdim=True).clamp(min=1e-30)
+        ),
+        "the heads are added up and the rows are not made to sum to 1": target_from(total, lambda summed: summed),
+        "the sum is divided by the number of heads, which normalises whole rows only": target_from(
+            lambda probabilities: probabilities.mean(dim=1), lambda mean: mean
+        ),
+        "a second softmax follows, which flattens the rows": target_from(total, lambda summed: summed.softmax(dim=-1)),
+        "a row of zeros becomes nan (0 divided by 0)": target_from(
+            total, lambda summed: summed / summed.sum(dim=-1, keepdim=True)
+        ),
+        "the target is not detached, so that the attention is pulled towards its indexer": target_from(
+            total, detach=False
+        ),
+    },
+)
+
+
+# 5.5 divergence --------------------------------------------------------------------------------------------------
+
+
+def two_distributions(batch, n, candidates, *, few=False):
+    """Scores of any sign, and a target that sums to 1; few: the first rows have fewer candidates."""
+
+    def inputs(normal):
+        scores, target = normal(batch, n, candidates), normal(batch, n, candidates)
+        if few:
+            hidden = ~torch.ones(n, candidates, dtype=torch.bool).tril()
+            scores, target = scores.masked_fill(hidden, -math.inf), target.masked_fill(hidden, -math.inf)
+        return 2 * scores, target.softmax(dim=-1)
+
+    return inputs
+
+
+def perfect(normal):
+    target = normal(1, 4, 5).softmax(dim=-1)
+    return target.log() + 3, target
+
+
+def certain(normal):
+    """All attention on one key: many zeros in the target."""
+    target = torch.zeros(1, 3, 4)
+    target[0, [0, 1, 2], [1, 3, 0]] = 1.0
+    return normal(1, 3, 4), target
+
+
+def pull_on_scores(function, scores, target):
+    """The gradient that reaches the scores; none counts as 0."""
+    scores = scores.clone().requires_grad_()
+    loss = function(scores, target)
+    return torch.autograd.grad(loss, scores)[0] if loss.requires_grad else torch.zeros_like(scores)
+
+
+def divergence_row_by_row(scores, target):
+    losses = []
+    for b in range(scores.shape[0]):
+        for t in range(scores.shape[1]):
+            there = scores[b, t] > -torch.inf
+            p, log_q = target[b, t][there], scores[b, t][there].log_softmax(dim=0)
+            losses.append(torch.nn.functional.kl_div(log_q, p, reduction="sum"))
+    return torch.stack(losses).mean()
+
+
+def divergence_by_parts(scores, target):
+    total = scores.logsumexp(dim=-1)
+    cross = total * target.sum(dim=-1) - (target * scores.clamp(min=torch.finfo(scores.dtype).min)).sum(dim=-1)
+    entropy = torch.special.entr(target).sum(dim=-1)
+    return (cross - entropy).mean()
+
+
+def of_logs(rows, reduce=lambda each: each.mean()):
+    """A loss from log_softmax, masked, and the target: rows(log_q, target) -> (batch, n)."""
+
+    def divergence(scores, target):
+        log_q = scores.log_softmax(dim=-1).masked_fill(scores == -math.inf, 0)
+        return reduce(rows(log_q, target))
+
+    return divergence
+
+
+def forward_rows(log_q, target):
+    return (torch.xlogy(target, target) - target * log_q).sum(dim=-1)
+
+
+def swapped(scores, target):
+    log_q = scores.log_softmax(dim=-1)
+    q = log_q.exp()
+    log_p = target.clamp(min=1e-30).log()
+    return torch.where(scores == -math.inf, 0, q * (log_q.masked_fill(scores == -math.inf, 0) - log_p)).sum(-1).mean()
+
+
+def not_masked(scores, target):
+    return (target * (target.log() - scores.log_softmax(dim=-1))).sum(dim=-1).mean()
+
+
+def raw_scores(scores, target):
+    scores = scores.masked_fill(scores == -math.inf, 0)
+    return forward_rows(scores, target).mean()
+
+
+def over_queries(scores, target):
+    log_q = scores.clamp(min=-1e4).log_softmax(dim=1).masked_fill(scores == -math.inf, 0)
+    return forward_rows(log_q, target).mean()
+
+
+def in_no_grad(scores, target):
+    return divergence(scores.detach(), target)
+
+
+DIVERGE = Exercise(
+    number="5.5",
+    title="a divergence that survives -inf",
+    difficulty=3,
+    minutes=10,
+    reference=sparse.divergence,
+    hints=(
+        "What is the logarithm of a weight of 0? And what does Python make of 0.0 * -float('inf')?",
+        "KL(p ‖ q) = Σ p (ln p - ln q). ln q is scores.log_softmax(dim=-1), which is -inf where there is no candidate; "
+        "p is 0 there, and such a term counts 0. torch.xlogy(p, p) is p ln p with 0 for p = 0.",
+        "log_softmax = log_softmax.masked_fill(scores == -math.inf, 0) makes the product with p a plain 0. Then sum "
+        "over the candidates, and take the mean over the queries.",
+    ),
+    cases=(
+        Case("4 queries, 5 candidates", two_distributions(2, 4, 5)),
+        Case("the scores are the logarithms of the target, plus 3: nothing is lost", perfect),
+        Case("the first queries have fewer candidates", two_distributions(2, 5, 5, few=True)),
+        Case("all attention on one key", certain),
+        Case("one candidate", two_distributions(1, 3, 1)),
+        Case("what the scores feel of it", two_distributions(1, 4, 6), pull_on_scores),
+        Case("what they feel with fewer candidates", two_distributions(2, 4, 4, few=True), pull_on_scores),
+        Case("float64", two_distributions(1, 3, 7), dtype=torch.float64),
+    ),
+    right_answers=(divergence_row_by_row, divergence_by_parts),
+    mistakes={
+        "the direction is swapped, KL(softmax(scores) ‖ target), which is content with one peak of many": swapped,
+        "0 · -inf makes nan where there is no candidate": not_masked,
+        "the entropy of the target is missing (a cross-entropy): a perfect indexer does not reach 0": of_logs(
+            lambda log_q, target: -(target * log_q).sum(dim=-1)
+        ),
+        "the sum over the queries is taken, where it is the mean": of_logs(forward_rows, lambda each: each.sum()),
+        "the mean over queries and candidates is taken, where candidates are added up": of_logs(
+            lambda log_q, target: (torch.xlogy(target, target) - target * log_q).mean(dim=-1)
+        ),
+        "the mean over the sequences is taken, but the sum over their queries (batchmean)": of_logs(
+            forward_rows, lambda each: each.sum() / len(each)
+        ),
+        "the scores are taken for logarithms of weights, without a softmax": raw_scores,
+        "the softmax runs over the queries, not over the candidates": over_queries,
+        "the sign is turned around": lambda scores, target: -divergence(scores, target),
+        "the squared difference of the weights is taken": (
+            lambda scores, target: (scores.softmax(dim=-1) - target).square().sum(dim=-1).mean()
+        ),
+        "no gradient reaches the scores (detach or no_grad)": in_no_grad,
+    },
+)
+
+
+# 5.6 sparse_loss -------------------------------------------------------------------------------------------------
+
+
+def sparse_stage(batch, heads, n, m, k):
+    def inputs(normal):
+        scores = normal(batch, n, m)
+        indices = select_top_k(scores + 0.5 * normal(batch, n, m), k)
+        q, keys = normal(batch, heads, n, 4), normal(batch, heads, m, 4)
+        return 2 * scores, sparse.chosen_probabilities(q, keys, indices), indices
+
+    return inputs
+
+
+def pull_of_stage(function, scores, probabilities, indices):
+    """The gradients that reach scores and attention, side by side; none counts as 0."""
+    scores, probabilities = scores.clone().requires_grad_(), probabilities.clone().requires_grad_()
+    loss = function(scores, probabilities, indices)
+    felt = (None, None)
+    if loss.requires_grad:
+        felt = torch.autograd.grad(loss, (scores, probabilities), allow_unused=True)
+    parts = (
+        torch.zeros_like(x) if each is None else each for each, x in zip(felt, (scores, probabilities), strict=True)
+    )
+    return torch.cat([part.flatten() for part in parts])
+
+
+def stage_row_by_row(scores, probabilities, indices):
+    losses = []
+    for b in range(len(scores)):
+        for t in range(scores.shape[1]):
+            there = indices[b, t] >= 0
+            p = probabilities[b, :, t, there].detach().sum(dim=0)
+            p = p / p.sum()
+            log_q = scores[b, t, indices[b, t, there]].log_softmax(dim=0)
+            losses.append((torch.xlogy(p, p) - p * log_q).sum())
+    return torch.stack(losses).mean()
+
+
+def stage_by_mask(scores, probabilities, indices):
+    """In the full row, with -inf wherever nothing was chosen."""
+    width = scores.shape[-1]
+    places = torch.where(indices >= 0, indices, width)
+    target = scores.new_zeros(*scores.shape[:-1], width + 1).scatter_add(-1, places, index_target(probabilities))
+    chosen = torch.zeros_like(target, dtype=torch.bool).scatter(-1, places, True)[..., :width]
+    return divergence(scores.masked_fill(~chosen, -math.inf), target[..., :width])
+
+
+def at_choice(pick, target=index_target):
+    """A loss from pick(scores, indices), (batch, n, k), and a target of the probabilities."""
+    return lambda scores, probabilities, indices: divergence(pick(scores, indices), target(probabilities))
+
+
+def picked(scores, indices):
+    return scores.gather(-1, indices.clamp(min=0)).masked_fill(indices < 0, -math.inf)
+
+
+def full_softmax(scores, probabilities, indices):
+    """The softmax over the whole past, of which the chosen weights are taken."""
+    hidden = ~causal_mask(*scores.shape[1:])
+    log_q = scores.masked_fill(hidden, -math.inf).log_softmax(dim=-1)
+    log_q = log_q.gather(-1, indices.clamp(min=0)).masked_fill(indices < 0, 0)
+    return forward_rows(log_q, index_target(probabilities)).mean()
+
+
+def only_choice_counts(scores, probabilities, indices):
+    """The indexer's say is its choice: a weight of 1 / k for each chosen key."""
+    even = (indices >= 0).to(scores.dtype)
+    return divergence(even.log(), index_target(probabilities))
+
+
+def not_detached(probabilities):
+    summed = probabilities.sum(dim=1)
+    return summed / summed.sum(dim=-1, keepdim=True)
+
+
+def best_first_target(probabilities):
+    return index_target(probabilities).sort(dim=-1, descending=True).values
+
+
+def stage_without_detach(scores, probabilities, indices):
+    target, chosen = not_detached(probabilities), picked(scores, indices)
+    return forward_rows(chosen.log_softmax(dim=-1).masked_fill(indices < 0, 0), target).mean()
+
+
+STAGE = Exercise(
+    number="5.6",
+    title="the loss of the sparse stage",
+    difficulty=3,
+    minutes=10,
+    reference=sparse.sparse_loss,
+    hints=(
+        "A choice is whole numbers, and they have no gradient. Through which number, then, can the indexer learn that "
+        "it thought too little of a key that it chose?",
+        "scores.gather(-1, positions) gives the scores of the chosen keys, (batch, n, k), and lets the gradient "
+        "through. Where a query has fewer than k keys, gather any score and put -inf over it.",
+        "chosen = scores.gather(-1, indices.clamp(min=0)), then -inf where indices < 0. divergence compares it with "
+        "index_target of the probabilities.",
+    ),
+    cases=(
+        Case("6 tokens, k = 3", sparse_stage(1, 2, 6, 6, 3)),
+        Case("k = 5: the first rows have fewer keys", sparse_stage(2, 2, 7, 7, 5)),
+        Case("3 queries, the last of 9 tokens", sparse_stage(2, 3, 3, 9, 4)),
+        Case("who feels it", sparse_stage(1, 2, 6, 6, 3), pull_of_stage),
+        Case("who feels it when there are fewer keys", sparse_stage(2, 2, 5, 5, 4), pull_of_stage),
+        Case("float64", sparse_stage(1, 4, 8, 8, 4), dtype=torch.float64),
+    ),
+    right_answers=(stage_row_by_row, stage_by_mask),
+    mistakes={
+        "only the choice reaches the loss, and no gradient reaches the indexer": only_choice_counts,
+        "the scores are detached: the loss is right, but the indexer never learns": at_choice(
+            lambda scores, indices: picked(scores, indices).detach()
+        ),
+        "the attention is not detached, so that it is pulled towards its indexer": stage_without_detach,
+        "the softmax runs over the whole past, and the weights taken from it do not sum to 1": (full_softmax),
+        "empty places count as key 0, again and again": at_choice(
+            lambda scores, indices: scores.gather(-1, indices.clamp(min=0))
+        ),
+        "empty places get a score of 0, which is a weight like any other": at_choice(
+            lambda scores, indices: picked(scores, indices).masked_fill(indices < 0, 0)
+        ),
+        "the first k scores of the row are compared, not those of the chosen keys": at_choice(
+            lambda scores, indices: scores[..., : indices.shape[-1]].masked_fill(indices < 0, -math.inf)
+        ),
+        "the target is sorted, so that its entries belong to other keys": at_choice(picked, best_first_target),
+        "only the first head is looked at": at_choice(picked, lambda each: index_target(each[:, :1])),
+        "a second softmax flattens the scores": at_choice(
+            lambda scores, indices: picked(scores, indices).softmax(dim=-1).masked_fill(indices < 0, -math.inf)
+        ),
+    },
+)
+
+
+# 5.7 rotate ------------------------------------------------------------------------------------------------------
+
+
+def to_turn(*shape, pairs, start=0, base=10_000.0):
+    def inputs(normal):
+        position = torch.arange(start, start + shape[-2])
+        return normal(*shape), position, (base ** (-torch.arange(pairs) / max(pairs, 1))).to(normal(1).dtype)
+
+    return inputs
+
+
+def products_at(distance, start, pairs):
+    """Of a query and a key that far apart, standing at `start` and further on: the same wherever they stand."""
+
+    def inputs(normal):
+        return normal(1, 2 * pairs + 2), normal(1, 2 * pairs + 2), 100.0 ** (-torch.arange(pairs) / pairs)
+
+    def outcome(function, q, k, frequencies):
+        one = function(q, torch.tensor([start + distance]), frequencies)
+        return one @ function(k, torch.tensor([start]), frequencies).T
+
+    return inputs, outcome
+
+
+def rotate_complex(x, position, frequencies):
+    pairs = len(frequencies)
+    numbers = torch.complex(x[..., :pairs].double(), x[..., pairs : 2 * pairs].double())
+    turned = numbers * torch.polar(torch.ones(1).double(), torch.outer(position, frequencies).double())
+    return torch.cat([turned.real.to(x), turned.imag.to(x), x[..., 2 * pairs :]], dim=-1)
+
+
+def rotate_halves(x, position, frequencies):
+    angle = torch.cat([position.unsqueeze(-1) * frequencies] * 2, dim=-1)
+    part, rest = x[..., : angle.shape[-1]], x[..., angle.shape[-1] :]
+    a, b = part.chunk(2, dim=-1)
+    return torch.cat([part * angle.cos() + torch.cat([-b, a], dim=-1) * angle.sin(), rest], dim=-1)
+
+
+def rotated_by(angle=lambda position, frequencies: position[:, None] * frequencies, split=None, sign=1.0):
+    """A rotation with other angles, or of other entries: split(x, pairs) gives the two index lists."""
+
+    def rotate(x, position, frequencies):
+        pairs = len(frequencies)
+        one, two = (split or (lambda size, pairs: (range(pairs), range(pairs, 2 * pairs))))(x.shape[-1], pairs)
+        one, two = list(one), list(two)
+        cos, sin = (part(angle(position, frequencies)).to(x) for part in (torch.cos, torch.sin))
+        out = x.clone()
+        out[..., one] = x[..., one] * cos - sign * x[..., two] * sin
+        out[..., two] = x[..., two] * cos + sign * x[..., one] * sin
+        return out
+
+    return rotate
+
+
+def not_a_rotation(x, position, frequencies):
+    """Both entries of a pair get the same: x cos + x sin."""
+    angle = position[:, None] * frequencies
+    part = x[..., : 2 * len(frequencies)]
+    turned = part * torch.cat([angle.cos()] * 2, -1).to(x) + part * torch.cat([angle.sin()] * 2, -1).to(x)
+    return torch.cat([turned, x[..., 2 * len(frequencies) :]], dim=-1)
+
+
+def wider_table(x, position, frequencies):
+    """The first columns of a table made for cos of all pairs twice, interleaved: neighbours get neighbours' angles."""
+    pairs = len(frequencies)
+    angle = (position[:, None] * frequencies).repeat_interleave(2, dim=-1)
+    a, b = x[..., :pairs], x[..., pairs : 2 * pairs]
+    cos, sin = angle.cos().to(x), angle.sin().to(x)
+    first, second = slice(None, pairs), slice(pairs, None)
+    turned = [a * cos[:, first] - b * sin[:, first], b * cos[:, second] + a * sin[:, second]]
+    return torch.cat([*turned, x[..., 2 * pairs :]], dim=-1)
+
+
+def neighbours(size, pairs):
+    return range(0, 2 * pairs, 2), range(1, 2 * pairs, 2)
+
+
+def rest_dropped(x, position, frequencies):
+    return tiny.rotate(x, position, frequencies)[..., : 2 * len(frequencies)]
+
+
+ROTATE = Exercise(
+    number="5.7",
+    title="half a rotation, in the right pairs",
+    difficulty=3,
+    minutes=8,
+    reference=tiny.rotate,
+    hints=(
+        "A vector of 8 entries, two frequencies: which two entries turn together with the first frequency, which with "
+        "the second, and which do not turn at all?",
+        "With P frequencies, entry i turns with entry i + P, by position · frequency i: (a, b) becomes "
+        "(a cos - b sin, b cos + a sin). What is beyond 2 P stays.",
+        "angle = position[:, None] * frequencies is (n, P). Split x into a (P entries), b (P) and rest, and join the "
+        "turned a, the turned b and rest with torch.cat.",
+    ),
+    cases=(
+        Case("two pairs of 8 entries, 5 positions", to_turn(5, 8, pairs=2)),
+        Case("all entries turn", to_turn(4, 6, pairs=3)),
+        Case("one pair", to_turn(4, 4, pairs=1, start=3)),
+        Case("heads, positions from 20 on", to_turn(2, 3, 4, 12, pairs=3, start=20)),
+        Case("nothing turns", to_turn(3, 4, pairs=0)),
+        Case("a product at distance 5, from the start", *products_at(5, 0, 3)),
+        Case("a product at distance 5, from 30 on", *products_at(5, 30, 3)),
+        Case("float64", to_turn(3, 8, pairs=2, start=1), dtype=torch.float64),
+    ),
+    right_answers=(rotate_complex, rotate_halves),
+    mistakes={
+        "entry 2 i is paired with 2 i + 1 (interleaved): near tokens hardly notice, far ones do": rotated_by(
+            split=neighbours
+        ),
+        "entry i is paired with the entry half the vector away, also where only a part turns": rotated_by(
+            split=lambda size, pairs: (range(pairs), range(size // 2, size // 2 + pairs))
+        ),
+        "the last entries turn, where it is the first": rotated_by(
+            split=lambda size, pairs: (range(size - 2 * pairs, size - pairs), range(size - pairs, size))
+        ),
+        "every vector turns the other way": rotated_by(sign=-1.0),
+        "positions are counted from 1": rotated_by(lambda position, frequencies: (position[:, None] + 1) * frequencies),
+        "positions are counted from the start of what is given": rotated_by(
+            lambda position, frequencies: (position - position[:1])[:, None] * frequencies
+        ),
+        "the frequencies are in reverse order": rotated_by(
+            lambda position, frequencies: position[:, None] * frequencies.flip(0)
+        ),
+        "cos and sin multiply the same entry, which is no rotation and changes lengths": not_a_rotation,
+        "columns of a table for interleaved pairs are used, and the two entries of a pair turn by different angles": (
+            wider_table
+        ),
+        "what does not turn is dropped": rest_dropped,
+    },
+)
+
+
+# 5.8 folded_index_scores -----------------------------------------------------------------------------------------
+
+
+def codes(batch, heads, n, m, d, *, even=False):
+    """Codes with scales that differ by head and token; even: all scales the same."""
+
+    def inputs(normal):
+        def scale(*shape):
+            powers = torch.full(shape, -3.0) if even else normal(*shape).mul(2).round()
+            return torch.exp2(powers).to(normal(1).dtype)
+
+        return (
+            normal(batch, heads, n, d).mul(4).round(),
+            normal(batch, m, d).mul(4).round(),
+            normal(batch, n, heads),
+            scale(batch, heads, n, 1),
+            scale(batch, m, 1),
+        )
+
+    return inputs
+
+
+def unfolded(q, k, w, q_scale, k_scale):
+    return index_scores(q * q_scale, k * k_scale, w)
+
+
+def folded_by_head(q, k, w, q_scale, k_scale):
+    fits = (torch.relu(q[:, head] @ k.mT) * q_scale[:, head] * w[:, :, head, None] for head in range(q.shape[1]))
+    return sum(fits) * k_scale.squeeze(-1).unsqueeze(1)
+
+
+def folded(weigh=lambda w, scale: w * scale, after=lambda scores, scale: scores * scale):
+    """scale of the queries as (batch, n, heads), of the keys as (batch, 1, m)."""
+
+    def folded_index_scores(q, k, w, q_scale, k_scale):
+        w = weigh(w, q_scale.squeeze(-1).transpose(1, 2))
+        return after(index_scores(q, k, w), k_scale.transpose(1, 2))
+
+    return folded_index_scores
+
+
+def scale_by_query(q, k, w, q_scale, k_scale):
+    """The scale of key t goes to the weights of query t."""
+    there = k_scale[:, -q.shape[2] :]
+    return index_scores(q, k, w * q_scale.squeeze(-1).transpose(1, 2) * there)
+
+
+def sign_of(power, scale):
+    return scale**power
+
+
+FOLD = Exercise(
+    number="5.8",
+    title="scales past the ReLU",
+    difficulty=3,
+    minutes=8,
+    reference=sparse.folded_index_scores,
+    hints=(
+        "ReLU(2 x) = 2 ReLU(x), and so for every positive number. Which of the two scales depends on the head over "
+        "which is summed, and which does not?",
+        "The scale of a query and head joins that head's weight: bring q_scale, (batch, heads, n, 1), to the shape of "
+        "w, (batch, n, heads). The scale of a key multiplies the whole sum.",
+        "q_scale[..., 0].transpose(1, 2) has the shape of w, and k_scale.transpose(1, 2) is (batch, 1, m), which "
+        "multiplies every row of the scores.",
+    ),
+    cases=(
+        Case("3 heads, 4 queries, 6 keys", codes(1, 3, 4, 6, 8)),
+        Case("2 sequences", codes(2, 2, 5, 5, 4)),
+        Case("as many heads as queries", codes(2, 4, 4, 7, 4)),
+        Case("all scales are the same", codes(1, 2, 3, 3, 4, even=True)),
+        Case("float64", codes(1, 4, 3, 5, 16), dtype=torch.float64),
+    ),
+    right_answers=(unfolded, folded_by_head),
+    mistakes={
+        "the queries' scales are forgotten, and heads count more or less than they should": folded(lambda w, scale: w),
+        "the keys' scales are forgotten, and keys with small scales are overrated": folded(
+            after=lambda scores, scale: scores
+        ),
+        "both scales are forgotten": folded(lambda w, scale: w, lambda scores, scale: scores),
+        "the keys' scales join the weights, but those belong to the queries": scale_by_query,
+        "the weights are divided by the queries' scales": folded(lambda w, scale: w / scale),
+        "the scores are divided by the keys' scales": folded(after=lambda scores, scale: scores / scale),
+        "all heads take the mean of their scales": folded(lambda w, scale: w * scale.mean(dim=-1, keepdim=True)),
+        "all queries take the scales of the first": folded(lambda w, scale: w * scale[:, :1]),
+        "all keys take the scale of the first": folded(after=lambda scores, scale: scores * scale[..., :1]),
+        "the queries' scales count twice, as if the codes did not hold them out": folded(lambda w, scale: w * scale**2),
+    },
+)
+
+
+# 5.9 page_bound --------------------------------------------------------------------------------------------------
+
+
+def to_bound(*leading, n, pages, d, block=4):
+    def inputs(normal):
+        keys = normal(*leading, pages, block, d)
+        return normal(*leading, n, d), keys.amin(dim=-2), keys.amax(dim=-2)
+
+    return inputs
+
+
+def page_of_one(normal):
+    keys = normal(3, 5)
+    return normal(4, 5), keys, keys.clone()
+
+
+def all_below_zero(normal):
+    keys = -normal(3, 4, 5).abs() - 0.5
+    return normal(4, 5), keys.amin(dim=-2), keys.amax(dim=-2)
+
+
+def by_two_products(function, q, low, high):
+    """The outcome, unless a tensor (..., n, pages, d) is made."""
+    budget = max(q[..., 0].numel() * low.shape[-2], q.numel(), low.numel())
+    return within(budget, "n · pages", function, q, low, high)
+
+
+def bound_by_sign(q, low, high):
+    return torch.where(q > 0, q, 0) @ high.mT + torch.where(q < 0, q, 0) @ low.mT
+
+
+def bound_by_middle(q, low, high):
+    """Around the middle of the page: q · middle, and |q| times how far the page reaches from it."""
+    return q @ ((high + low) / 2).mT + q.abs() @ ((high - low) / 2).mT
+
+
+def bound_entrywise(q, low, high):
+    low, high = low[..., None, :, :], high[..., None, :, :]
+    return torch.maximum(q[..., :, None, :] * low, q[..., :, None, :] * high).sum(dim=-1)
+
+
+BOUND = Exercise(
+    number="5.9",
+    title="the most that a page can score",
+    difficulty=3,
+    minutes=8,
+    reference=sparse.page_bound,
+    hints=(
+        "In one dimension the keys of a page lie between -3 and 1. Which of the two makes the largest product with a "
+        "query of 2? And with a query of -2?",
+        "A positive q_i takes the largest entry, a negative one the smallest. So split q into its positive and its "
+        "negative part: each needs one matrix product.",
+        "q.clamp(min=0) is the positive part, and meets high; q.clamp(max=0) is the negative part, and meets low. Add "
+        "the two products.",
+    ),
+    cases=(
+        Case("4 queries, 3 pages", to_bound(n=4, pages=3, d=5)),
+        Case("heads", to_bound(2, 3, n=4, pages=2, d=6)),
+        Case("a page of one key: the score itself", page_of_one),
+        Case("all keys are negative", all_below_zero),
+        Case("one dimension", to_bound(n=6, pages=4, d=1)),
+        Case("40 dimensions: nothing of n · pages · d", to_bound(n=7, pages=6, d=40), by_two_products),
+        Case("float64", to_bound(1, n=3, pages=3, d=8), dtype=torch.float64),
+    ),
+    right_answers=(bound_by_sign, bound_by_middle),
+    mistakes={
+        "the better of q · low and q · high is taken, which a key of the page can beat": (
+            lambda q, low, high: torch.maximum(q @ low.mT, q @ high.mT)
+        ),
+        "only the largest entries are looked at": lambda q, low, high: q @ high.mT,
+        "only the smallest entries are looked at": lambda q, low, high: q @ low.mT,
+        "the middle of the page is scored, which hides what sticks out": lambda q, low, high: q @ ((low + high) / 2).mT,
+        "the least a page can score is taken: low and high are swapped": (
+            lambda q, low, high: q.clamp(min=0) @ low.mT + q.clamp(max=0) @ high.mT
+        ),
+        "the signs are dropped, |q| times the larger of |low| and |high|: a bound, but too loose": (
+            lambda q, low, high: q.abs() @ torch.maximum(low.abs(), high.abs()).mT
+        ),
+        "the negative part of the query is left out": lambda q, low, high: q.clamp(min=0) @ high.mT,
+        "q · low and q · high are added up": lambda q, low, high: q @ low.mT + q @ high.mT,
+        "every product is made entry by entry, d times the memory": bound_entrywise,
+    },
+)
+
+
+# 5.10 flops_crossover --------------------------------------------------------------------------------------------
+
+SMALL = Sizes(heads=16, latent=128, rope=32, nope=64, value=64, index_heads=8, index_dim=64, top_k=512)
+ROUND = Sizes(index_heads=32, top_k=1024)
+
+
+def crossover_case(label, phase, sizes=V32):
+    return Case(label, lambda normal: (phase,), lambda function, phase: exact(function(phase, sizes)))
+
+
+def exact(value):
+    """A number as a tensor, so that a rounding on the way does not count."""
+    if isinstance(value, int | float):
+        return torch.tensor(float(value), dtype=torch.float64)
+    return value
+
+
+def crossover_by_search(phase, sizes=V32):
+    low, high = 1.0, 1e9
+    for _ in range(200):
+        middle = (low + high) / 2
+        cheaper = sizes.top_k * sizes.absorbed + middle * sizes.indexer < middle * sizes.dense[phase]
+        low, high = (low, middle) if cheaper else (middle, high)
+    return high
+
+
+def crossover_in_topks(phase, sizes=V32):
+    saved = 1 - sizes.indexer / sizes.dense[phase]
+    return sizes.top_k * (sizes.absorbed / sizes.dense[phase]) / saved
+
+
+CROSSOVER = Exercise(
+    number="5.10",
+    title="from where on it is cheaper",
+    difficulty=2,
+    minutes=6,
+    reference=sparse.flops_crossover,
+    hints=(
+        "At position L, dense attention takes L times the FLOPs of a pair. What does sparse attention take, with its "
+        "top_k chosen keys and an indexer that scores all L?",
+        "top_k · absorbed + L · indexer = L · dense[phase]: the chosen keys are always read in the absorbed form. "
+        "Solve for L.",
+        "L · (dense - indexer) = top_k · absorbed. sizes.dense[phase] is the phase's cost of a pair, sizes.indexer the "
+        "indexer's.",
+    ),
+    cases=(
+        crossover_case("decode", "decode"),
+        crossover_case("prefill", "prefill"),
+        crossover_case("decode, half the indexer's heads, k = 1,024", "decode", ROUND),
+        crossover_case("prefill, half the indexer's heads, k = 1,024", "prefill", ROUND),
+        crossover_case("decode, a small model", "decode", SMALL),
+    ),
+    right_answers=(crossover_by_search, crossover_in_topks),
+    mistakes={
+        "the indexer is forgotten: k in decode": (
+            lambda phase, sizes=V32: sizes.top_k * sizes.absorbed / sizes.dense[phase]
+        ),
+        "the place is given where the indexer costs as much as the chosen keys": (
+            lambda phase, sizes=V32: sizes.top_k * sizes.absorbed / sizes.indexer
+        ),
+        "the chosen keys are counted in the expanded form of a prefill": (
+            lambda phase, sizes=V32: sizes.top_k * sizes.expanded / (sizes.dense[phase] - sizes.indexer)
+        ),
+        "the phase is not looked at, and prefill is taken for decode": (
+            lambda phase, sizes=V32: sizes.top_k * sizes.absorbed / (sizes.absorbed - sizes.indexer)
+        ),
+        "the limit of the saving is given, where it is a position": (
+            lambda phase, sizes=V32: sizes.dense[phase] / sizes.indexer
+        ),
+        "the limit of the saving is multiplied by k": (
+            lambda phase, sizes=V32: sizes.top_k * sizes.dense[phase] / sizes.indexer
+        ),
+        "the indexer is added to the dense cost, where sparse attention pays it": (
+            lambda phase, sizes=V32: sizes.top_k * sizes.absorbed / (sizes.dense[phase] + sizes.indexer)
+        ),
+        "the indexer scores only the k chosen keys": (
+            lambda phase, sizes=V32: sizes.top_k * (sizes.absorbed + sizes.indexer) / sizes.dense[phase]
+        ),
+    },
+)
+
+
+# 5.11 figure_mean ------------------------------------------------------------------------------------------------
+
+
+def mean_case(label, position, phase, model):
+    return Case(label, lambda normal: (position, phase, model), lambda function, *given: exact(function(*given)))
+
+
+def corners(position, phase, model):
+    inside = [at for at, _ in FIGURE[phase, model] if 0 < at < position]
+    return [0, *inside, position]
+
+
+def mean_by_simpson(position, phase, model):
+    """A straight piece is met exactly by its middle."""
+    if position == 0:
+        return FIGURE[phase, model][0][1]
+    stops = corners(position, phase, model)
+    area = 0.0
+    for i in range(1, len(stops)):
+        area += figure_cost((stops[i - 1] + stops[i]) / 2, phase, model) * (stops[i] - stops[i - 1])
+    return area / position
+
+
+def mean_by_trapezoid(position, phase, model):
+    if not position:
+        return figure_cost(0, phase, model)
+    at = torch.tensor(corners(position, phase, model), dtype=torch.float64)
+    cost = torch.tensor([figure_cost(each, phase, model) for each in at.tolist()], dtype=torch.float64)
+    return (torch.trapezoid(cost, at) / position).item()
+
+
+def mean_of(combine):
+    """A mean from combine(positions, costs) over the corners up to the position."""
+
+    def figure_mean(position, phase, model):
+        stops = corners(position, phase, model)
+        return combine(stops, [figure_cost(at, phase, model) for at in stops])
+
+    return figure_mean
+
+
+def steps(side):
+    def area(stops, costs):
+        pieces = zip(stops, stops[1:], costs[side:], strict=False)
+        return sum((stop - start) * cost for start, stop, cost in pieces) / max(stops[-1], 1)
+
+    return area
+
+
+MEAN = Exercise(
+    number="5.11",
+    title="what a whole text costs",
+    difficulty=3,
+    minutes=10,
+    reference=sparse.figure_mean,
+    hints=(
+        "The figure says what a token costs at its position. A text of 64K tokens has one at every position. Is its "
+        "mean price that of its last token, or of the one in the middle?",
+        "The mean is the area under the line from 0 to the position, over the position. The line is made of straight "
+        "pieces between the corners in FIGURE[phase, model]; the last piece ends at the position.",
+        "Under a straight piece the area is its width times the mean of its two ends. Go through the corners before "
+        "the position, and end with the position itself. At position 0 there is no area: the cost there is the answer.",
+    ),
+    cases=(
+        mean_case("prefill, V3.1 at 64K: one straight line", 65_536, "prefill", V31),
+        mean_case("decode, V3.2 up to 128K: three corners", 131_071, "decode", V32_EXP),
+        mean_case("prefill, V3.2 up to 32K", 32_768, "prefill", V32_EXP),
+        mean_case("decode, V3.2 up to 1,000: before the first corner", 1000, "decode", V32_EXP),
+        mean_case("position 0", 0, "decode", V31),
+    ),
+    right_answers=(mean_by_simpson, mean_by_trapezoid),
+    mistakes={
+        "the cost at the position is given, where it is the mean up to there": figure_cost,
+        "the cost half way is given, which is the mean of a straight line only": (
+            lambda position, phase, model: figure_cost(position / 2, phase, model)
+        ),
+        "the two ends are averaged, as if the line between them were straight": mean_of(
+            lambda stops, costs: (costs[0] + costs[-1]) / 2
+        ),
+        "the corners are averaged, as if they were equally far apart": mean_of(
+            lambda stops, costs: sum(costs[: len(costs)]) / len(costs)
+        ),
+        "every piece takes the cost at its start": mean_of(
+            lambda stops, costs: steps(0)(stops, costs) if stops[-1] else costs[0]
+        ),
+        "every piece takes the cost at its end": mean_of(
+            lambda stops, costs: steps(1)(stops, costs) if stops[-1] else costs[0]
+        ),
+        "the area is not divided by the position": (
+            lambda position, phase, model: sparse.figure_mean(position, phase, model) * max(position, 1)
+        ),
+        "the mean runs over the whole figure, whatever the position": (
+            lambda position, phase, model: sparse.figure_mean(131_071, phase, model)
+        ),
+        "the model is not looked at": lambda position, phase, model: sparse.figure_mean(position, phase, V31),
+        "prefill and decode are swapped": lambda position, phase, model: sparse.figure_mean(
+            position, {"prefill": "decode", "decode": "prefill"}[phase], model
+        ),
+    },
+)
+
+EXERCISES = (SCORES, CHOOSE, GATHER, TARGET, DIVERGE, STAGE, ROTATE, FOLD, BOUND, CROSSOVER, MEAN)
