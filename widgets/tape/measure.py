@@ -194,7 +194,7 @@ def record(
     """Let a model with Infini-attention read a stream, and keep what its memories hold.
 
     tokens: (n,) or (1, n), at least one segment; asked: positions that it is to predict, in the last 4 segments, the
-    last token when None; needles: positions whose pairs are kept whatever is thinned
+    last token when None, () for none; needles: positions whose pairs are kept whatever is thinned
     Raises ValueError for a model without memories, and for anything else than the above.
     """
     layers = [(i, layer.attention) for i, layer in enumerate(model.layers) if layer.attention in infini_layers(model)]

@@ -27,6 +27,7 @@ export function memoryView() {
       for (const [name, value] of [["width", width], ["height", height + MAP_TOP]]) axes.setAttribute(name, value);
       Object.assign(canvas.style, { left: `${BARS + GAP}px`, top: `${MAP_TOP}px`, width: `${side}px`, height: `${height}px` });
       canvas.hidden = empty;
+      bar.style.display = empty ? "none" : "";
       if (!empty) {
         if (canvas.width !== columns || canvas.height !== rows) [canvas.width, canvas.height] = [columns, rows];
         canvas.getContext("2d").putImageData(painted(memory, columns, most, theme), 0, 0);
@@ -50,6 +51,8 @@ export function memoryView() {
       ...[[0, `−${lengthWords(most)}`, "start"], [0.5, "0", "middle"], [1, lengthWords(most), "end"]].map(([at, words, anchor]) =>
         svg("text", { x: BARS + GAP + at * side, y: 27, "text-anchor": anchor }, words)));
       title.textContent = whose;
+      note.textContent = "";
+      if (empty) return;
       const unit = rule === "linear" ? "sum of σ(k) v" : rule === "unit" ? "sum of φ(k) and what was new of v" : "sum of σ(k) and what was new of v";
       note.textContent = `M: ${unit}; the colours end at its largest entry now.${widest > 0 ? ` z: sum of σ(k), longest bar ${lengthWords(widest)}.` : " This rule has no z."}`;
     },

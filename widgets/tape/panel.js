@@ -28,8 +28,9 @@ export function numberView() {
   return {
     element,
     draw(recording, { memory, pair }, seen, name) {
-      number.textContent = seen.cosine === null ? "–" : signed(seen.cosine);
-      caption.textContent = seen.empty ? "nothing is stored" : !seen.written && seen.over === null ? `${name} is still to come`
+      const there = !seen.empty && (seen.written || seen.over !== null);
+      number.textContent = seen.empty ? "empty" : there && seen.cosine !== null ? signed(seen.cosine) : "–";
+      caption.textContent = seen.empty ? "nothing is stored" : !there ? `${name} is still to come`
         : `cosine of what the key of ${name} brings back and the value that was written with it`;
       const width = element.clientWidth || 300;
       const tall = 34;
@@ -38,7 +39,6 @@ export function numberView() {
       const row = (y, words, vector, ink) => svg("g", { transform: `translate(0 ${y})` },
         svg("text", { x: 0, y: 10, style: `fill:var(--${ink})`, "font-weight": 600 }, words),
         svg("g", { transform: "translate(0 14)" }, ...(vector ? bars(vector, width, tall, ink) : [svg("text", { x: 0, y: 22, style: "fill:var(--ink-2)" }, "nothing")])));
-      const there = !seen.empty && (seen.written || seen.over !== null);
       picture.replaceChildren(row(4, "written: v", recording.value(pair, memory), "v"),
         row(tall + 26, there ? `comes back: ${percentOf(seen.returned)} of v along v` : "comes back", there ? seen.found : null, "o"));
     },
@@ -143,7 +143,7 @@ export function rulesView() {
         }),
         svg("text", { x: x(0), y: tall * seen.rules.length + 13, "text-anchor": "middle" }, "0"), svg("text", { x: right, y: tall * seen.rules.length + 13, "text-anchor": "middle" }, "1"));
       head.textContent = "what each rule brings back, cosine";
-      const other = seen.rival === null ? null : recording.word(seen.rival) ?? `token ${count(recording.at[seen.rival])}`;
+      const other = seen.rival === null ? null : recording.word(seen.rival) ?? `${recording.what} ${count(recording.at[seen.rival])}`;
       note.textContent = knocked && !planted ? "The memory is knocked out." : planted && other !== null
         ? `solid: the value written with ${name}; open: the value of ‘${shown(other)}’, written under the same key ${planted === 1 ? "once" : `${count(planted)} times`} since.`
         : "Each rule wrote the same keys and values.";

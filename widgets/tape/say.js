@@ -25,9 +25,9 @@ export function shown(text) {
   return letters.length <= SHOWN ? letters.join("") : `${letters.slice(0, SHOWN - 1).join("")}…`;
 }
 
-/** A pair by its token and where it was written: "‘7’ of segment 4". @param {?string} text */
-export function pairName(at, segment, text) {
-  return `${text === null ? `token ${count(at)}` : `‘${shown(text)}’`} of segment ${count(segment)}`;
+/** A pair by its text and where it was written: "‘7’ of segment 4", "pair 12 of segment 3". @param {?string} text */
+export function pairName(at, segment, text, what) {
+  return `${text === null ? `${what} ${count(at)}` : `‘${shown(text)}’`} of segment ${count(segment)}`;
 }
 
 export function ago(segments) {

@@ -28,9 +28,9 @@ def shown(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
-def pair_name(at: int, segment: int, text: str | None) -> str:
-    """A pair by its token and where it was written: "‘7’ of segment 4"; segment: from 1 on."""
-    token = f"token {count(at)}" if text is None else f"‘{shown(text)}’"
+def pair_name(at: int, segment: int, text: str | None, what: str) -> str:
+    """A pair by its text and where it was written: "‘7’ of segment 4", "pair 12 of segment 3"; segment: from 1 on."""
+    token = f"{what} {count(at)}" if text is None else f"‘{shown(text)}’"
     return f"{token} of segment {count(segment)}"
 
 

@@ -72,7 +72,7 @@ function render({ model, el }) {
   }
 
   // What is drawn ----------------------------------------------------------------------------------------------------
-  const name = () => pairName(tape.at[state.pair], tape.place[state.pair], tape.word(state.pair));
+  const name = () => pairName(tape.at[state.pair], tape.place[state.pair], tape.word(state.pair), tape.what);
   const whose = () => `${tape.names[state.memory][0].toUpperCase()}${tape.names[state.memory].slice(1)}`;
   let quietly = true;
   let asked = 0;
@@ -121,7 +121,7 @@ function render({ model, el }) {
     refresh();
   }
   function rows() {
-    const found = [["token", ...(tape.text ? ["text"] : []), "segment", "marked", "cosine now", "of v"]];
+    const found = [[tape.what, ...(tape.text ? ["text"] : []), "segment", "marked", "cosine now", "of v"]];
     for (const { pair, cosine } of seen.points) {
       const back = tape.curve(state.rule, state.memory, pair)[state.frame];
       found.push([tape.at[pair], ...(tape.text ? [tape.word(pair)] : []), tape.place[pair], tape.needle[pair] ? "yes" : "", cosine === null ? "nothing" : cosine.toPrecision(4),
@@ -131,12 +131,19 @@ function render({ model, el }) {
   }
 
   // What the reader does ---------------------------------------------------------------------------------------------
-  stage.addEventListener("click", (event) => {
+  const under = (event) => {
     const box = stage.getBoundingClientRect();
-    const hit = chart?.under(event.clientX - box.left, event.clientY - box.top) ?? {};
+    return chart?.under(event.clientX - box.left, event.clientY - box.top) ?? {};
+  };
+  const goTo = (to) => { if (to !== undefined && to !== state.frame) { time.pause(); time.move(to); remember(); } };
+  let scrubbing = false;
+  stage.addEventListener("pointerdown", (event) => {
+    const hit = under(event);
+    scrubbing = hit.frame !== undefined;
     if (hit.pair !== undefined) set({ pair: hit.pair });
-    else if (hit.frame !== undefined) { time.pause(); time.move(hit.frame); remember(); }
+    goTo(hit.frame);
   });
+  stage.addEventListener("pointermove", (event) => { if (scrubbing && event.buttons) goTo(under(event).frame); });
   stage.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const marked = tape.pairs.filter((pair) => tape.needle[pair]);

@@ -77,7 +77,7 @@ class Tape(Instrument):
         """The Tape of a model with Infini-attention, from one run over one stream.
 
         tokens: (n,) or (1, n); asked: positions that the model is to predict, in the last 4 segments, the last token
-            when None; needles: positions whose pairs are kept and marked
+            when None, () for none; needles: positions whose pairs are kept and marked
         segments: lengths of a segment to record with, the model's own when None; vocabulary: token -> its text
         Otherwise as above. Raises ValueError as `record` does.
         """
@@ -134,7 +134,7 @@ class Tape(Instrument):
                 capital(recording.names[self.memory]),
                 int(recording.after[-1]),
                 recording.segments,
-                say.pair_name(at, segment, self.text and self.text[at]),
+                say.pair_name(at, segment, self.text and self.text[at], what_of(recording)),
                 segment,
                 own,
                 read.median(others),
@@ -155,7 +155,8 @@ class Tape(Instrument):
     def provenance(self, recording: "Recording") -> str:
         """Where the numbers come from, and what of a long stream is kept."""
         rule = read.RULES[recording.rule]
-        told = f"measured: {self.run}, {count(recording.tokens)} tokens, {recording.place}, written by the {rule} rule"
+        length = say.plural(recording.tokens, what_of(recording))
+        told = f"measured: {self.run}, {length}, {recording.place}, written by the {rule} rule"
         if recording.gates:
             told += "; the other rules write the same keys and values"
         if len(recording.after) < recording.segments:
@@ -185,6 +186,7 @@ class Tape(Instrument):
         return {
             "segment": recording.segment,
             "tokens": recording.tokens,
+            "what": what_of(recording),
             "after": packed(recording.after),
             "d_key": recording.k.shape[2],
             "d_value": recording.v.shape[2],
@@ -217,6 +219,11 @@ def with_segment(model: Any, segment: int) -> Any:
     """The same weights, with segments of another length."""
     options = {**model.config.options, "infini": {**model.config.options.get("infini", {}), "segment": segment}}
     return model.with_attention(model.config.layers, **options)
+
+
+def what_of(recording: "Recording") -> str:
+    """What a stream consists of: a model's tokens, or pairs without one."""
+    return "token" if recording.gates else "pair"
 
 
 def capital(name: str) -> str:
