@@ -958,7 +958,7 @@ def shared_memory_bytes(
         held = 2 * stages * block
     else:
         held = 2 * (stages - 1) * block
-    turned = block_m < 64 or (target, block_m, head_dim) == ("sm_80", 64, 128)
+    turned = block_m < 64 or (target == "sm_80" and block_m == 64 and head_dim >= 128)
     return (q + held + (weights if turned else 0)) * element_bytes
 
 

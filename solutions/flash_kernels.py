@@ -657,7 +657,7 @@ KEY_VALUE_GRADIENT = {
         128: Blocks(32, 64, 8, 2),
         256: Blocks(32, 32, 8, 2),
     },
-    4: {d: Blocks(16, 16, 4, 2) for d in (16, 32, 64, 128)} | {256: Blocks(16, 16, 8, 2)},
+    4: {16: Blocks(32, 32, 4, 2)} | {d: Blocks(16, 16, 4, 2) for d in (32, 64, 128)} | {256: Blocks(16, 16, 8, 2)},
 }
 QUERY_GRADIENT = {
     2: {
