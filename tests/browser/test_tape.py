@@ -1,0 +1,447 @@
+"""The Tape as a reader meets it on a page from file://: by mouse, by keys, in both themes, wide and narrow."""
+
+import re
+import struct
+
+import numpy as np
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+
+import solutions.infini  # noqa: F401  enters its attention in the register
+from solutions.tiny import Config, TinyTransformer
+from widgets import Tape
+from widgets.kit.base import static_assets
+from widgets.tape import read, say
+from widgets.tape.view import recalled
+
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Tape</title><link rel="stylesheet" href="instruments.css"><script src="instruments.js"></script>
+<main>{}</main></html>"""
+NASTY = ["</script><script>window.hacked = 1</script>", '"><img src=x onerror="window.hacked = 1">', "👩‍🚀", "مرحبا"]
+NASTY += ["x" * 10_000, "", " ", "\n", "‘quoted’", "&lt;"]
+NAMES = ["linear", "delta", "corrected", "no z"]
+
+# The words of the pictures that lie on each other. A pixel or two is taken off each side, where letters have no ink.
+CLASHES = """() => {
+  const clashes = new Set();
+  for (const picture of document.querySelectorAll('.al svg')) {
+    const words = [...picture.querySelectorAll('text')].filter((word) => word.textContent && word.checkVisibility());
+    const boxes = words.map((word) => [word.textContent, word.getBoundingClientRect()]);
+    const edge = picture.closest('.al').getBoundingClientRect();
+    boxes.forEach(([a, p], i) => {
+      if (p.right > edge.right || p.left < edge.left) clashes.add(a);
+      for (const [b, q] of boxes.slice(i + 1)) {
+        const across = p.left + 1 < q.right - 1 && q.left + 1 < p.right - 1;
+        if (across && p.top + 2 < q.bottom - 2 && q.top + 2 < p.bottom - 2) clashes.add(`${a} | ${b}`);
+      }
+    });
+  }
+  return [...clashes];
+}"""
+
+
+def a_model(segment=8, **given):
+    options = {"infini": {"segment": segment}}
+    return TinyTransformer(Config(12, ("infini",) * 2, width=24, heads=2, options=options, **given)).eval()
+
+
+def some_tokens(n):
+    return torch.randint(12, (n,), generator=torch.Generator().manual_seed(0))
+
+
+def pairs(n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 10, generator=generator), torch.randn(n, 6, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def tapes():
+    words = [f"word{i}" for i in range(12)]
+    marked = {"asked": [97, 98, 100], "needles": [17, 18, 30]}
+    model = Tape.of(a_model(), some_tokens(101), **marked, vocabulary=words, run="a run")
+    options = {"infini": {"segment": 8}}
+    heads = TinyTransformer(Config(12, ("infini",) * 3, width=24, heads=4, kv_heads=2, options=options))
+    return {
+        "model": model,
+        "segments": Tape.of(a_model(), some_tokens(64), segments=(8, 16), needles=[17], asked=[60]),
+        "many": Tape.of(heads.eval(), some_tokens(60), vocabulary=words),
+        "long": Tape.of(a_model(segment=4), some_tokens(4 * 2000 + 3), needles=[4 * 700]),
+        "pairs": Tape.from_pairs(*pairs(20), needles=[3]),
+        "one": Tape.from_pairs(*pairs(1)),
+        "nasty": Tape.from_pairs(*pairs(10), segment=5, text=NASTY, needles=[0, 1, 4]),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tapes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tape")
+    for name, text in static_assets().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for name, tape in tapes.items():
+        (folder / f"{name}.html").write_text(PAGE.format(tape.static_html()), encoding="utf-8")
+    twice = tapes["model"].static_html() * 2
+    (folder / "twice.html").write_text(PAGE.format(twice), encoding="utf-8")
+    tapes["model"].save_html(folder / "saved.html")
+    return folder
+
+
+@pytest.fixture
+def visit(page, folder):
+    """Open a page; at the end of the test nothing must have failed or asked for the network."""
+
+    def visit(name, width=1000, theme="light"):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.emulate_media(color_scheme=theme)
+        page.goto((folder / f"{name}.html").as_uri())
+        page.wait_for_function("document.querySelectorAll('[data-twin]:not([hidden])').length === 0")
+        settle(page)
+        return page
+
+    yield visit
+    assert page.errors == []
+    assert page.outside_requests == []
+
+
+def settle(page):
+    page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
+    )
+
+
+def told(page):
+    return page.locator(".al-say").first.inner_text()
+
+
+def number(page):
+    return page.locator(".al-tape-number").first.inner_text()
+
+
+def stage(page):
+    return page.get_by_role("application").first
+
+
+def pressed(page, *keys):
+    stage(page).focus()
+    for key in keys:
+        page.keyboard.press(key)
+    settle(page)
+
+
+def choose(page, name):
+    page.get_by_role("button", name=name, exact=True).first.click()
+    settle(page)
+
+
+def expected(tape, pair, rule="linear", frame=None, memory=None, recording=0):
+    """The cosine that Python finds, as the page writes it."""
+    held = tape.recordings[recording]
+    frame = len(held.after) if frame is None else frame
+    found = recalled(held, rule, tape.memory if memory is None else memory, frame)
+    return say.signed(found[pair])
+
+
+# What a first look finds --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1000, 390])
+@pytest.mark.parametrize("name", ["twice", "segments", "long", "pairs"])
+def test_axe_finds_nothing(visit, name, theme, width):
+    page = visit(name, width, theme)
+    page.get_by_role("button", name="table", exact=True).first.click()
+    assert page.locator(f".al:not([data-theme='{theme}'])").count() == 0
+    found = Axe().run(page, options=WCAG).response["violations"]
+    assert [f"{fault['id']}: {node['target']}" for fault in found for node in fault["nodes"]] == []
+
+
+@pytest.mark.parametrize("name", ["model", "segments", "many", "long", "pairs", "one", "nasty", "saved"])
+def test_the_first_frame_says_what_the_text_says(visit, tapes, name):
+    page, tape = visit(name), tapes["model" if name == "saved" else name]
+    first, *second = repr(tape).split("\n")
+    assert f"{page.locator('.al-question').inner_text()} {told(page)}".split() == first.split()
+    assert number(page) == expected(tape, tape.pair)
+    if second:
+        assert page.locator(".al-tape-answer [role=status]").inner_text().split() == second[0].split()
+
+
+@pytest.mark.parametrize("width", [1280, 700, 390])
+@pytest.mark.parametrize("name", ["model", "segments", "many", "long", "pairs", "one", "nasty"])
+def test_no_words_meet_and_nothing_scrolls_sideways(visit, name, width):
+    page = visit(name, width)
+    for keys in ([], ["p"], ["k"], ["p", "k"]):
+        pressed(page, *keys)
+        assert page.evaluate(CLASHES) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for rule in NAMES:
+        choose(page, rule)
+        assert page.evaluate(CLASHES) == []
+
+
+def test_copies_on_a_page_live_their_own_lives(visit):
+    page = visit("twice")
+    assert page.locator(".al").count() == 2 and page.locator("[id]").count() == 0
+    before = page.locator(".al-say").all_inner_texts()
+    page.get_by_role("button", name="delta", exact=True).nth(1).click()
+    page.get_by_text("knock out the memory").nth(1).click()
+    settle(page)
+    after = page.locator(".al-say").all_inner_texts()
+    assert after[0] == before[0] and after[1] != before[1]
+
+
+# Reading back -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rule", "name"), zip(read.RULES, NAMES, strict=True))
+def test_every_rule_reads_back_what_python_reads(visit, tapes, rule, name):
+    page, tape = visit("model"), tapes["model"]
+    choose(page, name)
+    assert number(page) == expected(tape, tape.pair, rule)
+    for steps in (1, 4, 30):
+        pressed(page, "Home", *["ArrowRight"] * steps)
+        assert number(page) == expected(tape, steps, rule)
+    choose(page, "layer 1 head 1")
+    assert number(page) == expected(tape, 30, rule, memory=3)
+    assert told(page).startswith("Layer 1 head 1, after segment 12 of 12: ")
+
+
+def test_the_number_follows_the_tape(visit, tapes):
+    page, tape = visit("model"), tapes["model"]
+    slider = page.get_by_role("slider", name="segments written")
+    slider.focus()
+    page.keyboard.press("Home")
+    settle(page)
+    assert number(page) == "empty" and "nothing is stored" in told(page) and "NaN" not in page.content()
+    segment = tape.recordings[0].at[tape.pair] // 8 + 1
+    for frame in range(1, 13):
+        page.keyboard.press("ArrowRight")
+        settle(page)
+        assert slider.get_attribute("aria-valuetext") == f"after segment {frame} of 12"
+        if frame < segment:
+            assert number(page) == "–" and "is still to come" in told(page)
+        else:
+            assert number(page) == expected(tape, tape.pair, frame=frame)
+
+
+def test_a_click_on_a_point_reads_it_and_one_on_a_segment_goes_there(visit, tapes):
+    page, tape = visit("model"), tapes["model"]
+    chosen = page.locator(".al-tape-stage svg circle[r='2.6']").nth(20).bounding_box()
+    page.mouse.click(chosen["x"] + chosen["width"] / 2, chosen["y"] + chosen["height"] / 2)
+    settle(page)
+    ring = page.locator(".al-tape-stage svg circle[r='8']").bounding_box()
+    assert abs(ring["x"] + ring["width"] / 2 - chosen["x"] - chosen["width"] / 2) < 1.5
+    pair = int(page.locator(".al-tape-tokens button[aria-pressed=true]").get_attribute("data-pair"))
+    assert number(page) == expected(tape, pair)
+    cells = page.locator(".al-tape-stage svg rect")
+    box = cells.nth(5).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    settle(page)
+    assert "after segment 6 of 12" in told(page)
+    other = cells.nth(9).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(other["x"] + other["width"] / 2, other["y"] + 5, steps=5)
+    page.mouse.up()
+    settle(page)
+    assert "after segment 10 of 12" in told(page)
+
+
+def test_a_token_is_asked_by_its_name(visit, tapes):
+    page, tape = visit("model"), tapes["model"]
+    tokens = page.locator(".al-tape-tokens button")
+    held = tape.recordings[0]
+    assert page.locator(".al-tape-tokens .al-tape-needle").count() == 2 if held.at[tape.pair] < 24 else 1
+    tokens.first.click()
+    settle(page)
+    pair = int(tokens.first.get_attribute("data-pair"))
+    assert number(page) == expected(tape, pair)
+
+
+def test_keys_do_all_that_the_mouse_does(visit, tapes):
+    page, tape = visit("model"), tapes["model"]
+    held = tape.recordings[0]
+    marked = np.flatnonzero(held.needle).tolist()
+    pressed(page, "Home")
+    for pair in [*marked, marked[0]]:
+        pressed(page, "ArrowUp")
+        assert number(page) == expected(tape, pair)
+    pressed(page, "ArrowDown")
+    assert number(page) == expected(tape, marked[-1])
+    pressed(page, "End")
+    assert number(page) == expected(tape, len(held.at) - 1)
+    pressed(page, "p")
+    assert "what was written over it since" in told(page)
+    pressed(page, *["p"] * 8)
+    assert "what was written over it since" not in told(page)
+    pressed(page, "k")
+    assert number(page) == "empty"
+    pressed(page, "k", "t")
+    assert page.get_by_role("region", name="the numbers as a table").is_visible()
+    pressed(page, "t")
+    assert not page.get_by_role("region", name="the numbers as a table").is_visible()
+
+
+def test_playing_goes_from_empty_to_the_end(visit):
+    page = visit("pairs")
+    page.get_by_role("button", name="play").click()
+    page.wait_for_timeout(60)
+    assert "before segment 1" in page.locator(".al-player .al-caption").inner_text() or number(page) != ""
+    page.wait_for_function(
+        "document.querySelector('.al-player .al-caption').textContent === 'after segment 20 of 20'", timeout=20_000
+    )
+
+
+# What if ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rule", "name"), zip(read.RULES, NAMES, strict=True))
+def test_a_planted_value_is_written_as_python_writes_it(visit, tapes, rule, name):
+    page, tape = visit("pairs"), tapes["pairs"]
+    choose(page, name)
+    held = tape.recordings[0]
+    k, v = held.k[:, 0].astype(np.float64), held.v[:, 0].astype(np.float64)
+    alike = [abs(read.cosine(v[tape.pair], v[i])) if i != tape.pair else 2 for i in range(len(v))]
+    rival = int(np.argmin(alike))
+    m, z = held.memory[rule][-1, 0].astype(np.float64), held.z[rule][-1, 0].astype(np.float64)
+    for _ in range(3):
+        page.get_by_role("button", name="plant another value: once more").click()
+        m, z = read.write(rule, k[tape.pair], v[rival], m, z)
+    settle(page)
+    found = read.read(rule, k[tape.pair], m, z)
+    assert number(page) == say.signed(read.cosine(found, v[tape.pair]))
+    assert f"since, at cosine {say.signed(read.cosine(found, v[rival]))}" in told(page)
+    rows = page.locator(".al-tape-low .al-tape-side svg").nth(1).locator("text").all_text_contents()
+    own = f"{say.signed(read.cosine(found, v[tape.pair]))} / {say.signed(read.cosine(found, v[rival]))}"
+    assert rows[rows.index(name) + 1] == own
+
+
+def test_an_empty_memory_is_drawn_empty(visit):
+    page = visit("model")
+    page.get_by_text("knock out the memory").click()
+    settle(page)
+    assert number(page) == "empty"
+    assert page.get_by_text("empty: nothing is stored").is_visible()
+    assert not page.locator(".al-tape-map canvas").is_visible()
+    assert page.locator(".al-tape-stage svg circle, .al-tape-low [style*='fill:var(--v)'] ").count() == 0
+    assert "NaN" not in page.content() and "Infinity" not in page.content()
+    page.get_by_role("button", name="plant another value: once more").click()
+    settle(page)
+    assert page.locator(".al-tape-map canvas").is_visible()
+    assert re.search(r"what was written over it since, at cosine 1\.00", told(page))
+
+
+def test_gates_are_forced_and_the_answer_is_the_recorded_one(visit, tapes):
+    page, tape = visit("model"), tapes["model"]
+    answers = tape.recordings[0].answers
+    said = page.locator(".al-tape-answer [role=status]")
+
+    def words(state):
+        return say.answer_parts(
+            state, [gate.name for gate in tape.recordings[0].gates],
+            [f"word{i}" for i in answers.said[state][0]], [f"word{i}" for i in answers.truth],
+        )  # fmt: skip
+
+    page.get_by_role("group", name="gate of layer 0 head 1").get_by_role("button", name="0").click()
+    page.get_by_role("group", name="gate of layer 1 head 0").get_by_role("button", name="1").click()
+    settle(page)
+    assert said.inner_text() == "".join(words("o01o"))
+    assert page.locator(".al-tape-share").all_inner_texts()[1:3] == ["0.00", "1.00"]
+    page.get_by_text("knock out the memory").click()
+    settle(page)
+    assert said.inner_text() == "".join(words("-o01o"))
+    for group in ("layer 0 head 1", "layer 1 head 0"):
+        page.get_by_role("group", name=f"gate of {group}").get_by_role("button", name="own").click()
+    settle(page)
+    assert said.inner_text() == "".join(words("-oooo"))
+
+
+def test_with_many_heads_what_was_not_recorded_is_said(visit):
+    page = visit("many")
+    said = page.locator(".al-tape-answer [role=status]")
+    page.get_by_role("group", name="gate of layer 0 head 1").get_by_role("button", name="0").click()
+    settle(page)
+    assert said.inner_text().startswith("Asked at the end, with layer 0 head 1 on its segment alone, the model says")
+    page.get_by_role("group", name="gate of layer 2 head 3").get_by_role("button", name="1").click()
+    settle(page)
+    assert said.inner_text().startswith("Not recorded")
+
+
+def test_another_segment_is_another_recording(visit, tapes):
+    page, tape = visit("segments"), tapes["segments"]
+    assert "of 8:" in told(page)
+    page.get_by_role("group", name="tokens of a segment").get_by_role("button", name="16").click()
+    settle(page)
+    assert "after segment 4 of 4: " in told(page)
+    held = tape.recordings[1]
+    pair = held.at.tolist().index(17)
+    assert number(page) == expected(tape, pair, recording=1)
+
+
+# At length, and beside the page -------------------------------------------------------------------------------------
+
+
+def test_a_long_tape_says_what_it_leaves_out(visit, tapes):
+    page = visit("long")
+    held = tapes["long"].recordings[0]
+    assert f"{len(held.after)} of 2,000 segments are kept" in page.locator(".al-tape-top").inner_text()
+    assert f"kept: M and z after {len(held.after)} of 2,000 segments" in page.locator(".al-provenance").inner_text()
+    assert page.locator(".al-tape-stage svg text", has_text="⋯").count() > 5
+
+
+def test_m_is_drawn_row_by_row(visit, tapes):
+    """Gold where an entry is above 0, blue where it is below, in the place it has in the matrix: 10 rows, 6 columns."""
+    page, tape = visit("pairs"), tapes["pairs"]
+    m = tape.recordings[0].memory["linear"][-1, 0]
+    pixels = page.evaluate(
+        """() => { const canvas = document.querySelector('.al-tape-map canvas'), { width, height } = canvas;
+        return [width, height, [...canvas.getContext('2d').getImageData(0, 0, width, height).data]]; }"""
+    )
+    assert pixels[:2] == [6, 10]
+    colours = np.array(pixels[2]).reshape(10, 6, 4)
+    red_over_blue = colours[..., 0] - colours[..., 2]
+    clear = np.abs(m) > 0.05 * np.abs(m).max()
+    assert (np.sign(red_over_blue)[clear] == np.sign(m)[clear]).all()
+
+
+def test_the_table_holds_what_is_seen(visit, tapes):
+    page, tape = visit("model"), tapes["model"]
+    pressed(page, "t")
+    head = page.locator(".al-table th").all_inner_texts()
+    assert head == ["token", "text", "segment", "marked", "cosine now", "of v"]
+    rows = [row.split("\t") for row in page.locator(".al-table tbody tr").all_inner_texts()]
+    found = recalled(tape.recordings[0], "linear", tape.memory, 12)
+    assert [float(row[4]) for row in rows] == pytest.approx(list(found.values()), abs=2e-4)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("PNG", "png"), ("SVG", "svg"), ("data", "csv")])
+def test_a_figure_is_taken_along(visit, tapes, tmp_path, name, kind):
+    page = visit("model")
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name, exact=True).click()
+    path = tmp_path / f"tape.{kind}"
+    download.value.save_as(path)
+    assert download.value.suggested_filename == f"tape.{kind}"
+    if kind == "png":
+        width, height = struct.unpack(">II", path.read_bytes()[16:24])
+        assert width > 1500 and height > 1500
+        return
+    text = path.read_text(encoding="utf-8")
+    assert "measured: a run, 101 tokens" in text
+    if kind == "svg":
+        assert "data:image/png" in text and say.QUESTION in " ".join(re.findall(r">([^<>]+)</text>", text))
+        assert "var(--" not in text
+    else:
+        assert len(text.splitlines()) == 2 + len(tapes["model"].recordings[0].at)
+
+
+def test_tokens_are_text_and_never_markup(visit):
+    page = visit("nasty")
+    page.get_by_role("button", name="table", exact=True).click()
+    for _ in range(10):
+        pressed(page, "ArrowRight")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator(".al script, .al img").count() == 0
+    widths = "Math.max(...[...document.querySelectorAll('.al-tape-tokens button')].map((e) => e.clientWidth))"
+    assert page.evaluate(widths) <= 140
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
