@@ -131,6 +131,27 @@ def test_a_right_answer_written_differently_carries_the_lesson_to_its_end(path):
     assert said and all(": right" in words for words in said)
 
 
+NO_TRITON = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "triton":
+            raise ImportError("No module named 'triton'")
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def test_lesson_3_runs_to_its_end_without_triton(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(NO_TRITON)  # every Python of the test begins with it
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    notebook = press.execute(press.printed(*press.lessons(["03"]), "student"))
+    said = "".join(text for cell in code_cells(notebook) for text in outputs_text(cell))
+    assert "Triton has wheels for Linux only" in said
+    assert "4,460,544 B; the trace: 4,460,544 B" in said  # the recorded trace, and the formula
+
+
 @pytest.mark.parametrize("path", press.lessons(), ids=lambda path: path.stem)
 def test_headings_say_what_the_exercises_are(path):
     text = path.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ Each function draws one figure and returns it; the cell calls `plt.show()` and p
 Values may be tensors or arrays. Rows run down, columns run right, as in a printed matrix.
 """
 
+import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -11,10 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from widgets.kit.labels import spread
 from widgets.kit.tokens import TOKENS, style
 
-MARKERS = ("o", "s", "^", "D")
-DASHES = ("-", (0, (6, 2)), (0, (1, 1.5)), (0, (4, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", (0, (6, 2)), (0, (1, 1.5)), (0, (4, 1, 1, 1)), (0, (8, 2, 2, 2)), (0, (2, 2)))
 
 
 def array(values) -> np.ndarray:
@@ -90,17 +92,12 @@ def lines(
 
     floor: a level and its name, drawn dotted; marks: places on the x axis and their names, drawn as hairlines
     """
-    colours = [TOKENS[name] for name in ("ink", "mark", "m", "o")]
+    colours = [TOKENS[name] for name in ("ink", "mark", "m", "o", "v", "k")]
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-        for index, (name, ys) in enumerate(series.items()):
-            ys = array(ys)
+        for index, ys in enumerate(map(array, series.values())):
             kind = {"color": colours[index], "marker": MARKERS[index], "linestyle": DASHES[index]}
             axes.plot(xs, ys, **kind)
-            # a name steps up where an earlier line ends in the same place
-            lift = 11 * sum(abs(ys[-1] - array(other)[-1]) < 0.05 for other in list(series.values())[:index])
-            at = {"xytext": (8, lift), "textcoords": "offset points", "va": "center"}
-            axes.annotate(name, (xs[-1], ys[-1]), color=kind["color"], **at)
         for place, name in (marks or {}).items():
             axes.axvline(place, color=TOKENS["line"], linewidth=1)
             axes.annotate(name, (place, 1.01), xycoords=("data", "axes fraction"), ha="center", color=TOKENS["ink-2"])
@@ -117,7 +114,19 @@ def lines(
             axes.axhline(floor[0], color=TOKENS["ink-2"], linestyle=":", linewidth=1)
             axes.annotate(floor[1], (xs[0], floor[0]), (0, 4), textcoords="offset points", color=TOKENS["ink-2"])
         axes.margins(x=0.12)
+        name_at_their_ends(axes, {name: (xs[-1], array(ys)[-1]) for name, ys in series.items()}, colours)
     return figure
+
+
+def name_at_their_ends(axes, ends: dict[str, tuple[float, float]], colours: Sequence[str]) -> None:
+    """Write each line's name beside its last point; names that would overlap move apart."""
+    points = 72 / axes.figure.dpi
+    wanted = [axes.transData.transform(end)[1] * points for end in ends.values()]
+    for (name, end), height, place, colour in zip(
+        ends.items(), wanted, spread(wanted, 11, -math.inf, math.inf), colours, strict=False
+    ):
+        at = {"xytext": (8, place - height), "textcoords": "offset points", "va": "center"}
+        axes.annotate(name, end, color=colour, **at)
 
 
 def masks(maps: dict[str, object]) -> Figure:

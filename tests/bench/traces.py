@@ -1,0 +1,40 @@
+"""Record the traces that lesson 3 shows where Triton isn't installed.
+
+    python tests/bench/traces.py
+
+Runs the kernels of the lesson under Triton's interpreter, on the lesson's sizes, and keeps their traces in
+widgets/theatre/recorded/. tests/test_trace.py holds the recordings to fresh traces.
+"""
+
+import torch
+
+from solutions.flash_kernels import causal_flash_forward, flash_forward
+from solutions.interpreter import tl, triton
+from widgets.theatre import Trace, keep, trace
+
+TOKENS, HEAD_DIM, BLOCK = 1024, 64, 64
+
+
+@triton.jit
+def double(x, y, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < n
+    tl.store(y + at, 2 * tl.load(x + at, mask=inside), mask=inside)
+
+
+def lesson_traces() -> dict[str, Trace]:
+    """Each trace that the lesson names with `recorded=`, made now."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 1, TOKENS, HEAD_DIM, generator=generator).half().unbind(0)
+    out, lse = torch.zeros_like(q), torch.zeros(1, TOKENS)
+    grid, sizes = (TOKENS // BLOCK, 1), {"HEAD_DIM": HEAD_DIM, "BLOCK_M": BLOCK, "BLOCK_N": BLOCK}
+    made = {"double": trace(double)[(4,)](torch.arange(100.0), torch.zeros(100), 100, BLOCK=32)}
+    for kernel in (flash_forward, causal_flash_forward):
+        made[kernel.__name__] = trace(kernel)[grid](q, k, v, out, lse, HEAD_DIM**-0.5, TOKENS, **sizes)
+    return made
+
+
+if __name__ == "__main__":
+    for name, made in lesson_traces().items():
+        path = keep(name, made)
+        print(f"{path.name}: {made.issued_bytes():,} bytes issued, {path.stat().st_size:,} bytes on disk")
