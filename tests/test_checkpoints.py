@@ -9,7 +9,19 @@ import pytest
 import torch
 
 from solutions import streams
-from solutions.checkpoints import CHECKPOINTS, Draft, about, load, note, round_weights, save, sinks, window
+from solutions.checkpoints import (
+    CHECKPOINTS,
+    Draft,
+    about,
+    load,
+    note,
+    recipe_of,
+    recipes,
+    round_weights,
+    save,
+    sinks,
+    window,
+)
 from solutions.checkpoints import __main__ as door
 from solutions.tiny import Config, TinyTransformer, train
 
@@ -159,9 +171,11 @@ def test_an_interruption_says_what_is_kept(tmp_path, monkeypatch, capsys):
 
 def test_recipes_are_found_by_name():
     told = subprocess.run([sys.executable, "-m", "solutions.checkpoints", "--help"], capture_output=True, text=True)
-    names = sorted(path.stem.replace("_", "-") for path in CHECKPOINTS.glob("[a-z]*.py"))
-    assert {"sinks", "window"} <= {*names}
-    assert told.returncode == 0 and "{" + ",".join(names) + "}" in told.stdout
+    assert {"sinks", "window", "infini", "infini-controls"} <= {*recipes()}
+    assert told.returncode == 0 and "{" + ",".join(recipes()) + "}" in told.stdout
+    assert [recipe_of(name) for name in ("infini", "infini-controls-xl", "window-3", "door")] == [
+        "infini", "infini-controls", "window", ""
+    ]  # fmt: skip
     told = subprocess.run([sys.executable, "-m", "solutions.checkpoints", "door"], capture_output=True, text=True)
     assert told.returncode == 2 and "invalid choice: 'door'" in told.stderr
 

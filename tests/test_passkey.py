@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from solutions import passkey
+from solutions.checkpoints import about, load
 from solutions.checkpoints import infini as recipe
+from solutions.checkpoints import infini_controls as controls
 from solutions.infini import repeated
 from solutions.passkey import (
     DIGITS,
@@ -21,6 +23,8 @@ from solutions.passkey import (
     training_batch,
 )
 from solutions.tiny import TinyTransformer
+
+train_one = recipe.train_one  # as it is, where a test puts another in its place
 
 
 def generator(seed=0):
@@ -215,3 +219,60 @@ def test_intervals():
     for right, asked in ((3, 2), (-1, 4), (0, 0)):
         with pytest.raises(ValueError, match=f"right is {right} of {asked}"):
             interval(right, asked)
+
+
+# The recipes ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+    """From end to end, much too short to learn anything: interrupted and taken up again, the weights are the same."""
+    monkeypatch.setattr(recipe, "STEPS", 30)
+    monkeypatch.setattr(recipe, "BATCH", 2)
+    monkeypatch.setattr(recipe, "GOOD", -1.0)  # longer prompts at once, so that repetition is simulated
+    monkeypatch.setattr(recipe, "LATELY", 2)
+    monkeypatch.setattr(recipe, "SHOWN", (300,))
+    settings = dict(steps=30, folder=tmp_path / "whole")
+    whole = recipe.fresh(recipe.config(0))
+    result = recipe.train_one(whole, **settings)
+    assert result["segments"] == recipe.MOST and len(result["gates"]) == 3 and not list((tmp_path / "whole").iterdir())
+
+    real, calls = passkey.loss, []
+
+    def interrupted(model, batch):
+        calls.append(batch.times is not None)
+        if len(calls) == 28:
+            raise KeyboardInterrupt
+        return real(model, batch)
+
+    monkeypatch.setattr(passkey, "loss", interrupted)
+    model = recipe.fresh(recipe.config(0))
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train_one(model, steps=30, folder=tmp_path)
+    assert [path.name for path in tmp_path.glob("*.draft")] == ["infini.draft"]
+    assert any(calls) and not calls[0]
+    monkeypatch.setattr(passkey, "loss", real)
+    monkeypatch.setattr(recipe, "train_one", lambda model, folder: train_one(model, steps=30, folder=folder))
+    recipe.make(tmp_path)
+    again = load("infini", tmp_path)
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+    told = about("infini", tmp_path)
+    assert told["recipe"] == "infini" and told["result"]["right"] == result["right"]
+    assert "300 tokens, depth 1.0:" in capsys.readouterr().out
+
+
+def test_gates_have_a_rate_and_a_decay_of_their_own():
+    weights, betas = recipe.groups(model())
+    assert (betas["lr"], betas["weight_decay"]) == (10 * recipe.LEARNING_RATE, 0.0)
+    assert [tuple(beta.shape) for beta in betas["params"]] == [(2,), (2,)]
+    assert len(weights["params"]) + 2 == len(list(model().parameters()))
+
+
+def test_the_controls_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "BATCH", 2)
+    monkeypatch.setattr(controls, "CONTROLS", {name: (*rest, 2) for name, (*rest, _) in controls.CONTROLS.items()})
+    controls.make(tmp_path)
+    for name, (layers, _, _) in controls.CONTROLS.items():
+        built = load(f"infini-{name}", tmp_path)
+        assert built.config.layers == layers
+        find(built, prompts(2, 200, generator()).tokens)

@@ -70,6 +70,16 @@ def about(name: str, folder: Path = CHECKPOINTS) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def recipes() -> list[str]:
+    """The names of all recipes."""
+    return sorted(path.stem.replace("_", "-") for path in CHECKPOINTS.glob("[a-z]*.py"))
+
+
+def recipe_of(name: str) -> str:
+    """The recipe that something of this name belongs to: the longest that it begins with, or ""."""
+    return max(filter(name.startswith, recipes()), key=len, default="")
+
+
 def provenance() -> dict[str, str | int]:
     """When, where and with what something is made: it stands beside every number that is kept."""
     return {
@@ -100,12 +110,13 @@ def write(path: Path, content: bytes) -> None:
 class Draft:
     """A training run that is not over yet: weights, what the optimiser remembers, and losses, in one file.
 
-    name, folder: the file is NAME.draft; every: it is written after so many steps
+    name, folder: the file is NAME.draft, where NAME begins with the recipe's; every: it is written after so many steps
     told: what else the recipe needs in order to go on; it may change between two steps and must be JSON
     """
 
     def __init__(self, name: str, folder: Path, every: int = 25, told: dict | None = None):
         self.path, self.every, self.told = folder / f"{name}.draft", every, {} if told is None else told
+        self.remedy = f"Begin anew: python3 course.py train {recipe_of(name) or name} --anew"
 
     def put(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
         """Write the file, if it is time."""
@@ -124,7 +135,7 @@ class Draft:
             return None
         digest, content = (whole := self.path.read_bytes())[:32], whole[32:]
         if hashlib.sha256(content).digest() != digest:
-            raise ValueError(f"{self.path} is damaged. Begin anew: python3 course.py train {self.path.stem} --anew")
+            raise ValueError(f"{self.path} is damaged. {self.remedy}")
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return json.loads(header["__metadata__"]["told"]), safetensors.torch.load(content)
 
@@ -145,9 +156,7 @@ class Draft:
         try:
             model.load_state_dict(weights)
         except RuntimeError:
-            raise ValueError(
-                f"{self.path} belongs to another model. Begin anew: python3 course.py train {self.path.stem} --anew"
-            ) from None
+            raise ValueError(f"{self.path} belongs to another model. {self.remedy}") from None
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         self.told |= told["told"]
         return told["losses"]

@@ -10,19 +10,18 @@ from pathlib import Path
 
 import torch
 
-from solutions.checkpoints import CHECKPOINTS
+from solutions.checkpoints import CHECKPOINTS, recipe_of, recipes
 
 
 def main() -> int:
-    names = sorted(path.stem.replace("_", "-") for path in CHECKPOINTS.glob("[a-z]*.py"))
     parser = argparse.ArgumentParser(prog="train", description="Train a model of the course again.")
-    parser.add_argument("name", choices=names)
+    parser.add_argument("name", choices=recipes())
     parser.add_argument("--out", type=Path, default=CHECKPOINTS.parents[1] / "work" / "checkpoints")
     parser.add_argument("--anew", action="store_true", help="begin anew, where a run was interrupted")
     chosen = parser.parse_args()
     torch.set_num_threads(1)  # as the shipped ones were made: on another number the sums round differently
     recipe = importlib.import_module(f"solutions.checkpoints.{chosen.name.replace('-', '_')}")
-    drafts = list(chosen.out.glob(f"{chosen.name}*.draft"))
+    drafts = of_recipe(chosen.name, chosen.out)
     if drafts and not (chosen.anew or goes_on(chosen.name)):
         chosen.anew = True
     if chosen.anew:
@@ -31,7 +30,7 @@ def main() -> int:
     try:
         recipe.make(chosen.out)
     except KeyboardInterrupt:
-        kept = any(chosen.out.glob(f"{chosen.name}*.draft"))
+        kept = of_recipe(chosen.name, chosen.out)
         print("\nInterrupted." + (" What was learnt is kept: the same command goes on from there." if kept else ""))
         return 130
     except ValueError as error:
@@ -39,6 +38,11 @@ def main() -> int:
         return 1
     print(f"Written to {chosen.out}")
     return 0
+
+
+def of_recipe(name: str, folder: Path) -> list[Path]:
+    """Its drafts in a folder."""
+    return [path for path in folder.glob("*.draft") if recipe_of(path.stem) == name]
 
 
 def goes_on(name: str) -> bool:

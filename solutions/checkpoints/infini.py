@@ -18,10 +18,11 @@ from solutions.infini import gates
 from solutions.tiny import Config, TinyTransformer, train
 
 SEGMENT, WIDTH, HEADS, ROPE_BASE = 64, 64, 2, 1000.0
-BATCH, STEPS, LEARNING_RATE, GATE_RATE = 32, 900, 3e-3, 3e-2
+BATCH, STEPS, LEARNING_RATE, GATE_RATE = 32, 1100, 3e-3, 3e-2
 FEWEST, MOST = 2, 8  # segments of a prompt: at first at most FEWEST, in the end MOST
 GOOD, LATELY = 0.9, 20  # two segments more when the mean of the last LATELY steps is better than GOOD
 EVERY = 10  # steps between two notes of the gates
+SHOWN = (2048, 32_768)  # tokens of the prompts that are tried in the end
 
 
 def config(seed: int, layers: tuple[str, ...] = ("infini",) * 2, **options) -> Config:
@@ -29,8 +30,16 @@ def config(seed: int, layers: tuple[str, ...] = ("infini",) * 2, **options) -> C
     segments = {name: {"segment": SEGMENT, **options.get(name, {})} for name in {*layers} - {"window", "full"}}
     return Config(
         passkey.VOCABULARY, layers, width=WIDTH, heads=HEADS, rope_base=ROPE_BASE, rope_share=1.0, seed=seed,
-        options={**options, **segments},
+        previous_token=False, options={**options, **segments},
     )  # fmt: skip
+
+
+def fresh(config: Config) -> TinyTransformer:
+    """A model to train, whose tokens begin three times as far apart as elsewhere: the memory has to tell them apart."""
+    model = TinyTransformer(config)
+    with torch.no_grad():
+        model.embedding.weight.mul_(3)
+    return model
 
 
 def groups(model: TinyTransformer, gate_rate: float = GATE_RATE, gate_decay: float = 0.0) -> list[dict]:
@@ -110,10 +119,10 @@ def chunks(values: list, size: int) -> list[list]:
 
 def make(folder: Path) -> None:
     """Train the model: about 3 minutes on one thread."""
-    model = TinyTransformer(config(seed=0))
+    model = fresh(config(seed=0))
     result = train_one(model, folder=folder)
     save(model, "infini", folder, recipe="infini", result=result)
-    for n in (2048, 32_768):
+    for n in SHOWN:
         for depth in (0.0, 0.5, 1.0):
             made = passkey.prompts(10, n, torch.Generator().manual_seed(n), depth=depth)
             found = passkey.find(model, made.tokens)

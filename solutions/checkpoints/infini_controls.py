@@ -1,0 +1,32 @@
+"""What the passkey model of lesson 4 is compared with: the same recipe with one thing changed. Writes infini-NAME.*
+
+    plain    Infini-attention that never met the memory of a long stream: no simulated repetition
+    window   a window of 64 with 4 sinks           xl     Transformer-XL's cache of one segment
+    knn      Transformer-XL, and in the second layer a kNN memory of all keys
+    full     the whole KV cache, in both layers
+
+Steps differ: a model that cannot see the key of a longer prompt does not get longer ones, and soon knows what it can.
+"""
+
+from pathlib import Path
+
+from solutions.checkpoints import save
+from solutions.checkpoints.infini import STEPS, config, fresh, train_one
+
+CONTROLS = {
+    "plain": (("infini",) * 2, {}, STEPS),
+    "window": (("window",) * 2, {"window": {"window": 64, "sinks": 4}}, 300),
+    "xl": (("xl",) * 2, {}, 400),
+    "knn": (("xl", "knn"), {}, 600),
+    "full": (("full",) * 2, {}, 600),
+}
+
+
+def make(folder: Path) -> None:
+    """Train all of them, one after the other: about 10 minutes on one thread."""
+    for name, (layers, options, steps) in CONTROLS.items():
+        model = fresh(config(0, layers, **options))
+        label = f"infini-controls-{name}"
+        result = train_one(model, steps=steps, simulate=False, label=label, folder=folder)
+        save(model, f"infini-{name}", folder, recipe="infini-controls", result=result)
+        print(f"{name}: {result['right'][-1]:.0%} of the digits in prompts of up to {result['segments']} segments")

@@ -1,0 +1,375 @@
+"""What Infini-attention finds, forgets and costs, on one thread: `python tests/bench/infini.py PART ...`.
+
+passkey     three seeds, 2 K to 1 M tokens, key at the start, in the middle, at the end; and with the memory emptied
+baselines   the same prompts through a window with sinks, Transformer-XL's cache, a kNN memory, the whole KV cache
+controls    Infini-attention trained without simulated repetition, with slow gates, with other rules
+alignment   question and answer across the border of a segment, which training never shows
+speed       tokens per second and resident memory while a million tokens stream by, for each rule
+haystacks   random words, several keys, a key said again: as trained for lesson 4, and trained on the harder task
+language    a stream whose answers recur far back: nats per token against bytes, five memories, three seeds
+plug        the local model of lesson 2 with Infini-attention in place of its attention, before and after some steps
+
+Each part writes results/infini_PART.json, the first results/infini.json. Models that are not shipped are trained when
+they are first asked for, and kept in work/bench. Times are processor time where they are called seconds.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from solutions import passkey, streams
+from solutions.checkpoints import CHECKPOINTS, about, load, provenance, round_weights, save
+from solutions.checkpoints import infini as recipe
+from solutions.infini import RULES, gates, infini_floats
+from solutions.quadratic import kv_cache_bytes
+from solutions.tiny import Config, TinyTransformer, train
+
+RESULTS = Path(__file__).parent / "results"
+MODELS = Path(__file__).resolve().parents[2] / "work" / "bench"
+SEEDS = (0, 1, 2)
+DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
+CELLS = {2048: 20, 32_768: 20, 131_072: 20, 1_000_000: 10}  # tokens -> prompts
+CHANCE = 0.1
+
+
+def trained(name: str, make: Callable[[], tuple[TinyTransformer, dict]]) -> tuple[TinyTransformer, dict]:
+    """A model and how its training went, from work/bench or made now."""
+    if not (MODELS / f"{name}.json").exists():
+        model, result = make()
+        save(model, name, MODELS, recipe="infini", result=result)
+    return load(name, MODELS), about(name, MODELS)["result"]
+
+
+def of_seed(seed: int) -> tuple[TinyTransformer, dict]:
+    """The passkey model of lesson 4; seed 0 is the shipped one."""
+    if seed == 0 and (CHECKPOINTS / "infini.json").exists():
+        return load("infini"), about("infini")["result"]
+    return variant(f"infini-seed-{seed}", seed=seed)
+
+
+def variant(
+    name: str, layers: tuple[str, ...] = ("infini",) * 2, seed: int = 0, options: dict | None = None, **settings
+) -> tuple[TinyTransformer, dict]:
+    """A model of the passkey recipe with other layers or another training."""
+
+    def make() -> tuple[TinyTransformer, dict]:
+        model = recipe.fresh(recipe.config(seed, layers, **(options or {})))
+        return model, recipe.train_one(model, label=name, folder=MODELS, **settings)
+
+    return trained(name, make)
+
+
+def cell(
+    model: TinyTransformer, n: int, depth: float, asked: int, at_once: int | None = None, seed: int = 0, **prompt
+) -> dict:
+    """Prompts of one length and depth: digits and keys found, with the memory and with it emptied; speed and bytes."""
+    at_once = at_once or asked
+    generator = torch.Generator().manual_seed(1_000_000 + 7919 * seed + n + round(100 * depth))
+    right, exact, without, began = 0, 0, 0, time.process_time()
+    for start in range(0, asked, at_once):
+        made = passkey.prompts(min(at_once, asked - start), n, generator, depth=depth, **prompt)
+        found = passkey.find(model, made.tokens, show=False)
+        hits = found.digits == made.key
+        right, exact = right + int(hits.sum()), exact + int(hits.all(dim=1).sum())
+        if found.without_memory is not None:
+            without += int((found.without_memory == made.key).sum())
+    has_memory = found.without_memory is not None
+    return {
+        "tokens": n,
+        "depth": depth,
+        "prompts": asked,
+        "digits": right / (passkey.DIGITS * asked),
+        "exact": exact / asked,
+        "exact_interval": passkey.interval(exact, asked),
+        "digits_without_memory": without / (passkey.DIGITS * asked) if has_memory else None,
+        "seconds": round(time.process_time() - began, 1),
+        "state_bytes": found.state_bytes,
+        "memory_bytes": found.memory_bytes,
+    }
+
+
+def told(label: str, found: dict) -> None:
+    without = found["digits_without_memory"]
+    print(
+        f"{label:28} {found['tokens']:9,} tokens, depth {found['depth']:.2f}: digits {found['digits']:6.1%}  exact "
+        f"{found['exact']:6.1%} of {found['prompts']:2}  emptied {'  -  ' if without is None else f'{without:5.1%}'}"
+        f"  state {found['state_bytes']:,} bytes  {found['seconds']:.0f} s",
+        flush=True,
+    )
+
+
+def passkey_part() -> dict:
+    runs = []
+    for seed in SEEDS:
+        model, result = of_seed(seed)
+        cells = []
+        for (n, asked), depth in product(CELLS.items(), DEPTHS.values()):
+            cells.append(cell(model, n, depth, asked, at_once=10, seed=seed))
+            told(f"seed {seed}", cells[-1])
+        runs.append({"seed": seed, "training_seconds": result["seconds"], "steps": result["steps"],
+                     "gates": result["gates_at_the_end"], "cells": cells})  # fmt: skip
+    return {"depths": DEPTHS, "chance": CHANCE, "runs": runs}
+
+
+def baselines_part() -> dict:
+    """What each of the others finds, and what it holds; the longest text by what is bearable on a laptop."""
+    systems = {
+        "window 64, 4 sinks": (("window",) * 2, {"window": {"window": 64, "sinks": 4}}, 250, 1_000_000, 10),
+        "Transformer-XL": (("xl",) * 2, {}, 400, 1_000_000, 10),
+        "kNN memory": (("xl", "knn"), {}, 600, 1_000_000, 1),
+        "full KV cache": (("full",) * 2, {}, 600, 8192, 4),
+    }
+    found = []
+    for name, (layers, options, steps, longest, at_once) in systems.items():
+        slug = "baseline-" + "-".join(dict.fromkeys(layers))
+        model, result = variant(slug, layers, options=options, steps=steps)
+        cells = []
+        for n, depth in product((512, *CELLS, 8192), DEPTHS.values()):
+            if n <= longest:
+                asked = 20 if n <= 8192 else 10 if n < 1_000_000 else 2
+                cells.append(cell(model, n, depth, asked, min(at_once, asked)))
+                told(name, cells[-1])
+        found.append({"name": name, "layers": layers, "steps": steps, "segments": result["segments"],
+                      "training_seconds": result["seconds"], "trained_digits": result["right"][-1],
+                      "cells": cells})  # fmt: skip
+    rows = {n: kv_cache_bytes(n, 2, recipe.HEADS, recipe.WIDTH // recipe.HEADS, 4) for n in CELLS}
+    return {"systems": found, "full_cache_bytes_by_formula": rows,
+            "infini_memory_bytes_by_formula": 4 * infini_floats(2, 2, 32, 32)}  # fmt: skip
+
+
+def controls_part() -> dict:
+    variants = {
+        "without simulated repetition": dict(name="control-plain", simulate=False),
+        "gates at the rate of the weights, with decay": dict(
+            name="control-slow-gates", gate_rate=recipe.LEARNING_RATE, gate_decay=0.01
+        ),
+        "gates at a hundredth of theirs": dict(name="control-slower-gates", gate_rate=3e-4, gate_decay=0.01),
+        "rule gamma": dict(name="control-gamma", options={"infini": {"rule": "gamma"}}),
+        "rule delta": dict(name="control-delta", options={"infini": {"rule": "delta"}}),
+        "rule unit": dict(name="control-unit", options={"infini": {"rule": "unit"}}, simulate=False),
+    }
+    found = []
+    for label, settings in variants.items():
+        model, result = variant(**settings)
+        cells = []
+        for n, depth in product((512, 2048, 8192, 32_768, 131_072), (0.0, 0.5)):
+            cells.append(cell(model, n, depth, 10 if n > 10_000 else 20))
+            told(label, cells[-1])
+        found.append({"name": label, "steps": result["steps"], "training_seconds": result["seconds"],
+                      "segments": result["segments"], "gates": result["gates_at_the_end"], "right": result["right"],
+                      "cells": cells})  # fmt: skip
+    return {"variants": found}
+
+
+def alignment_part() -> dict:
+    """Where the last token of the answer stands in its segment: below 15, question and answer lie in two segments."""
+    model, _ = of_seed(0)
+    rows = []
+    for place in range(1, 65):
+        found = cell(model, 32 * 64 + place, 0.3, 20)
+        rows.append({"tokens_in_the_last_segment": place, "digits": found["digits"], "exact": found["exact"]})
+    for name, low, high in (("across", 1, 15), ("whole", 15, 65)):
+        some = [row["digits"] for row in rows[low - 1 : high - 1]]
+        print(f"question and answer {name}: digits {sum(some) / len(some):.1%}, worst {min(some):.1%}")
+    return {"tokens": "2,048 + place", "depth": 0.3, "prompts": 20, "rows": rows}
+
+
+def resident_bytes() -> int:
+    """Memory of this process that lies in RAM, from /proc."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+@torch.no_grad()
+def speed_part() -> dict:
+    """One stream of 1,000,000 tokens, and for each rule a shorter one; the text is made before the clock starts."""
+    model, _ = of_seed(0)
+    found = []
+    for rule, n in (("linear", 1_000_000), ("delta", 262_144), ("gamma", 262_144), ("unit", 262_144)):
+        assert rule in RULES
+        same = model.with_attention(("infini",) * 2, infini={"segment": recipe.SEGMENT, "rule": rule}).eval()
+        tokens = passkey.prompts(1, n, torch.Generator().manual_seed(0), depth=0.5).tokens
+        stream, resident = same.new_stream(), {}
+        wall, cpu = time.perf_counter(), time.process_time()
+        for part in tokens.split(1024, dim=1):
+            same(part, stream)
+            if stream.tokens == 10 * 1024 or stream.tokens % 102_400 == 0 or stream.tokens == tokens.shape[1]:
+                resident[stream.tokens] = (resident_bytes(), stream.nbytes)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        first, last = resident[10 * 1024][0], resident[stream.tokens][0]
+        found.append({
+            "rule": rule, "tokens": stream.tokens, "chunk": 1024,
+            "tokens_per_cpu_second": stream.tokens / cpu, "tokens_per_second_by_the_clock": stream.tokens / wall,
+            "resident_bytes_and_state_bytes": resident, "resident_growth_from_10K": last / first - 1,
+        })  # fmt: skip
+        print(f"{rule:7} {stream.tokens:9,} tokens: {stream.tokens / cpu:,.0f} a second of processor time, "
+              f"{stream.tokens / wall:,.0f} by the clock; resident {first:,} -> {last:,} bytes "
+              f"({last / first - 1:+.2%}), state {stream.nbytes:,}", flush=True)  # fmt: skip
+    return {"streams": found}
+
+
+def haystacks_part() -> dict:
+    """Harder haystacks, first with the model of the lesson, which never saw them, then with models that did."""
+    tasks = {
+        "random words": {"filler": "words"},
+        "4 labelled keys": {"keys": 4},
+        "a key said 3 times, the last counts": {"times_said": 3},
+    }
+    found = []
+    for label, prompt in tasks.items():
+        slug = "haystack-" + "-".join(f"{key}-{value}" for key, value in prompt.items())
+        as_trained = of_seed(0)[0] if "keys" not in prompt else None  # it has never seen a label
+        own, result = variant(slug, steps=recipe.STEPS, **prompt)
+        for who, model in (("the lesson's model", as_trained), ("trained on it", own)):
+            if model is None:
+                continue
+            cells = []
+            for n, depth in product((512, 2048, 8192, 32_768, 131_072), (0.1, 0.5)):
+                cells.append(cell(model, n, depth, 10 if n > 10_000 else 20, **prompt))
+                told(f"{label}, {who}"[:46], cells[-1])
+            found.append({"task": label, "prompt": prompt, "model": who, "cells": cells,
+                          "trained_digits": result["right"][-1] if model is own else None,
+                          "segments": result["segments"] if model is own else None})  # fmt: skip
+    return {"tasks": found}
+
+
+LANGUAGE_SEGMENT, LANGUAGE_TRIPLES, LANGUAGE_BATCH, LANGUAGE_STEPS = 48, 192, 16, 250
+LANGUAGE_TEST, LANGUAGE_EDGES = 64, (47, 95, 191, 575)
+SYSTEMS = {
+    "local": ("window", {"window": LANGUAGE_SEGMENT}),
+    "Transformer-XL": ("xl", {"segment": LANGUAGE_SEGMENT}),
+    "kNN memory": ("knn", {"segment": LANGUAGE_SEGMENT}),
+    "Infini, linear": ("infini", {"segment": LANGUAGE_SEGMENT}),
+    "Infini, delta": ("infini", {"segment": LANGUAGE_SEGMENT, "rule": "delta"}),
+    "Infini, gamma": ("infini", {"segment": LANGUAGE_SEGMENT, "rule": "gamma"}),
+}
+
+
+def language_part() -> dict:
+    """The recall stream: 64 keys with values of this sequence, repeated near and far. Equal size, data and steps."""
+    rows = []
+    for (name, (kind, options)), seed in product(SYSTEMS.items(), SEEDS):
+        layers = ("xl", "knn") if kind == "knn" else (kind, kind)
+        chosen = {kind: options, **({"xl": {"segment": LANGUAGE_SEGMENT}} if kind == "knn" else {})}
+
+        def make(layers=layers, chosen=chosen, seed=seed, name=name) -> tuple[TinyTransformer, dict]:
+            model = TinyTransformer(
+                Config(streams.VOCABULARY, layers, width=64, heads=2, rope_base=1000.0, options=chosen, seed=seed)
+            )
+            generator = torch.Generator().manual_seed(seed)
+
+            def loss(model: TinyTransformer, step: int) -> Tensor:
+                return streams.loss(model, streams.recall(LANGUAGE_BATCH, LANGUAGE_TRIPLES, generator))
+
+            began = time.process_time()
+            losses = train(model, loss, steps=LANGUAGE_STEPS, full_rate=0.5, groups=recipe.groups(model), label=name)
+            round_weights(model)
+            return model, {"seconds": time.process_time() - began, "losses": losses[::10], "steps": LANGUAGE_STEPS}
+
+        slug = "language-" + name.lower().replace(", ", "-").replace(" ", "-") + f"-{seed}"
+        model, result = trained(slug, make)
+        rows.append({"name": name, "seed": seed, **language_quality(model), "training_seconds": result["seconds"]})
+        row = rows[-1]
+        print(f"{name:16} seed {seed}: nats {row['nats']:.4f}, words {row['word_nats']:.4f}; recall by distance "
+              f"{[round(share, 3) for share in row['recall_by_distance']]}; {row['state_bytes']:,} bytes, "
+              f"{row['training_seconds']:.0f} s", flush=True)  # fmt: skip
+    settings = {"tokens": 3 * LANGUAGE_TRIPLES, "segment": LANGUAGE_SEGMENT, "layers": 2, "steps": LANGUAGE_STEPS,
+                "batch": LANGUAGE_BATCH, "test_sequences": LANGUAGE_TEST, "edges": LANGUAGE_EDGES,
+                "word_entropy": streams.WORD_ENTROPY}  # fmt: skip
+    return {"settings": settings, "runs": rows}
+
+
+@torch.no_grad()
+def language_quality(model: TinyTransformer) -> dict:
+    """Nats of the tokens that can be told, recall by distance, and the bytes that a stream of one sequence holds."""
+    sample = streams.recall(LANGUAGE_TEST, LANGUAGE_TRIPLES, torch.Generator().manual_seed(1_000_000))
+    stream = model.new_stream()
+    model(sample.tokens[:1, :-1], stream)
+    nats = streams.surprise(model, sample.tokens)
+    told = sample.ordinary | (sample.distance > 0)
+    return {
+        "nats": streams.loss(model, sample).item(),
+        "looked_up_nats": nats[(sample.distance > 0)[:, 1:]].mean().item(),
+        "perplexity": nats[told[:, 1:]].mean().exp().item(),
+        "word_nats": streams.ordinary_loss(model, sample)[0],
+        "recall_by_distance": [
+            right / asked for right, asked in streams.recall_by_distance(model, sample, LANGUAGE_EDGES)
+        ],
+        "state_bytes": stream.nbytes,
+    }
+
+
+PLUG_STEPS, PLUG_SEGMENT = 300, 8
+
+
+def plug_part() -> dict:
+    """Lesson 2's local model, its window of 8 exchanged for Infini-attention with segments of 8: one number a head."""
+    local = load("window-all-local")
+    layers = len(local.config.layers)
+    runs = []
+
+    def quality(model: TinyTransformer) -> dict:
+        sample = streams.recall(512, 32, torch.Generator().manual_seed(1_000_000))
+        bands = streams.recall_by_distance(model, sample, (7, 42, 96))
+        return {"nats": streams.loss(model, sample).item(), "word_nats": streams.ordinary_loss(model, sample)[0],
+                "recall_in_window_in_reach_beyond": [right / asked for right, asked in bands]}  # fmt: skip
+
+    def go_on(name: str, model: TinyTransformer, gate_rate: float | None) -> None:
+        before, generator = quality(model), torch.Generator().manual_seed(5)
+
+        def loss(model: TinyTransformer, step: int) -> Tensor:
+            return streams.loss(model, streams.recall(32, 32, generator))
+
+        groups = None if gate_rate is None else recipe.groups(model, gate_rate)
+        losses = train(model, loss, steps=PLUG_STEPS, learning_rate=1e-3, warm_up=20, groups=groups, label=name)
+        after = quality(model)
+        shares = gates(model).tolist() if gate_rate is not None else None
+        runs.append({"name": name, "gate_rate": gate_rate, "before": before, "after": after, "gates": shares,
+                     "losses": [round(value, 4) for value in losses[::5]]})  # fmt: skip
+        print(f"{name}: nats {before['nats']:.3f} -> {after['nats']:.3f}; recall in window, in reach, beyond "
+              f"{[round(share, 3) for share in before['recall_in_window_in_reach_beyond']]} -> "
+              f"{[round(share, 3) for share in after['recall_in_window_in_reach_beyond']]}", flush=True)  # fmt: skip
+
+    infini = lambda: local.with_attention(("infini",) * layers, infini={"segment": PLUG_SEGMENT})  # noqa: E731
+    go_on("local, trained on", load("window-all-local"), None)
+    go_on("Infini-attention, gates at 3e-2", infini(), 3e-2)
+    go_on("Infini-attention, gates at 3e-4", infini(), 3e-4)
+    closed = infini()
+    with torch.no_grad():
+        for layer in closed.layers:
+            layer.attention.beta.fill_(-3.0)
+    go_on("Infini-attention, gates that begin at 0.05, at 3e-2", closed, 3e-2)
+    return {"steps": PLUG_STEPS, "learning_rate": 1e-3, "segment": PLUG_SEGMENT, "runs": runs}
+
+
+PARTS = {
+    "passkey": passkey_part,
+    "baselines": baselines_part,
+    "controls": controls_part,
+    "alignment": alignment_part,
+    "speed": speed_part,
+    "haystacks": haystacks_part,
+    "language": language_part,
+    "plug": plug_part,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    torch.set_num_threads(1)
+    for part in parser.parse_args().parts:
+        found = PARTS[part]()
+        path = RESULTS / ("infini.json" if part == "passkey" else f"infini_{part}.json")
+        path.write_text(json.dumps({**found, "provenance": provenance()}, indent=1) + "\n", encoding="utf-8")
+        print(f"Written to {path}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
