@@ -9,7 +9,7 @@ const same = (a, b) => Object.keys(a).every((name) => a[name] === b[name]);
  * The knobs of a run. Where a kernel listens, a turn runs the code again; on a page without one it chooses among the
  * runs that were recorded.
  * @param {object} model @param {{knobs: {name: string, values: any[]}[], runs: {settings: object}[], shown: number}} data
- * @param {(run: object) => void} show
+ * @param {(run: object, source: {traces: object[], codes: string[][]}) => void} show
  */
 export function knobsView(model, data, show) {
   const { knobs, runs } = data;
@@ -48,7 +48,7 @@ export function knobsView(model, data, show) {
     say();
     const run = runs.find((one) => same(wanted, one.settings));
     if (run.refused) note.textContent = `Recorded too: this run was refused. ${run.refused}`;
-    else show(run);
+    else show(run, data);
   }
   function onMessage(message) {
     if (message.answers === "hello") {
@@ -66,7 +66,8 @@ export function knobsView(model, data, show) {
     for (const { name } of knobs) press(name, settings[name]);
     say();
     note.textContent = `Ran again in ${message.seconds} s.`;
-    show(unpacked(model.get("came")));
+    const came = unpacked(model.get("came"));
+    show(came.run, came);
   }
   model.on("msg:custom", onMessage);
   model.send({ asks: "hello" });

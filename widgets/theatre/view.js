@@ -12,59 +12,13 @@ import { grid, pairAt } from "./grid.js";
 import { knobsView } from "./knobs.js";
 import { memory } from "./memory.js";
 import { drawing, paint } from "./paint.js";
+import { chooser, panel, threeNumbers } from "./panel.js";
 import { sentence } from "./say.js";
 import { clock, openTrace } from "./trace.js";
 
 const COLOURS = ["ink", "ink-2", "paper", "panel", "line", "mark", "bad", "q", "k", "v", "o", "s", "m"];
 const EVENT_MS = 60; // of playing, in the mean
 const [SHORTEST_RUN, LONGEST_RUN] = [6000, 30000];
-const COUNTERS = {
-  issued: "predicts ncu’s lts__t_sectors_srcunit_tex_op_read and _op_write, × 32 B",
-  l2: "predicts dram__bytes_read.sum: a model",
-  compulsory: "the least that dram__bytes_read.sum can be, and what is written",
-};
-
-/** A canvas that shows a list of shapes; the list is kept for an export. */
-function panel(words, attributes) {
-  const canvas = html("canvas", {});
-  const element = html("div", { class: "al-theatre-panel", role: "img", "aria-label": words, ...attributes }, canvas);
-  let [shapes, width, height] = [[], 0, 0];
-  return {
-    element,
-    width: () => element.clientWidth,
-    /** @param {object[]} now @param {number} tall */
-    draw(now, tall, colours) {
-      [shapes, height] = [now, Math.ceil(tall)];
-      width = element.clientWidth;
-      const ratio = Math.max(1, globalThis.devicePixelRatio || 1);
-      const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
-      if (canvas.width !== w || canvas.height !== h) {
-        [canvas.width, canvas.height] = [w, h];
-        canvas.style.height = `${height}px`;
-      }
-      const ctx = canvas.getContext("2d");
-      ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-      ctx.clearRect(0, 0, width, height);
-      paint(ctx, shapes, colours);
-    },
-    still: () => drawing(shapes, width, height),
-  };
-}
-
-function numberCell(title, counter) {
-  const big = html("div", { class: "al-theatre-big", "data-words": true });
-  const more = html("div", { class: "al-caption", "data-words": true });
-  return {
-    element: html("div", {}, title, big, more, html("div", { class: "al-caption", "data-words": true }, counter)),
-    show(text, rest, words) { big.replaceChildren(text, html("small", {}, rest)); more.textContent = words; },
-  };
-}
-
-function chooser(label, options, chosen, choose) {
-  const select = html("select", { "aria-label": label, onchange() { choose(Number(select.value)); } },
-    ...options.map(([value, text]) => html("option", { value, selected: value === chosen }, text)));
-  return select;
-}
 
 function renderTraces(data, model, el) {
   const state = { run: data.runs[data.shown], traces: [], watched: 0, step: 0, limit: data.limit, cache: data.cache, clock: null };
@@ -98,35 +52,33 @@ function renderTraces(data, model, el) {
   const code = codePanel((line) => goTo((e) => watched().of.line(e) === line && watched().kernel[watched().programOf(e)] === watched().kernel[watched().programOf(eventNow())]));
   const caches = chooser("cache of the L2 model", state.traces[0].l2.map(({ words }, i) => [i, words]), state.cache, (at) => { state.cache = at; read(); });
   const caption = (...parts) => html("div", { class: "al-caption" }, ...parts);
-  const issued = numberCell(caption("issued, exact"), COUNTERS.issued);
-  const modelled = numberCell(caption("L2 model, ", caches), COUNTERS.l2);
-  const compulsory = numberCell(caption("compulsory, exact"), COUNTERS.compulsory);
+  const numbers = threeNumbers(caches);
   const body = html("div", { class: "al-body" },
     html("div", { class: "al-theatre-top" }, strip.element, html("div", { class: "al-theatre-ratio", hidden: names.length < 2 }, ratio, ratioWords)),
     html("div", { class: "al-theatre-middle" },
       html("div", {}, stage.element, stageWords),
       html("div", {}, store.element, caption("Named tiles, in registers and shared memory. The limit: ", limits)),
       code.element),
-    html("div", { class: "al-theatre-three" }, issued.element, modelled.element, compulsory.element));
-  const knobs = knobsView(model, data, (run) => {
-    const at = watched().total ? state.clock.bytes(state.step) / watched().total : 0;
-    openRun(run, "codes" in run ? run : data);
-    retime(at * watched().total);
+    numbers.element);
+  const knobs = knobsView(model, data, (run, source) => {
+    openRun(run, source);
+    retime(state.watched ? clock(watched(), other()).step(state.traces[0].moved[run.at]) : run.at);
   });
   const playerPlace = html("div", {});
+  const footPlace = html("div", {});
   const help = caption("Space plays, arrows step, with Shift by ten, Page keys by program, Home and End jump, [ ] set a loop, L loops, − + change the speed. A press on the film, on a tile or on a line of code goes there.");
   help.classList.add("al-theatre-help");
-  const foot = footer({ root, name: "theatre", provenance: data.provenance, rows });
-  root.append(body, ...(knobs.element ? [knobs.element] : []), playerPlace, help, ...foot.elements);
-  foot.elements[1].addEventListener("click", withStills, true);
+  root.append(body, ...(knobs.element ? [knobs.element] : []), playerPlace, help, footPlace);
+  footPlace.addEventListener("click", withStills, true);
 
   // Time -------------------------------------------------------------------------------------------------------------
-  let time = null;
+  let [time, foot] = [null, null];
   const eventNow = () => state.clock.event(state.step);
-  function retime(bytes) {
+  /** Watch one of the run's traces, from one of its steps. */
+  function retime(step) {
     time?.pause();
     state.clock = clock(watched(), other());
-    state.step = state.clock.step(bytes);
+    state.step = step ?? 0;
     const { last } = state.clock;
     const run = Math.min(Math.max(EVENT_MS * watched().events, SHORTEST_RUN), LONGEST_RUN);
     time = player({
@@ -137,12 +89,15 @@ function renderTraces(data, model, el) {
     });
     time.element.addEventListener("keydown", onPage, true);
     playerPlace.replaceChildren(time.element);
+    foot = footer({ root, name: "theatre", provenance: state.run.provenance, rows });
+    footPlace.replaceChildren(...foot.elements);
+    readRatio();
     layout();
   }
   function watch(index) {
     const bytes = state.clock.bytes(state.step);
     state.watched = index;
-    retime(bytes);
+    retime(clock(watched(), other()).step(bytes));
   }
   function onPage(event) {
     const by = { PageUp: -1, PageDown: 1 }[event.key];
@@ -204,24 +159,16 @@ function renderTraces(data, model, el) {
     const drawn = memory(trace, e, store.width(), { limit: state.limit, peak: Math.max(...both.map(({ peak }) => peak)), lane });
     store.draw(drawn.shapes, drawn.height, palette());
     code.show(trace, e);
-    readNumbers(trace, bytes);
+    numbers.show(trace, other(), bytes, state.cache);
     tell(sentence(factsOf(trace, e, bytes, state.limit, other())), { quiet });
     if (table !== trace.programOf(e)) { table = trace.programOf(e); foot.refresh(); }
     remember();
     performance.measure("theatre draws", { start: mark });
   }
-  function readNumbers(trace, bytes) {
-    const beside = other();
-    const also = (value) => (beside ? `${beside.name} ${size(value(beside))}. ` : "");
-    const [reads, writes] = [trace.reads, trace.writes].map((every) => every.reduce((sum, one) => sum + one[trace.events - 1], 0));
-    issued.show(size(Math.min(bytes, trace.total)), ` of ${size(trace.issued)}`, `${also((one) => one.issued)}${size(reads)} read, ${size(writes)} written${trace.sectors === trace.issued ? "" : `, ${size(trace.sectors)} in whole sectors`}.`);
-    const cache = trace.l2[state.cache];
-    modelled.show(size(cache.bytes), " read from HBM", `${also((one) => one.l2[state.cache].bytes)}Every sector that the cache has not kept.`);
-    compulsory.show(size(trace.compulsory), "", `${also((one) => one.compulsory)}${size(trace.compulsory_read)} read once, ${size(trace.compulsory - trace.compulsory_read)} written once.`);
-    if (!beside) return;
-    const more = Math.max(...state.traces.map(({ total }) => total)) / Math.min(...state.traces.map(({ total }) => total));
-    const [most, least] = state.traces[0].total < state.traces[1].total ? [state.traces[1], state.traces[0]] : state.traces;
-    ratio.textContent = `${significant(more)} ×`;
+  function readRatio() {
+    if (state.traces.length < 2) return;
+    const [least, most] = [...state.traces].sort((one, two) => one.total - two.total);
+    ratio.textContent = `${significant(most.total / least.total)} ×`;
     ratioWords.textContent = `as many bytes are issued by ${most.name} as by ${least.name}`;
   }
   function rows() {
@@ -284,8 +231,7 @@ function renderTraces(data, model, el) {
   for (const one of [strip, stage, store]) observer.observe(one.element);
   const themes = new MutationObserver(layout);
   themes.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
-  retime(state.traces[0].moved[data.at] ?? 0);
-  time.move(data.at);
+  retime(state.run.at);
 
   return () => {
     observer.disconnect();

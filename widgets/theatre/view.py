@@ -157,24 +157,14 @@ class Theatre(Instrument):
         return figure.draw(scenes, self.limit, self.question, self.provenance())
 
     def provenance(self) -> str:
-        """Who counted, of what tensors."""
-        scenes = self.runs[0]["scenes"]
-        sources = " and ".join(dict.fromkeys(one["source"] for one in scenes))
-        first = scenes[0]["tensors"][0]
-        name = first["name"]
-        shape = " × ".join(count(side) for side in first["shape"] if side > 1)
-        settings = "".join(f", {name} {shown(value)}" for name, value in self.runs[0]["settings"].items())
-        return (
-            f"measured: {sources}{settings or f', {name} {shape}'}, {first['dtype']}; "
-            "issued = bytes of the lanes that are on, loads + stores, an atomic counts twice"
-        )
+        """Who counted, of what tensors, in the untouched picture."""
+        return provenance_of(self.runs[0])
 
     # What travels -------------------------------------------------------------------------------------------------
 
     def _payload(self) -> dict[str, Any]:
         if not self.runs[0]["scenes"]:
             return {"question": self.question, "nothing": NOTHING}
-        first = self.runs[0]["scenes"][0]
         limits = {nbytes: name for name, nbytes in LIMITS.items()}
         limits.setdefault(self.limit, size(self.limit))
         return {
@@ -182,10 +172,8 @@ class Theatre(Instrument):
             "limit": self.limit,
             "limits": [{"bytes": nbytes, "name": limits[nbytes]} for nbytes in sorted(limits)],
             "cache": len(self.caches) - 1,
-            "at": facts.key_event(first),
             "shown": 0,
             "knobs": self.knobs,
-            "provenance": self.provenance(),
             **sent(self.runs),
         }
 
@@ -206,14 +194,27 @@ class Theatre(Instrument):
                 self.send({"answers": "refused", "words": f"{type(refusal).__name__}: {refusal}"})
                 return
             seconds = significant(time.perf_counter() - began)
-            traces = sent([drawn])
-            self.came = {**traces, **traces["runs"][0]}
+            told = sent([drawn])
+            self.came = {"run": told["runs"][0], "traces": told["traces"], "codes": told["codes"]}
             self.send({"answers": "run", "settings": settings, "seconds": seconds})
 
 
 def both(result: Any) -> tuple[Any, Any]:
     """A run's one or two traces."""
     return result if isinstance(result, tuple) else (result, None)
+
+
+def provenance_of(run: dict[str, Any]) -> str:
+    """Who counted, of what tensors, with what settings."""
+    scenes = run["scenes"]
+    sources = " and ".join(dict.fromkeys(one["source"] for one in scenes))
+    first = scenes[0]["tensors"][0]
+    shape = " × ".join(count(side) for side in first["shape"] if side > 1)
+    settings = "".join(f", {name} {shown(value)}" for name, value in run["settings"].items())
+    return (
+        f"measured: {sources}, {first['name']} {shape} {first['dtype']}{settings}; "
+        "issued = bytes of the lanes that are on, loads + stores, an atomic counts twice"
+    )
 
 
 def shown(value: Any) -> str:
@@ -273,7 +274,10 @@ def sent(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 alike = len(traces)
                 traces.append({**drawn, "kernels": kernels})
             indices.append(alike)
-        told.append({**{key: value for key, value in run.items() if key != "scenes"}, "traces": indices})
+        about = {key: value for key, value in run.items() if key != "scenes"}
+        if run["scenes"]:
+            about |= {"at": facts.key_event(run["scenes"][0]), "provenance": provenance_of(run)}
+        told.append({**about, "traces": indices})
     return {"runs": told, "traces": [packed_all(one) for one in traces], "codes": [list(code) for code in codes]}
 
 
