@@ -104,7 +104,7 @@ def untouched(now: object, before: object) -> bool:
 
 def one_line(error: BaseException) -> str:
     """Type and first line of an error."""
-    text = str(error).strip().split("\n")[0][:200].rstrip(".")
+    text = str(error).strip().split("\n")[0][:300].rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
