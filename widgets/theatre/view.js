@@ -191,7 +191,8 @@ function renderTraces(data, model, el) {
 
   // The pointer ------------------------------------------------------------------------------------------------------
   const focus = () => time.element.querySelector("input").focus({ preventScroll: true });
-  strip.element.addEventListener("pointerdown", (event) => { strip.element.setPointerCapture(event.pointerId); seek(event); focus(); });
+  strip.element.addEventListener("pointerdown", (event) => { strip.element.setPointerCapture(event.pointerId); seek(event); });
+  strip.element.addEventListener("click", focus); // after the press, which takes the focus away
   strip.element.addEventListener("pointermove", (event) => { if (event.buttons) seek(event); });
   function seek(event) {
     const bytes = filmed.at(event.clientX - strip.element.getBoundingClientRect().left);
