@@ -25,6 +25,8 @@ from solutions.flash_kernels import (
     standard_attention_kernels,
 )
 from solutions.interpreter import interpreted, tl, triton
+from solutions.local_global import window_mask
+from tests.bench import kernels as bench
 from widgets.theatre import Trace, resources, traced
 from widgets.theatre.measure import KINDS
 
@@ -608,3 +610,102 @@ def test_a_mistake_is_one_piece_of_the_source():
     assert changed.__name__ == "flash_forward" and "ell = ell + tl.sum(p, 1)" in changed.src
     with pytest.raises(ValueError, match="does not hold"):
         exercises.changed(flash_forward, "beta * ell", "ell")
+
+
+# The benchmark, as far as it needs no GPU ------------------------------------------------------------------------
+
+
+def test_the_benchmarks_cases():
+    forward = bench.grid("forward")
+    assert len(set(forward)) == len(forward) == 36
+    assert all(case.batch * case.keys == 16_384 for case in forward if case.keys <= 16_384)
+    assert {case.keys for case in bench.grid("backward")} == set(bench.LENGTHS)
+    assert {(case.window, case.sinks) for case in bench.grid("window")} == {
+        (w, s) for w in (128, 1024, 4096) for s in (0, 4)
+    }
+    assert max(case.keys for case in bench.grid("decode")) == 131_072
+    assert max(bench.moved(case) for case in bench.grid("decode")) == 4 * 2**30
+    with pytest.raises(ValueError, match="give forward, backward, window or decode"):
+        bench.grid("sideways")
+
+
+@pytest.mark.parametrize("n, window, sinks", [(50, 7, 0), (50, 7, 3), (50, 7, 60), (50, 50, 4), (50, 80, 0), (9, 1, 1)])
+def test_the_benchmark_counts_the_pairs_of_a_window(n, window, sinks):
+    case = bench.Case("window", 1, 1, 1, n, n, 64, True, window, sinks)
+    position = torch.arange(n)
+    assert bench.pairs(case) == int(window_mask(position, position, window, sinks=sinks).sum())
+
+
+def test_the_benchmark_counts_flops_as_the_papers_do():
+    """4 N² d a head forward, half of it causal, two and a half times as much backward."""
+    long = next(c for c in bench.grid("forward") if (c.keys, c.head_dim, c.causal) == (16_384, 64, False))
+    assert bench.flops(long) == 4 * 16_384 * 16_384 * 2048
+    short = next(c for c in bench.grid("backward") if (c.keys, c.head_dim, c.causal) == (512, 128, True))
+    assert bench.flops(short) == 2.5 * 4 * 512 * 16_384 * 2048 / 2
+
+
+def test_the_benchmark_predicts_what_a_trace_counts():
+    case = bench.Case("forward", 2, 4, 2, 50, 50, 16, True)
+    q, k, v = qkv(4, 2, 50, d=16, dtype=torch.float16, batch=2)
+    _, trace = traced(attention_forward, q, k, v, 0.25, True, 0, 0, Blocks(32, 16))
+    expected = bench.predicted(case, Blocks(32, 16))
+    assert expected["issued_loads"] == trace.issued_bytes(kind="load")
+    assert expected["issued_stores"] == trace.issued_bytes(kind="store")
+    assert expected["compulsory_loads"] == sum(trace.compulsory_bytes(name, kind="load") for name in "qkv")
+
+
+NCU = """some line of the program
+==PROF== Connected to process 4242 (/usr/bin/python3)
+==PROF== Profiling "forward_kernel" - 0: 0%....50%....100% - 1 pass
+==PROF== Disconnected from process 4242
+"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC",\
+"Section Name","Metric Name","Metric Unit","Metric Value"
+"0","4242","python3","127.0.0.1","forward_kernel","1","7","(256, 1, 1)","(8, 64, 1)","0","9.0",\
+"Command line profiler metrics","dram__bytes_read.sum","byte","25,165,824"
+"0","4242","python3","127.0.0.1","forward_kernel","1","7","(256, 1, 1)","(8, 64, 1)","0","9.0",\
+"Command line profiler metrics","lts__t_sectors_srcunit_tex_op_read.sum","sector","2,359,296"
+"0","4242","python3","127.0.0.1","forward_kernel","1","7","(256, 1, 1)","(8, 64, 1)","0","9.0",\
+"Command line profiler metrics","launch__registers_per_thread","register/thread","n/a"
+"1","4242","python3","127.0.0.1","forward_kernel","1","7","(256, 1, 1)","(8, 64, 1)","0","9.0",\
+"Command line profiler metrics","dram__bytes_read.sum","byte","1024"
+"""
+"""The shape of ncu's output as its documentation gives it; the numbers are made up."""
+
+
+def test_counters_are_read_and_compared():
+    first, second = bench.parse_ncu(NCU)
+    assert first == {
+        "kernel": "forward_kernel",
+        "dram__bytes_read.sum": 25_165_824,
+        "lts__t_sectors_srcunit_tex_op_read.sum": 2_359_296,
+    }
+    assert second["dram__bytes_read.sum"] == 1024
+    expected = {"issued_loads": 32 * 2_359_296, "issued_stores": 10, "compulsory_loads": 25_000_000}
+    found = bench.compared(first, expected)
+    assert found["l2_read_over_issued"] == 1 and found["dram_in_bounds"] and "registers" not in found
+    assert not bench.compared(second, expected)["dram_in_bounds"]
+    with pytest.raises(ValueError, match="ERR_NVGPUCTRPERM"):
+        bench.parse_ncu("==ERROR== ERR_NVGPUCTRPERM - The user does not have permission")
+
+
+def test_the_benchmarks_table_and_targets():
+    """Numbers made up to stand on both sides of the targets."""
+    ceilings = {"matmul_tflop_per_s": 800.0, "copy_gb_per_s": 4000.0}
+    case = bench.Case("forward", 1, 16, 16, 16_384, 16_384, 128, True)
+    peers = {"SDPA flash": {"ms": 3.0}, "flash-attn": {"not run": "ImportError"}, "FlexAttention": {"ms": 3.5}}
+    row = {"case": vars(case), "ms": 4.0, "tflop_per_s": 400.0, "gb_per_s": 1.0, "peers": peers}
+    assert bench.best_peer(row) == ("SDPA flash", 3.0) and bench.share(row, ceilings) == 0.75
+    assert bench.missed(row, ceilings) and not bench.missed({**row, "ms": 3.5}, ceilings)
+    line = bench.table([row], ceilings).splitlines()[-1]
+    assert line == "| forward | 128 | 16,384 | causal | 4.000 | 400 | 0.50 | - | SDPA flash | 0.75 |"
+    decode = bench.Case("decode", 1, 32, 8, 1, 131_072, 128)
+    row = {"case": vars(decode), "ms": 0.2, "tflop_per_s": 10.0, "gb_per_s": 2700.0, "peers": {}}
+    assert bench.missed(row, ceilings) and not bench.missed({**row, "gb_per_s": 2900.0}, ceilings)
+    assert "| batch 1, splits ours | 0.200 | 10 | 0.01 | 2700 | - | - |" in bench.table([row], ceilings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure")
+def test_without_cuda_the_benchmark_says_so_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["kernels.py", "--out", str(tmp_path / "kernels.json")])
+    bench.main()
+    assert capsys.readouterr().out.startswith("There is no CUDA device here") and not list(tmp_path.iterdir())
