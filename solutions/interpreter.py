@@ -399,9 +399,10 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
         for listener in _listeners:
             listener.access(Access(kind, argument, builder.grid_idx, addresses, mask, element_bytes, frame))
 
-    def create_masked_load(pointers, mask, *args, **kwargs):
+    def create_masked_load(pointers, mask, other, *args, **kwargs):
         hear("load", pointers, mask)
-        tile = load(pointers, mask, *args, **kwargs)
+        other = _undefined(pointers) if other is None else other
+        tile = load(pointers, mask, other, *args, **kwargs)
         tile.set_attr("loaded", True)  # tells an integer tile that came from memory from one made of offsets
         return tile
 
@@ -433,6 +434,16 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
 
 
 # Bounds --------------------------------------------------------------------------------------------------------------
+
+
+def _undefined(pointers):
+    """What a masked load without `other` leaves in its masked lanes: Triton doesn't say, so nan, which shows."""
+    element = pointers.get_element_ty()
+    kind = private._get_np_dtype(element)
+    if kind.kind == "f" or element == tl.bfloat16:
+        nan = np.nan if kind.kind == "f" else 0x7FC0
+        return private.TensorHandle(np.full(pointers.data.shape, nan, dtype=kind), element)
+    return None
 
 
 def _argument(running, kind, program, addresses, mask, element_bytes, frame) -> int:
