@@ -1,6 +1,7 @@
 """The Tape: its reads against the rules of the lesson, its recordings against the model's own state, and its words."""
 
 import copy
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
 from widgets.kit.base import unpacked
 from widgets.tape import measure, read, say
-from widgets.tape.view import recalled, with_segment
+from widgets.tape.view import answered, recalled, with_segment
 
 VECTORS = Path(__file__).parent / "js" / "tape.json"
 
@@ -89,7 +90,8 @@ def test_the_share_is_what_is_read_when_all_others_carry_nothing():
     for number in (1, 6, 40):
         at = held.after.tolist().index(number)
         m, z = (np.float64(side["linear"][at, 0]) for side in (held.memory, held.z))
-        predicted = read.share(every[0], every[1:number], number - 1)
+        fits = read.fit("linear", every[0], every[:number])
+        predicted = read.share(fits[0], fits[1:].mean() if number > 1 else 0, number - 1)
         found = read.returned(read.read("linear", every[0], m, z), v[0].double().numpy())
         assert predicted == pytest.approx(found, rel=1e-5)
 
@@ -223,6 +225,44 @@ def test_answers_are_what_the_model_says_with_its_gates_forced():
     assert without[0] == without[1]  # a memory that nobody listens to may as well be empty
 
 
+@pytest.mark.parametrize("kv_heads", [None, 1])
+def test_questions_are_the_queries_one_token_before(kv_heads):
+    model, tokens = a_model(kv_heads=kv_heads), some_tokens(44)
+    held = measure.record(model, tokens, asked=[34, 43])
+    heard = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, given, i=i: heard.update({i: layer.project(given[0])[0][0]}))
+        for i, layer in enumerate(infini_layers(model))
+    ]
+    with torch.no_grad():
+        model(tokens[None])
+    for hook in hooks:
+        hook.remove()
+    if kv_heads is None:
+        q = torch.cat([heard[0], heard[1]])  # (memories, n, d)
+    else:  # the head of the group that listens most
+        q = torch.stack([heard[i][layer.beta.argmax()] for i, layer in enumerate(infini_layers(model))])
+    np.testing.assert_allclose(held.q, q[:, [33, 42]].transpose(0, 1).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_question_is_looked_at_where_it_finds_a_needle():
+    k, v = some_pairs(24, d_key=6, d_value=6)
+    tape = Tape.from_pairs(k, v, needles=[5], segment=4)
+    held = tape.recordings[0]
+    far = torch.full((6,), -9.0)
+    held.k[held.at == 5, 0], held.k[held.at != 5, 0] = [9, *far[1:].tolist()], [*far[1:].tolist(), 2]
+    said = measure.Answers((23,), (7,), {"": ((7,), (1.0,))})
+    asked = dataclasses.replace(held, q=held.k[held.at == 5], answers=said)
+    tape = Tape(asked)
+    assert (tape.question, held.at[tape.pair]) == (0, 5)
+    assert "the question for ‘7’ brings back the value of pair 5 of segment 2 at cosine " in repr(tape)
+    weight = read.feature("linear", held.k[:, 0].astype(np.float64))
+    fits = weight @ weight[tape.pair]
+    assert answered(asked, 0, 0, tape.pair)[1] == pytest.approx(fits[tape.pair] / np.delete(fits, tape.pair).mean())
+    nobody = dataclasses.replace(asked, q=held.k[held.at == 4])
+    assert Tape(nobody).question is None  # it finds something else: the needle is read with its own key
+
+
 def test_many_heads_are_forced_one_at_a_time():
     said = measure.record(a_model(layers=("infini",) * 3), some_tokens(24)).answers.said
     assert len(said) == 2 * (3 + 2 * 6) and "oo1ooo" in said and "-000000" in said and "o01ooo" not in said
@@ -328,6 +368,7 @@ def test_what_travels_is_what_was_kept():
             np.testing.assert_array_equal(unpacked(sent["rules"][rule]["memory"]), held.memory[rule])
             np.testing.assert_array_equal(unpacked(sent["rules"][rule]["z"]), held.z[rule])
         np.testing.assert_array_equal(unpacked(sent["k"]), held.k)
+        np.testing.assert_array_equal(unpacked(sent["q"]), held.q)
         np.testing.assert_array_equal(unpacked(sent["at"]), held.at)
     assert "nan" not in tape.static_html().lower().split("base64")[0]
 
@@ -367,7 +408,7 @@ def rounded(values, digits=9):
 
 def vectors():
     """Small memories, everything that is read from and written to them, and sentences; node checks the same file."""
-    found = {"reads": [], "shares": [], "words": []}
+    found = {"reads": [], "fits": [], "shares": [], "words": []}
     for seed, rule in enumerate(read.RULES):
         k, v = (np.round(each.double().numpy(), 3) for each in some_pairs(6, seed=seed))
         held = np.zeros((5, 3)), np.zeros(5)
@@ -391,9 +432,9 @@ def vectors():
                     "z_written": rounded(new[1]),
                 }
             )
-        for tokens in (0, 1, 1000):
-            found["shares"].append([k[0].tolist(), k[1:].tolist(), tokens, round(read.share(k[0], k[1:], tokens), 9)])
-    found["shares"].append([[1.0, -1.0], [], 5, 1.0])
+        found["fits"].append([rule, k[0].tolist(), k.tolist(), rounded(read.fit(rule, k[0], k))])
+    for arguments in ((3.5, 0.25, 0), (3.5, 0.25, 14), (3.5, 1e-5, 1_000_000), (0.0, 0.0, 5)):
+        found["shares"].append([*arguments, round(read.share(*arguments), 9)])
     for x in (0.984, -0.126, -0.004, 0.0, 1.0, -1.0):
         found["words"].append(["signed", [x, 2], say.signed(x)])
     for text in ("bank", " ", "\n", "a\tb", "x" * 40, "👩‍🚀", " لا "):
@@ -409,6 +450,17 @@ def vectors():
         ("The memory", 0, 15625, "pair 7 of segment 1", 1, None, None, None, 120),
     ):
         found["words"].append(["recallParts", list(arguments), say.recall_parts(*arguments)])
+    asks, pair = ("Layer 1 head 0", 12, 16, "8"), ("‘8’ of segment 4", 4)
+    for arguments in (
+        (*asks, *pair, 0.9934, 536127.8, None, 16896),
+        (*asks, *pair, -0.1, 0.0731, None, 16896),
+        (*asks, *pair, 0.9934, None, 0.5, 16896),
+        (*asks, *pair, 0.5, 12.3, -0.5, 16896),
+        (*asks, *pair, None, 5.0, None, 16896),
+        ("Layer 1 head 0", 3, 16, "8", *pair, 0.2, 3.0, None, 16896),
+        ("Layer 1 head 0", 3, 16, "8", *pair, 0.2, 3.0, 0.9, 16896),
+    ):
+        found["words"].append(["questionParts", list(arguments), say.question_parts(*arguments)])
     names = ["layer 0 head 0", "layer 0 head 1", "layer 1 head 0"]
     for state in ("ooo", "0oo", "o10", "111", "000", "-ooo", "-o1o"):
         for said, truth in ((["7", "3"], ["7", "3"]), (["7", "9"], ["7", "3"])):

@@ -13,7 +13,7 @@ from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
 from widgets.kit.base import static_assets
 from widgets.tape import read, say
-from widgets.tape.view import recalled
+from widgets.tape.view import answered, recalled
 
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -134,6 +134,11 @@ def choose(page, name):
     settle(page)
 
 
+def with_its_own_key(page):
+    choose(page, "the pair's own key")
+    return page
+
+
 def expected(tape, pair, rule="linear", frame=None, memory=None, recording=0):
     """The cosine that Python finds, as the page writes it."""
     held = tape.recordings[recording]
@@ -161,7 +166,11 @@ def test_the_first_frame_says_what_the_text_says(visit, tapes, name):
     page, tape = visit(name), tapes["model" if name == "saved" else name]
     first, *second = repr(tape).split("\n")
     assert f"{page.locator('.al-question').inner_text()} {told(page)}".split() == first.split()
-    assert number(page) == expected(tape, tape.pair)
+    held = tape.recordings[0]
+    if tape.question is None:
+        assert number(page) == expected(tape, tape.pair)
+    else:
+        assert number(page) == say.signed(answered(held, tape.memory, tape.question, tape.pair)[0])
     if second:
         assert page.locator(".al-tape-answer [role=status]").inner_text().split() == second[0].split()
 
@@ -195,7 +204,7 @@ def test_copies_on_a_page_live_their_own_lives(visit):
 
 @pytest.mark.parametrize(("rule", "name"), zip(read.RULES, NAMES, strict=True))
 def test_every_rule_reads_back_what_python_reads(visit, tapes, rule, name):
-    page, tape = visit("model"), tapes["model"]
+    page, tape = with_its_own_key(visit("model")), tapes["model"]
     choose(page, name)
     assert number(page) == expected(tape, tape.pair, rule)
     for steps in (1, 4, 30):
@@ -207,7 +216,7 @@ def test_every_rule_reads_back_what_python_reads(visit, tapes, rule, name):
 
 
 def test_the_number_follows_the_tape(visit, tapes):
-    page, tape = visit("model"), tapes["model"]
+    page, tape = with_its_own_key(visit("model")), tapes["model"]
     slider = page.get_by_role("slider", name="segments written")
     slider.focus()
     page.keyboard.press("Home")
@@ -225,7 +234,7 @@ def test_the_number_follows_the_tape(visit, tapes):
 
 
 def test_a_click_on_a_point_reads_it_and_one_on_a_segment_goes_there(visit, tapes):
-    page, tape = visit("model"), tapes["model"]
+    page, tape = with_its_own_key(visit("model")), tapes["model"]
     chosen = page.locator(".al-tape-stage svg circle[r='2.6']").nth(20).bounding_box()
     page.mouse.click(chosen["x"] + chosen["width"] / 2, chosen["y"] + chosen["height"] / 2)
     settle(page)
@@ -248,7 +257,7 @@ def test_a_click_on_a_point_reads_it_and_one_on_a_segment_goes_there(visit, tape
 
 
 def test_a_token_is_asked_by_its_name(visit, tapes):
-    page, tape = visit("model"), tapes["model"]
+    page, tape = with_its_own_key(visit("model")), tapes["model"]
     tokens = page.locator(".al-tape-tokens button")
     held = tape.recordings[0]
     assert page.locator(".al-tape-tokens .al-tape-needle").count() == 2 if held.at[tape.pair] < 24 else 1
@@ -259,7 +268,7 @@ def test_a_token_is_asked_by_its_name(visit, tapes):
 
 
 def test_keys_do_all_that_the_mouse_does(visit, tapes):
-    page, tape = visit("model"), tapes["model"]
+    page, tape = with_its_own_key(visit("model")), tapes["model"]
     held = tape.recordings[0]
     marked = np.flatnonzero(held.needle).tolist()
     pressed(page, "Home")
@@ -292,6 +301,43 @@ def test_playing_goes_from_empty_to_the_end(visit):
     )
 
 
+@pytest.mark.parametrize("question", [0, 1, 2])
+def test_a_question_of_the_model_reads_what_python_reads(visit, tapes, question):
+    page, tape = visit("model"), tapes["model"]
+    held = tape.recordings[0]
+    asked = tape.words(held.answers.truth)[question]
+    page.get_by_role("group", name="read with").get_by_role("button").nth(1 + question).click()
+    settle(page)
+    fits = read.fit("linear", held.q[question, tape.memory].astype(float), held.k[:, tape.memory].astype(float))
+    best = int(fits.argmax())
+    cosine, ratio = answered(held, tape.memory, question, best)
+    assert page.locator(".al-tape-tokens button[aria-pressed=true]").get_attribute("data-pair") == str(best)
+    assert number(page) == say.signed(cosine)
+    assert f"the question for ‘{asked}’ brings back the value of " in told(page)
+    assert f"it fits that key {say.times(say.rough(ratio))} as well as the others" in told(page)
+    page.get_by_text("knock out the memory").click()
+    settle(page)
+    assert f"so the question for ‘{asked}’ brings nothing back" in told(page)
+
+
+def test_q_asks_one_question_after_the_other(visit):
+    page = with_its_own_key(visit("model"))
+    probes = page.get_by_role("group", name="read with").get_by_role("button")
+    for chosen in (1, 2, 3, 0):
+        pressed(page, "q")
+        assert [each.get_attribute("aria-pressed") for each in probes.all()].index("true") == chosen
+
+
+def test_m_by_z_is_the_mean_value_of_each_row(visit, tapes):
+    page, tape = visit("pairs"), tapes["pairs"]
+    choose(page, "M / z")
+    held = tape.recordings[0]
+    most = np.abs(held.memory["linear"][-1, 0] / held.z["linear"][-1, 0][:, None]).max()
+    assert page.locator(".al-tape-memory svg").nth(1).locator("text").last.text_content() == say.signed(float(most))
+    choose(page, "no z")
+    assert not page.get_by_role("group", name="what the map shows").is_visible()
+
+
 # What if ------------------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +363,7 @@ def test_a_planted_value_is_written_as_python_writes_it(visit, tapes, rule, name
 
 
 def test_an_empty_memory_is_drawn_empty(visit):
-    page = visit("model")
+    page = with_its_own_key(visit("model"))
     page.get_by_text("knock out the memory").click()
     settle(page)
     assert number(page) == "empty"
@@ -373,6 +419,7 @@ def test_another_segment_is_another_recording(visit, tapes):
     page.get_by_role("group", name="tokens of a segment").get_by_role("button", name="16").click()
     settle(page)
     assert "after segment 4 of 4: " in told(page)
+    with_its_own_key(page)
     held = tape.recordings[1]
     pair = held.at.tolist().index(17)
     assert number(page) == expected(tape, pair, recording=1)
@@ -405,10 +452,10 @@ def test_m_is_drawn_row_by_row(visit, tapes):
 
 
 def test_the_table_holds_what_is_seen(visit, tapes):
-    page, tape = visit("model"), tapes["model"]
+    page, tape = with_its_own_key(visit("model")), tapes["model"]
     pressed(page, "t")
     head = page.locator(".al-table th").all_inner_texts()
-    assert head == ["token", "text", "segment", "marked", "cosine now", "of v"]
+    assert head == ["token", "text", "segment", "marked", "cosine now", "fit"]
     rows = [row.split("\t") for row in page.locator(".al-table tbody tr").all_inner_texts()]
     found = recalled(tape.recordings[0], "linear", tape.memory, 12)
     assert [float(row[4]) for row in rows] == pytest.approx(list(found.values()), abs=2e-4)

@@ -4,12 +4,12 @@ import { test } from "node:test";
 
 import { signedColour } from "../../widgets/tape/colour.js";
 import { percentOf } from "../../widgets/tape/panel.js";
-import { RULES, cosine, feature, median, read, returned, share, write } from "../../widgets/tape/read.js";
-import { answerParts, pairName, recallParts, shown, signed } from "../../widgets/tape/say.js";
+import { RULES, cosine, feature, fit, median, read, returned, share, write } from "../../widgets/tape/read.js";
+import { answerParts, pairName, questionParts, recallParts, shown, signed } from "../../widgets/tape/say.js";
 import { opened } from "../../widgets/tape/seen.js";
 import { cells, lengthWords } from "../../widgets/tape/tape.js";
 
-const { reads, shares, words } = JSON.parse(readFileSync(new URL("tape.json", import.meta.url)));
+const { fits, reads, shares, words } = JSON.parse(readFileSync(new URL("tape.json", import.meta.url)));
 const near = (found, expected, within = 2e-8) => assert.ok(found === expected || Math.abs(found - expected) <= within, `${found} is not ${expected}`);
 const allNear = (found, expected) => { assert.equal(found.length, expected.length); expected.forEach((value, i) => near(found[i], value)); };
 
@@ -29,8 +29,9 @@ test("what is read and written is what Python reads and writes", () => {
   }
 });
 
-test("the share formula is Python's", () => {
-  for (const [key, others, tokens, expected] of shares) near(share(key, others, tokens), expected);
+test("fits and the share formula are Python's", () => {
+  for (const [rule, query, keys, expected] of fits) allNear(fit(rule, query, keys), expected);
+  for (const [a, b, tokens, expected] of shares) near(share(a, b, tokens), expected);
 });
 
 test("the middle of a list", () => {
@@ -40,7 +41,7 @@ test("the middle of a list", () => {
 });
 
 test("the sentences are Python's", () => {
-  const say = { signed, shown, pairName, recallParts, answerParts };
+  const say = { signed, shown, pairName, recallParts, questionParts, answerParts };
   for (const [name, given, expected] of words) assert.deepEqual(say[name](...given), expected, name);
 });
 
@@ -79,13 +80,13 @@ function recording() {
     });
     rules[rule] = { memory: Float64Array.from(kept.flat().flatMap(({ memory }) => [...memory])), z: Float64Array.from(kept.flat().flatMap(({ z }) => [...z])) };
   }
-  return { segment: 1, tokens: 3, after: Int32Array.of(1, 2, 3), at: Int32Array.of(0, 1, 2), needle: Uint8Array.of(1, 0, 0), names: ["a", "b"], d_key: 3, d_value: 2,
+  return { segment: 1, tokens: 3, after: Int32Array.of(1, 2, 3), at: Int32Array.of(0, 1, 2), needle: Uint8Array.of(1, 0, 0), names: ["a", "b"], d_key: 3, d_value: 2, q: Float64Array.from([3, -3, -3, -3, 3, -3]),
     k: Float64Array.from(keys.flatMap((key) => [...key, ...key])), v: Float64Array.from(values.flatMap((value) => [...value, ...value.map((x) => -x)])), rules, gates: [] };
 }
 
 test("a look is a function of the state: same state, same picture, whatever was looked at between", () => {
   const tape = opened(recording());
-  const state = { rule: "linear", memory: 1, frame: 3, pair: 0, planted: 0, knocked: false };
+  const state = { rule: "linear", memory: 1, frame: 3, pair: 0, question: null, planted: 0, knocked: false };
   const first = tape.look(state);
   for (const rule of Object.keys(RULES)) for (const frame of [0, 2]) tape.look({ ...state, rule, frame, planted: 3, knocked: frame > 0 });
   assert.deepEqual(tape.look(state), first);
@@ -97,7 +98,7 @@ test("an empty memory is empty, and never not a number", () => {
   const tape = opened(recording());
   for (const rule of Object.keys(RULES)) {
     for (const state of [{ frame: 0, knocked: false }, { frame: 3, knocked: true }]) {
-      const seen = tape.look({ rule, memory: 0, pair: 1, planted: 0, ...state });
+      const seen = tape.look({ rule, memory: 0, pair: 1, question: null, planted: 0, ...state });
       assert.ok(seen.empty);
       assert.equal(seen.cosine, null);
       assert.equal(seen.others, null);
@@ -110,7 +111,7 @@ test("an empty memory is empty, and never not a number", () => {
 
 test("another value under the same key: the delta rule without z returns the last, a sum returns both", () => {
   const tape = opened(recording());
-  const look = (planted) => tape.look({ rule: "unit", memory: 0, frame: 3, pair: 0, planted, knocked: false });
+  const look = (planted) => tape.look({ rule: "unit", memory: 0, frame: 3, pair: 0, question: null, planted, knocked: false });
   assert.equal(look(1).rival, 1); // at a right angle, so least like the value of pair 0
   assert.equal(look(0).over, null);
   const { rules } = look(1);
@@ -121,22 +122,37 @@ test("another value under the same key: the delta rule without z returns the las
 
 test("planted on a knocked-out memory the pair is all there is", () => {
   const tape = opened(recording());
-  const seen = tape.look({ rule: "linear", memory: 0, frame: 3, pair: 0, planted: 2, knocked: true });
+  const seen = tape.look({ rule: "linear", memory: 0, frame: 3, pair: 0, question: null, planted: 2, knocked: true });
   near(seen.over, 1, 1e-9);
   assert.ok(!seen.empty);
 });
 
 test("a pair that is still to come is not among the points", () => {
   const tape = opened(recording());
-  const seen = tape.look({ rule: "linear", memory: 0, frame: 1, pair: 2, planted: 0, knocked: false });
+  const seen = tape.look({ rule: "linear", memory: 0, frame: 1, pair: 2, question: null, planted: 0, knocked: false });
   assert.deepEqual(seen.points.map(({ pair }) => pair), [0]);
   assert.equal(seen.written, false);
-  near(tape.look({ rule: "linear", memory: 0, frame: 1, pair: 0, planted: 0, knocked: false }).cosine, 1);
+  near(tape.look({ rule: "linear", memory: 0, frame: 1, pair: 0, question: null, planted: 0, knocked: false }).cosine, 1);
 });
 
 test("the curve of a pair begins where it was written", () => {
   const tape = opened(recording());
-  const curve = tape.curve("linear", 0, 1);
+  const curve = tape.curve("linear", 0, 1, null);
   assert.deepEqual(curve.map((point) => point === null), [true, true, false, false]);
   assert.deepEqual(tape.norms("unit", 0).map(([, z]) => z), [0, 0, 0, 0]);
+});
+
+test("a question finds the key that it fits, by how much it says", () => {
+  const tape = opened(recording());
+  assert.equal(tape.questions, 1);
+  assert.deepEqual([tape.bestFor(0, 0), tape.bestFor(1, 0)], [0, 1]);
+  const seen = tape.look({ rule: "linear", memory: 0, frame: 3, pair: 0, question: 0, planted: 0, knocked: false });
+  assert.deepEqual(seen.found, read("linear", [3, -3, -3], seen));
+  const all = fit("linear", [3, -3, -3], [[2, -3, 0], [-3, 2, 0], [0, -3, 2]]);
+  allNear(seen.points.map((point) => point.fit), all);
+  near(seen.ratio, all[0] / ((all[1] + all[2]) / 2));
+  allNear(seen.points.map((point) => point.cosine), [[1, 0], [0, 1], [-1, 1]].map((value) => cosine(seen.found, value)));
+  const empty = tape.look({ rule: "linear", memory: 0, frame: 3, pair: 0, question: 0, planted: 0, knocked: true });
+  assert.ok(empty.points.every((point) => point.fit === null && point.cosine === null));
+  assert.equal(tape.look({ rule: "unit", memory: 0, frame: 3, pair: 0, question: 0, planted: 0, knocked: false }).ratio, null);
 });

@@ -61,6 +61,8 @@ class Recording:
     memory, z: rule -> (snapshots, memories, d_key, d_value) and (snapshots, memories, d_key), float32
     at, k, v, needle: (pairs,) positions, (pairs, memories, d_key), (pairs, memories, d_value), (pairs,) of what was
     written; keys not rotated
+    q: (questions, memories, d_key), the queries that ask, one token before each position of `answers`, not rotated; of
+    the heads that read one memory that of the one which listens to it most
     rule: the one that the model used; place: device and dtype
     """
 
@@ -73,6 +75,7 @@ class Recording:
     k: np.ndarray
     v: np.ndarray
     needle: np.ndarray
+    q: np.ndarray
     names: tuple[str, ...]
     gates: tuple[Gate, ...]
     rule: str
@@ -122,13 +125,13 @@ class Writers:
 
 
 @contextmanager
-def overheard(attentions: Sequence[InfiniAttention]) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
-    """While the model runs: layer -> the keys and values of the last call, (kv_heads, n, d) each, in float32."""
-    heard: dict[int, tuple[Tensor, Tensor]] = {}
+def overheard(attentions: Sequence[InfiniAttention]) -> Iterator[dict[int, tuple[Tensor, Tensor, Tensor]]]:
+    """While the model runs: layer -> q (heads, n, d), k and v (kv_heads, n, d) of the last call, in float32."""
+    heard: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def listen(layer: int):
         def hook(attention: InfiniAttention, inputs: tuple) -> None:
-            heard[layer] = tuple(each[0].float() for each in attention.project(inputs[0])[1:])
+            heard[layer] = tuple(each[0].float() for each in attention.project(inputs[0]))
 
         return hook
 
@@ -221,7 +224,7 @@ def record(
             if begin == cut:
                 before = copy.deepcopy(stream)
             model(tokens[None, begin * segment : end * segment], stream)
-            k, v = (torch.stack([heard[i][side] for i in range(len(layers))]) for side in (0, 1))
+            k, v = (torch.stack([heard[i][side] for i in range(len(layers))]) for side in (1, 2))
             for part in zip(k.split(segment, dim=2), v.split(segment, dim=2), strict=True):
                 writers.write(*part)
             inside = torch.from_numpy(at[(at >= begin * segment) & (at < end * segment)] - begin * segment).to(k.device)
@@ -237,6 +240,7 @@ def record(
                 del writers.held[attentions[0].rule]
     before = copy.deepcopy(stream) if before is None else before
     said = answers(model, attentions, tokens, before, cut * segment, asked)
+    q = queries(model, attentions, tokens, before, cut * segment, asked)
     k, v = (torch.cat(each).numpy() for each in zip(*pairs, strict=True))
     return Recording(
         segment=segment,
@@ -248,16 +252,13 @@ def record(
         k=k,
         v=v,
         needle=np.isin(at, needles),
-        names=tuple(f"layer {i} head {head}" for i, head in memories(layers)),
+        q=q,
+        names=tuple(f"layer {i} head {head}" for i, attention in layers for head in range(attention.kv_heads)),
         gates=tuple(gates(layers)),
         rule=attentions[0].rule,
         answers=said,
         place=f"{model.head.weight.device}, {str(model.head.weight.dtype).removeprefix('torch.')}",
     )
-
-
-def memories(layers: Sequence[tuple[int, InfiniAttention]]) -> list[tuple[int, int]]:
-    return [(i, head) for i, attention in layers for head in range(attention.kv_heads)]
 
 
 def gates(layers: Sequence[tuple[int, InfiniAttention]]) -> Iterator[Gate]:
@@ -267,6 +268,28 @@ def gates(layers: Sequence[tuple[int, InfiniAttention]]) -> Iterator[Gate]:
         for head, share in enumerate(torch.sigmoid(attention.beta.detach()).tolist()):
             yield Gate(f"layer {i} head {head}", first + head // group, share)
         first += attention.kv_heads
+
+
+def queries(
+    model: TinyTransformer,
+    attentions: Sequence[InfiniAttention],
+    tokens: Tensor,
+    before: Any,
+    begin: int,
+    asked: Sequence[int],
+) -> np.ndarray:
+    """The q of a `Recording`, from reading the end of the stream once more."""
+    if not asked:
+        heads, head_dim = sum(attention.kv_heads for attention in attentions), attentions[0].to_q.out_features
+        return np.zeros((0, heads, head_dim // attentions[0].heads), np.float32)
+    with overheard(attentions) as heard:
+        model(tokens[None, begin:], copy.deepcopy(before))
+    found = []
+    for i, attention in enumerate(attentions):
+        listens = attention.beta.unflatten(0, (attention.kv_heads, -1)).argmax(dim=1)  # of each group
+        q = heard[i][0].unflatten(0, (attention.kv_heads, -1))
+        found += [q[head, best, [at - 1 - begin for at in asked]] for head, best in enumerate(listens.tolist())]
+    return torch.stack(found, dim=1).cpu().numpy()
 
 
 def answers(
@@ -336,6 +359,7 @@ def record_pairs(k: Any, v: Any, *, rule: str = "linear", segment: int = 1, need
         k=k[:, at].transpose(0, 1).numpy(),
         v=v[:, at].transpose(0, 1).numpy(),
         needle=np.isin(at, needles),
+        q=np.zeros((0, len(k), k.shape[-1]), np.float32),
         names=tuple(f"memory {i}" for i in range(len(k))) if several else ("the memory",),
         gates=(),
         rule=rule,

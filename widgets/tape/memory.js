@@ -1,4 +1,5 @@
 import { html, svg } from "../kit/dom.js";
+import { segment } from "../kit/frame.js";
 import { painted, signedColour } from "./colour.js";
 import { lengthWords } from "./tape.js";
 
@@ -6,19 +7,33 @@ const BARS = 44; // width of z's bars
 const GAP = 8;
 const MAP_TOP = 16;
 
-/** M as a map and z beside it, row for row; the colours end at M's largest entry, which the bar says. */
-export function memoryView() {
+/** What a row of M holds of a value on average: M / z, row for row. */
+export function perRow(memory, z) {
+  const width = memory.length / z.length;
+  return Float64Array.from(memory, (value, i) => (z[Math.floor(i / width)] > 0 ? value / z[Math.floor(i / width)] : 0));
+}
+
+/**
+ * M as a map and z beside it, row for row; the colours end at the largest entry, which the bar says.
+ * @param {() => void} redraw
+ */
+export function memoryView(redraw) {
+  let divided = false;
   const title = html("div", { class: "al-tape-head", "data-words": true });
+  const scales = segment("what the map shows", ["M", "M / z"], "M", (chosen) => { divided = chosen !== "M"; redraw(); });
   const axes = svg("svg", { "aria-hidden": "true", style: "fill:var(--ink-2)" });
   const canvas = html("canvas", { "aria-hidden": "true" });
   const bar = svg("svg", { height: 30, "aria-hidden": "true", style: "fill:var(--ink-2)" });
   const note = html("div", { class: "al-caption", "data-words": true });
-  const element = html("div", { class: "al-tape-memory" }, title, html("div", { class: "al-tape-map" }, axes, canvas), bar, note);
+  const element = html("div", { class: "al-tape-memory" }, html("div", { class: "al-tape-titled" }, title, scales), html("div", { class: "al-tape-map" }, axes, canvas), bar, note);
   let side = 0;
   return {
     element, axes,
     draw(recording, seen, { rule, whose, theme }) {
-      const { memory, z, empty } = seen;
+      const { z, empty } = seen;
+      scales.hidden = rule === "unit";
+      const by = divided && rule !== "unit";
+      const memory = by ? perRow(seen.memory, z) : seen.memory;
       const [rows, columns] = [recording.d_key, recording.d_value];
       const most = memory.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
       const width = Math.min(element.clientWidth || 300, 340);
@@ -36,7 +51,7 @@ export function memoryView() {
       const widest = z.reduce((largest, value) => Math.max(largest, value), 0);
       axes.replaceChildren(
         svg("text", { x: BARS, y: 11, "text-anchor": "end", style: "fill:var(--m)", "font-weight": 600 }, "z"),
-        svg("text", { x: BARS + GAP, y: 11 }, `M: ${rows} channels of the key ↓, ${columns} of the value →`),
+        svg("text", { x: BARS + GAP, y: 11 }, `${rows} key channels ↓, ${columns} value channels →`),
         svg("rect", { x: BARS + GAP, y: MAP_TOP, width: side, height, style: "fill:var(--panel);stroke:var(--line)" }),
         ...(empty ? [svg("text", { x: BARS + GAP + side / 2, y: MAP_TOP + height / 2 + 4, "text-anchor": "middle", "font-size": 13 }, "empty")] : []),
         ...(widest > 0 ? [svg("path", { style: "fill:var(--m)", d: Array.from(z, (value, i) => {
@@ -54,7 +69,8 @@ export function memoryView() {
       note.textContent = "";
       if (empty) return;
       const unit = rule === "linear" ? "sum of σ(k) v" : rule === "unit" ? "sum of φ(k) and what was new of v" : "sum of σ(k) and what was new of v";
-      note.textContent = `M: ${unit}; the colours end at its largest entry now.${widest > 0 ? ` z: sum of σ(k), longest bar ${lengthWords(widest)}.` : " This rule has no z."}`;
+      const told = by ? "M / z: the mean value that each channel of the key holds" : `M: ${unit}`;
+      note.textContent = `${told}; the colours end at the largest entry now.${widest > 0 ? ` z: sum of σ(k), longest bar ${lengthWords(widest)}.` : " This rule has no z."}`;
     },
     /** The pixels where the export looks for pictures. */
     still() {

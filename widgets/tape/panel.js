@@ -3,7 +3,7 @@ import { segment } from "../kit/frame.js";
 import { count, fixed } from "../kit/format.js";
 import { linear } from "../kit/scale.js";
 import { RULES } from "./read.js";
-import { shown, signed } from "./say.js";
+import { rough, shown, signed } from "./say.js";
 import { cells } from "./tape.js";
 
 const LOWEST = 1e-4; // of a value that comes back, where the axis ends
@@ -27,11 +27,12 @@ export function numberView() {
   const element = html("div", {}, html("div", {}, number, caption), picture);
   return {
     element,
-    draw(recording, { memory, pair }, seen, name) {
+    draw(recording, { memory, pair, question }, seen, name) {
       const there = !seen.empty && (seen.written || seen.over !== null);
       number.textContent = seen.empty ? "empty" : there && seen.cosine !== null ? signed(seen.cosine) : "–";
       caption.textContent = seen.empty ? "nothing is stored" : !there ? `${name} is still to come`
-        : `cosine of what the key of ${name} brings back and the value that was written with it`;
+        : question === null ? `cosine of what the key of ${name} brings back and the value that was written with it`
+          : `cosine of what the question for ‘${shown(recording.answers.truth[question])}’ brings back and the value of ${name}`;
       const width = element.clientWidth || 300;
       const tall = 34;
       picture.setAttribute("width", width);
@@ -50,6 +51,22 @@ export function percentOf(x) {
   const size = Math.abs(100 * x);
   const text = size >= 10 ? fixed(size, 0) : size >= 0.095 ? fixed(size, 1) : size >= 0.001 ? fixed(size, 3) : size > 0 ? "under 0.001" : "0";
   return `${x < 0 && Number(text) ? "−" : ""}${text}\u00a0%`;
+}
+
+/** What the memory is read with: the chosen pair's own key, or a question of the model. */
+export function probeView(truth, choose) {
+  const button = (question, words, label) => html("button", { type: "button", "aria-label": label, onclick() { choose(question); } }, html("bdi", {}, words));
+  const own = button(null, "its own key", "the pair's own key");
+  const asked = truth.map((text, i) => button(i, shown(text), `the model's question for ${text}`));
+  const element = html("div", { class: "al-tape-probe", role: "group", "aria-label": "read with" },
+    html("span", { class: "al-caption" }, "read with"), own, html("span", { class: "al-caption" }, "or the question for"), ...asked);
+  return {
+    element,
+    show(question) {
+      own.setAttribute("aria-pressed", String(question === null));
+      asked.forEach((each, i) => each.setAttribute("aria-pressed", String(i === question)));
+    },
+  };
 }
 
 /** The tokens kept from the segment of the chosen pair; each can be asked. */
@@ -77,15 +94,15 @@ export function tokensView(choose) {
 
 /** How much of the chosen value comes back, after each segment, on a log axis; the share formula dashed. */
 export function curveView() {
-  const head = html("div", { class: "al-tape-head", "data-words": true }, "how much of v comes back, after each segment");
+  const head = html("div", { class: "al-tape-head", "data-words": true }, "how much of v comes back");
   const picture = svg("svg", { "aria-hidden": "true", style: "fill:var(--ink-2)" });
   const note = html("div", { class: "al-caption", "data-words": true });
   const element = html("div", {}, head, picture, note);
   return {
     element,
-    draw(recording, { rule, memory, pair, frame, knocked }, seen) {
+    draw(recording, { rule, memory, pair, question, frame, knocked }, seen) {
       const [width, height, left] = [element.clientWidth || 300, 148, 40];
-      const curve = recording.curve(rule, memory, pair);
+      const curve = recording.curve(rule, memory, pair, question);
       const places = cells(recording, left, width - 6).cells;
       const x = (at) => (at ? places[at - 1].right : left);
       const y = linear([Math.log10(LOWEST), 0.3], [height - 20, 8]);
@@ -107,7 +124,8 @@ export function curveView() {
       picture.setAttribute("width", width);
       picture.setAttribute("height", height);
       picture.replaceChildren(...parts);
-      note.textContent = rule === "linear" ? `dashed: predicted share a / (a + N b)${formula[frame] === null ? "" : `, ${percentOf(formula[frame])} now`}; N tokens, b from the sampled ones. What comes back also holds copies and what is alike.`
+      const half = seen.ratio === null || !seen.written ? "" : ` Half would be left after a / b = ${count(Math.round(rough(seen.ratio)))} ${recording.what}s.`;
+      note.textContent = rule === "linear" ? `dashed: predicted share a / (a + N b)${formula[frame] === null ? "" : `, ${percentOf(formula[frame])} now`}; a: fit of this key, b: mean fit of the others, N ${recording.what}s.${half} What comes back also holds copies and what is alike.`
         : { delta: "eq. 9: z counts what M does not take in", gamma: "z counts only what is new of a key", unit: "keys of length 1, no z to divide by" }[rule];
     },
   };

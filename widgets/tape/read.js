@@ -53,12 +53,15 @@ export function returned(found, value) {
   return length > 0 ? dot(found, value) / length : 0;
 }
 
-/** Predicted: a / (a + N b), the pair's own weight in its read beside N tokens like the others (linear rule). */
-export function share(key, others, tokens) {
-  const weight = feature("linear", key);
-  const own = dot(weight, weight);
-  if (tokens <= 0 || !others.length) return 1;
-  return own / (own + (tokens * others.reduce((sum, other) => sum + dot(feature("linear", other), weight), 0)) / others.length);
+/** How well a query fits keys, the weight of each in its read. @param {ArrayLike<number>[]} keys @returns {number[]} */
+export function fit(rule, query, keys) {
+  const weight = feature(rule, query);
+  return keys.map((key) => dot(weight, feature(rule, key)));
+}
+
+/** Predicted: a / (a + N b), the weight of one pair in a read beside N others (linear rule); a: its fit, b: theirs. */
+export function share(a, b, tokens) {
+  return a + tokens * b > 0 ? a / (a + tokens * b) : 0;
 }
 
 /** The middle value, the mean of the two in the middle; null of none. @param {number[]} values */

@@ -54,16 +54,14 @@ def returned(found: np.ndarray, value: np.ndarray) -> float:
     return float(found @ value) / length if length > 0 else 0.0
 
 
-def share(key: np.ndarray, others: np.ndarray, tokens: int) -> float:
-    """Predicted: a / (a + N b), the pair's own weight in its read beside N tokens like the others (linear rule).
+def fit(rule: str, query: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """How well a query fits keys, the weight of each in its read. query: (d_key,); keys: (..., d_key)"""
+    return feature(rule, keys) @ feature(rule, query)
 
-    others: (n, d_key), a sample of the other keys; tokens: N
-    """
-    weight = feature("linear", key)
-    own = float(weight @ weight)
-    if tokens <= 0 or len(others) == 0:
-        return 1.0
-    return own / (own + tokens * float(np.mean(feature("linear", others) @ weight)))
+
+def share(a: float, b: float, tokens: int) -> float:
+    """Predicted: a / (a + N b), the weight of a pair in a read beside N others (linear rule); a: its fit, b: theirs."""
+    return a / (a + tokens * b) if a + tokens * b > 0 else 0.0
 
 
 def median(values: Sequence[float]) -> float | None:

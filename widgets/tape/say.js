@@ -1,4 +1,4 @@
-import { count, fixed } from "../kit/format.js";
+import { count, fixed, times } from "../kit/format.js";
 
 /**
  * What the Tape says of a picture, in words: the same as say.py; tests/js/tape.json holds both to it.
@@ -12,6 +12,12 @@ const SHOWN = 18;
 export function signed(x, digits = 2) {
   const text = fixed(Math.abs(x), digits);
   return x < 0 && Number(text.replaceAll(",", "")) ? `−${text}` : text;
+}
+
+/** To two figures: what is measured in float32 may differ in the next on another machine. @param {number} x 0 or more */
+export function rough(x) {
+  const step = x > 0 ? 10 ** (Math.floor(Math.log10(x)) - 1) : 1;
+  return Math.floor(x / step + 0.5) * step;
 }
 
 export function plural(number, one) {
@@ -47,6 +53,26 @@ export function recallParts(whose, after, segments, pair, segment, cosine, other
     parts.push(`cosine ${signed(planted)}`, "");
   }
   if (others !== null) parts[parts.length - 1] += `; of the other pairs half come back below ${signed(others)}`;
+  parts[parts.length - 1] += `.${end}`;
+  return parts;
+}
+
+/** What the model's own question brings back; see question_parts in say.py. @returns {string[]} */
+export function questionParts(whose, after, segments, question, pair, segment, cosine, ratio, planted, nbytes) {
+  const begin = `${whose}, after segment ${count(after)} of ${count(segments)}: `;
+  const end = ` The state takes ${count(nbytes)} bytes, after any segment.`;
+  if (cosine === null) return [begin, "nothing is stored", `, so the question for ‘${shown(question)}’ brings nothing back.${end}`];
+  if (segment > after && planted === null) return [begin, `${pair} is still to come`, `, the question for ‘${shown(question)}’ only finds others.${end}`];
+  const when = segment > after ? "its key alone" : ago(after - segment);
+  const parts = [`${begin}the question for ‘${shown(question)}’ brings back the value of ${pair} at `, `cosine ${signed(cosine)}`, `, ${when}`];
+  if (planted !== null) {
+    parts[parts.length - 1] += "; what was written over it since, at ";
+    parts.push(`cosine ${signed(planted)}`, "");
+  }
+  if (ratio !== null) {
+    parts[parts.length - 1] += "; it fits that key ";
+    parts.push(times(rough(ratio)), " as well as the others");
+  }
   parts[parts.length - 1] += `.${end}`;
   return parts;
 }

@@ -3,9 +3,10 @@
 A sentence is a list of parts, of which every second one matters and is set strong.
 """
 
+import math
 from collections.abc import Sequence
 
-from widgets.kit.format import count, fixed
+from widgets.kit.format import count, fixed, times
 
 QUESTION = "What does a memory of fixed size remember, and what does it lose?"
 SHOWN = 18  # characters of a token's text in a sentence
@@ -15,6 +16,12 @@ def signed(x: float, digits: int = 2) -> str:
     """A number with its sign and so many decimals: "0.98", "−0.12"; what rounds to nothing has no sign."""
     text = fixed(abs(x), digits)
     return f"−{text}" if x < 0 and float(text) else text
+
+
+def rough(x: float) -> float:
+    """To two figures: what is measured in float32 may differ in the next on another machine. x: 0 or more"""
+    step = 10.0 ** (math.floor(math.log10(x)) - 1) if x > 0 else 1.0
+    return math.floor(x / step + 0.5) * step
 
 
 def plural(number: int, one: str) -> str:
@@ -67,6 +74,40 @@ def recall_parts(
         parts = [*parts[:-1], f"{parts[-1]}; what was written over it since, at ", f"cosine {signed(planted)}", ""]
     if others is not None:
         parts[-1] += f"; of the other pairs half come back below {signed(others)}"
+    parts[-1] += f".{end}"
+    return parts
+
+
+def question_parts(
+    whose: str,
+    after: int,
+    segments: int,
+    question: str,
+    pair: str,
+    segment: int,
+    cosine: float | None,
+    ratio: float | None,
+    planted: float | None,
+    nbytes: int,
+) -> list[str]:
+    """What the model's own question brings back, after so many segments; question: the text of what it asks for.
+
+    cosine: of what is read and the value of the pair; ratio: how much better the question fits the pair's key than the
+    others on average, None where that says nothing; otherwise as in `recall_parts`
+    """
+    begin = f"{whose}, after segment {count(after)} of {count(segments)}: "
+    end = f" The state takes {count(nbytes)} bytes, after any segment."
+    if cosine is None:
+        return [begin, "nothing is stored", f", so the question for ‘{shown(question)}’ brings nothing back.{end}"]
+    if segment > after and planted is None:
+        return [begin, f"{pair} is still to come", f", the question for ‘{shown(question)}’ only finds others.{end}"]
+    when = "its key alone" if segment > after else ago(after - segment)
+    asks = f"{begin}the question for ‘{shown(question)}’ brings back the value of {pair} at "
+    parts = [asks, f"cosine {signed(cosine)}", f", {when}"]
+    if planted is not None:
+        parts = [*parts[:-1], f"{parts[-1]}; what was written over it since, at ", f"cosine {signed(planted)}", ""]
+    if ratio is not None:
+        parts = [*parts[:-1], f"{parts[-1]}; it fits that key ", times(rough(ratio)), " as well as the others"]
     parts[-1] += f".{end}"
     return parts
 

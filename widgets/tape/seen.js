@@ -1,4 +1,4 @@
-import { RULES, cosine, length, median, read, returned, share, write } from "./read.js";
+import { RULES, cosine, fit, length, median, read, returned, share, write } from "./read.js";
 
 /** A recording as the page asks it: typed arrays and the places of pairs. @param {object} sent arrays unpacked */
 export function opened(sent) {
@@ -7,6 +7,7 @@ export function opened(sent) {
   const side = (values, width) => (pair, memory) => values.subarray((pair * memories + memory) * width, (pair * memories + memory + 1) * width);
   const key = side(sent.k, dKey);
   const value = side(sent.v, dValue);
+  const query = side(sent.q, dKey);
   const place = Array.from(at, (token) => Math.floor(token / segment) + 1); // the segment of each pair, from 1 on
   const column = place.map((number) => after.indexOf(number));
   const pairs = Array.from(at, (_, pair) => pair);
@@ -28,13 +29,29 @@ export function opened(sent) {
     const { memory: m, z } = held(rule, memory, frame);
     return [length(m), length(z)];
   }));
-  /** Of one pair, after each frame: how much of its value comes back, and how much the share formula predicts. */
-  const curve = (rule, memory, pair) => once(`curve ${rule} ${memory} ${pair}`, () => [0, ...after].map((number, frame) => {
-    if (number < place[pair]) return null;
+  /** What the memory is read with: a question of the model, or a pair's own key. @param {?number} question */
+  const probe = (memory, pair, question) => (question === null ? key(pair, memory) : query(question, memory));
+  /** How well a probe fits the key of every pair. */
+  const fits = (rule, memory, pair, question) => once(`fits ${rule} ${memory} ${question ?? `own ${pair}`}`, () =>
+    fit(rule, probe(memory, pair, question), pairs.map((other) => key(other, memory))));
+  /** The mean fit of the others that are written by then and no needles: b of the share formula; null of none. */
+  function elsewhere(rule, memory, pair, question, number) {
+    const all = fits(rule, memory, pair, question);
     const others = pairs.filter((other) => other !== pair && !sent.needle[other] && place[other] <= number);
-    return { returned: returned(read(rule, key(pair, memory), held(rule, memory, frame)), value(pair, memory)),
-      share: rule === "linear" ? share(key(pair, memory), others.map((other) => key(other, memory)), number * segment - 1) : null };
+    return others.length ? others.reduce((sum, other) => sum + all[other], 0) / others.length : null;
+  }
+  /** Of one pair, after each frame: how much of its value comes back, and how much the share formula predicts. */
+  const curve = (rule, memory, pair, question) => once(`curve ${rule} ${memory} ${pair} ${question}`, () => [0, ...after].map((number, frame) => {
+    if (number < place[pair]) return null;
+    const b = elsewhere(rule, memory, pair, question, number);
+    return { returned: returned(read(rule, probe(memory, pair, question), held(rule, memory, frame)), value(pair, memory)),
+      share: rule === "linear" && b !== null ? share(fits(rule, memory, pair, question)[pair], b, number * segment - 1) : null };
   }));
+  /** The pair whose key a question fits best. */
+  const bestFor = (memory, question) => {
+    const all = fits("linear", memory, 0, question);
+    return pairs.reduce((best, pair) => (all[pair] > all[best] ? pair : best), 0);
+  };
   /** The pair whose value is least like this one's: what is planted under its key. */
   const rival = (memory, pair) => once(`rival ${memory} ${pair}`, () => pairs.reduce((best, other) => {
     const alike = Math.abs(cosine(value(pair, memory), value(other, memory)) ?? 2);
@@ -43,9 +60,10 @@ export function opened(sent) {
 
   /**
    * Everything that is seen after a frame, a pure function of the state.
-   * @param {{rule: string, memory: number, frame: number, pair: number, planted: number, knocked: boolean}} state
+   * @param {{rule: string, memory: number, frame: number, pair: number, question: ?number, planted: number,
+   *          knocked: boolean}} state
    */
-  function look({ rule, memory, frame, pair, planted, knocked }) {
+  function look({ rule, memory, frame, pair, question, planted, knocked }) {
     const other = rival(memory, pair);
     const now = (under) => {
       let here = held(under, memory, knocked ? 0 : frame);
@@ -54,25 +72,30 @@ export function opened(sent) {
     };
     const number = frame === 0 ? 0 : after[frame - 1];
     const here = now(rule);
-    const found = read(rule, key(pair, memory), here);
-    const points = pairs.filter((each) => place[each] <= number).map((each) => ({
-      pair: each, cosine: each === pair ? cosine(found, value(pair, memory)) : cosine(read(rule, key(each, memory), here), value(each, memory)) }));
+    const asks = probe(memory, pair, question);
+    const found = read(rule, asks, here);
+    const all = fits(rule, memory, pair, question);
+    const empty = length(here.memory) === 0;
+    const points = pairs.filter((each) => place[each] <= number).map((each) => ({ pair: each, fit: empty ? null : all[each],
+      cosine: question !== null ? cosine(found, value(each, memory)) : cosine(read(rule, key(each, memory), here), value(each, memory)) }));
+    const b = elsewhere(rule, memory, pair, question, number);
     const others = points.filter((point) => point.pair !== pair && !sent.needle[point.pair] && point.cosine !== null);
     return {
       ...here, number, found, points, rival: other,
-      empty: length(here.memory) === 0,
+      empty, a: all[pair], b, ratio: b > 0 && rule !== "unit" ? all[pair] / b : null,
       cosine: cosine(found, value(pair, memory)),
       returned: returned(found, value(pair, memory)),
       over: planted && other !== null ? cosine(found, value(other, memory)) : null,
       others: median(others.map((point) => point.cosine)),
       written: place[pair] <= number,
       rules: Object.keys(RULES).map((under) => {
-        const back = read(under, key(pair, memory), now(under));
+        const back = read(under, asks, now(under));
         return { rule: under, old: cosine(back, value(pair, memory)), back: returned(back, value(pair, memory)),
           over: planted && other !== null ? cosine(back, value(other, memory)) : null };
       }),
     };
   }
-  return { ...sent, memories, segments: Math.floor(tokens / segment), place, column, pairs, key, value, norms, curve, rival, look,
+  return { ...sent, memories, segments: Math.floor(tokens / segment), place, column, pairs, key, value, norms, curve, rival, bestFor, look,
+    questions: sent.q.length / (memories * dKey),
     frames: after.length, word: (pair) => sent.text?.[pair] ?? null };
 }

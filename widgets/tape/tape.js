@@ -26,18 +26,44 @@ export function cells({ after, tokens, segment }, left, right) {
   return { cells: found, live: live ? { left: x, right: x + width } : null };
 }
 
-/** The lowest cosine of the axis, in quarters: no picture of this memory and rule goes below. */
-const floorOf = (points) => Math.min(-0.25, Math.floor(4 * Math.min(0, ...points.map(({ cosine }) => cosine ?? 0))) / 4);
+/**
+ * How high each point stands: the cosine of what its own key brings back, or how well the question fits its key, on a
+ * log axis where fits are products of positive numbers.
+ */
+function axisOf({ question, rule }, points) {
+  if (question === null || rule === "unit") {
+    const of = (point) => (question === null ? point.cosine : point.fit);
+    const low = Math.min(-0.25, Math.floor(4 * Math.min(0, ...points.map((point) => of(point) ?? 0))) / 4);
+    const ticks = [];
+    for (let tick = 1; tick >= low - 1e-9; tick -= 0.5) ticks.push([tick, signed(tick, tick % 1 ? 1 : 0)]);
+    return { of, ticks, y: linear([low, 1], [PLOT, TOP + 8]) };
+  }
+  const exponents = points.filter(({ fit }) => fit > 0).map(({ fit }) => Math.log10(fit));
+  const [low, high] = exponents.length ? [Math.floor(Math.min(...exponents)), Math.max(Math.ceil(Math.max(...exponents)), Math.floor(Math.min(...exponents)) + 1)] : [-2, 2];
+  const step = Math.ceil((high - low) / 6);
+  const ticks = [];
+  for (let exponent = high; exponent >= low; exponent -= step) ticks.push([10 ** exponent, powerOfTen(exponent)]);
+  const level = linear([low, high], [PLOT, TOP + 8]);
+  return { of: ({ fit }) => fit, ticks, y: (fit) => level(Math.max(low, Math.log10(fit))) };
+}
+
+/** "0.01", "1", "100", and beyond that "10⁻⁵". */
+function powerOfTen(exponent) {
+  if (Math.abs(exponent) < 3) return String(Number((10 ** exponent).toPrecision(1)));
+  return `10${exponent < 0 ? "⁻" : ""}${raisedDigits(Math.abs(exponent))}`;
+}
+const raisedDigits = (n) => [...String(n)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("");
 
 /**
  * The tape: every pair by where it was written and how well it is read back now, the segments, how long M and z are.
  * @param {object} recording opened @param {object} state @param {object} seen what `look` found @param {number} width
+ * @param {string} title what the height of a point is
  */
-export function tapeChart(recording, state, seen, width) {
+export function tapeChart(recording, state, seen, width, title) {
   const [left, right] = [LEFT, width - RIGHT];
   const { cells: places, live } = cells(recording, left, right);
-  const low = floorOf(seen.points);
-  const y = linear([low, 1], [PLOT, TOP + 8]);
+  const { of, ticks, y } = axisOf(state, seen.points);
+  const own = seen.points.find(({ pair }) => pair === state.pair);
   const norms = recording.norms(state.rule, state.memory);
   const strip = [PLOT + 66, PLOT + 112];
   const height = strip[1] + 20;
@@ -49,19 +75,21 @@ export function tapeChart(recording, state, seen, width) {
     return from + (to - from) * (0.08 + (0.84 * ((recording.at[pair] % recording.segment) + 0.5)) / recording.segment);
   };
 
-  // Axis of the cosine.
-  chart.append(text(0, 11, "cosine of what comes back now and what was written"));
-  for (let tick = 1; tick >= low - 1e-9; tick -= 0.5) {
-    chart.append(rule(left, y(tick), right, y(tick), "line", { "stroke-width": tick === 0 ? 1 : 0.6 }), text(left - 7, y(tick) + 4, signed(tick, tick % 1 ? 1 : 0), "ink-2", { "text-anchor": "end" }));
+  chart.append(text(0, 11, title));
+  for (const [tick, words] of ticks) {
+    chart.append(rule(left, y(tick), right, y(tick), "line", { "stroke-width": tick === 0 ? 1 : 0.6 }), text(left - 7, y(tick) + 4, words, "ink-2", { "text-anchor": "end" }));
   }
+  if (state.question !== null && seen.b > 0 && !seen.empty) chart.append(rule(left, y(seen.b), right, y(seen.b), "ink-2", { "stroke-dasharray": "4 3" }));
 
   // The segments: gold as strong as what of them comes back.
   const numbers = Array.from(recording.after);
   const stands = thinned(places.map((cell) => (cell.left + cell.right) / 2), numbers.map((n) => LETTER * count(n).length), 5);
+  const best = Math.max(0, ...seen.points.map(({ fit }) => fit ?? 0));
   places.forEach((cell, i) => {
-    const own = seen.points.filter(({ pair, cosine }) => recording.column[pair] === i && cosine !== null).map(({ cosine }) => cosine);
+    const here = seen.points.filter(({ pair, cosine }) => recording.column[pair] === i && cosine !== null);
     const written = i < state.frame && !state.knocked;
-    const strength = written ? Math.max(0, median(own) ?? 0) : 0;
+    const kept = state.question === null ? median(here.map(({ cosine }) => cosine)) ?? 0 : best ? Math.max(0, ...here.map(({ fit }) => fit ?? 0)) / best : 0;
+    const strength = written ? Math.max(0, kept) : 0;
     const marked = recording.pairs.some((pair) => recording.needle[pair] && recording.column[pair] === i);
     const box = { x: cell.left + 1, y: PLOT + 12, width: Math.max(1, cell.right - cell.left - 2), height: CELL, rx: 2 };
     chart.append(svg("rect", { ...box, style: `fill:var(--m);fill-opacity:${(0.8 * strength).toFixed(3)};stroke:var(--${i < state.frame ? "m" : "line"})`, "stroke-dasharray": i < state.frame ? null : "3 2" }));
@@ -98,18 +126,19 @@ export function tapeChart(recording, state, seen, width) {
   // Where the tape stands, and every pair written by then.
   chart.append(rule(edge(state.frame), TOP, edge(state.frame), strip[1], "mark", { "stroke-width": 1.2 }));
   const ordered = [...seen.points].sort((a, b) => recording.needle[a.pair] - recording.needle[b.pair]);
-  for (const { pair, cosine } of ordered) {
-    if (cosine === null) continue;
-    const [px, py] = [x(pair), y(cosine)];
+  for (const point of ordered) {
+    if (of(point) === null) continue;
+    const { pair } = point;
+    const [px, py] = [x(pair), y(of(point))];
     chart.append(recording.needle[pair]
       ? svg("path", { d: diamond(px, py, 4.6), style: "fill:var(--k);stroke:var(--paper)" })
       : svg("circle", { cx: px, cy: py, r: 2.6, style: "fill:var(--ink-2);fill-opacity:.55" }));
   }
-  if (seen.empty) chart.append(text((left + right) / 2, y(0.5) + 4, "empty: nothing is stored", "ink-2", { "text-anchor": "middle", "font-size": 13 }));
-  if (recording.column[state.pair] >= 0 && seen.cosine !== null && (seen.written || seen.over !== null)) {
-    const [px, py] = [x(state.pair), y(seen.cosine)];
+  if (seen.empty) chart.append(text((left + right) / 2, (TOP + PLOT) / 2, "empty: nothing is stored", "ink-2", { "text-anchor": "middle", "font-size": 13 }));
+  if (own && of(own) !== null) {
+    const [px, py] = [x(state.pair), y(of(own))];
     chart.append(svg("circle", { cx: px, cy: py, r: 8, style: "fill:none;stroke:var(--mark)", "stroke-width": 2 }));
-    if (seen.over !== null) chart.append(rule(px, py, px, y(seen.over), "bad", { "stroke-dasharray": "2 2" }), svg("circle", { cx: px, cy: y(seen.over), r: 4.5, style: "fill:var(--paper);stroke:var(--bad)", "stroke-width": 2 }));
+    if (seen.over !== null && state.question === null) chart.append(rule(px, py, px, y(seen.over), "bad", { "stroke-dasharray": "2 2" }), svg("circle", { cx: px, cy: y(seen.over), r: 4.5, style: "fill:var(--paper);stroke:var(--bad)", "stroke-width": 2 }));
   }
 
   return {
@@ -120,12 +149,12 @@ export function tapeChart(recording, state, seen, width) {
         const at = places.findIndex((cell) => px <= cell.right);
         return { frame: px < left ? 0 : at < 0 ? places.length : at + 1 };
       }
-      let best = { pair: null, far: Infinity };
-      for (const { pair, cosine } of seen.points) {
-        const far = Math.hypot(x(pair) - px, (cosine === null ? 0 : y(cosine)) - py);
-        if (far < best.far) best = { pair, far };
+      let nearest = { pair: null, far: Infinity };
+      for (const point of seen.points) {
+        const far = Math.hypot(x(point.pair) - px, (of(point) === null ? 0 : y(of(point))) - py);
+        if (far < nearest.far) nearest = { pair: point.pair, far };
       }
-      return best.pair === null ? {} : { pair: best.pair };
+      return nearest.pair === null ? {} : { pair: nearest.pair };
     },
   };
 }
@@ -137,7 +166,7 @@ export function lengthWords(x) {
   if (x === 0) return "0";
   if (x >= 1e6) {
     const exponent = Math.floor(Math.log10(x));
-    return `${(x / 10 ** exponent).toFixed(1)} × 10${[...String(exponent)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
+    return `${(x / 10 ** exponent).toFixed(1)} × 10${raisedDigits(exponent)}`;
   }
   return x >= 100 ? count(Math.round(x)) : signed(x, x >= 10 ? 1 : 2);
 }

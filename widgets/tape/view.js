@@ -5,9 +5,9 @@ import { frame, segment } from "../kit/frame.js";
 import { unpacked } from "../kit/numbers.js";
 import { player, stepped } from "../kit/player.js";
 import { memoryView } from "./memory.js";
-import { answerView, curveView, gatesView, numberView, rulesView, stepper, tokensView } from "./panel.js";
+import { answerView, curveView, gatesView, numberView, probeView, rulesView, stepper, tokensView } from "./panel.js";
 import { RULES } from "./read.js";
-import { QUESTION, answerParts, pairName, recallParts } from "./say.js";
+import { QUESTION, answerParts, pairName, questionParts, recallParts, shown } from "./say.js";
 import { opened } from "./seen.js";
 import { tapeChart } from "./tape.js";
 
@@ -17,7 +17,7 @@ function render({ model, el }) {
   const data = unpacked(model.get("data"));
   const recordings = data.recordings.map(opened);
   let tape = recordings[0];
-  const state = { rule: tape.rule, memory: data.memory, frame: tape.frames, pair: data.pair, planted: 0, knocked: false, gates: "o".repeat(tape.gates.length) };
+  const state = { rule: tape.rule, memory: data.memory, frame: tape.frames, pair: data.pair, question: data.question, planted: 0, knocked: false, gates: "o".repeat(tape.gates.length) };
   let seen = tape.look(state);
   let chart = null;
 
@@ -39,8 +39,9 @@ function render({ model, el }) {
   const stage = html("div", { class: "al-tape-stage", role: "application", tabindex: 0, "aria-label": "the tape: arrows choose a pair, up and down a marked one", "data-lm-suppress-shortcuts": "true" });
   const note = html("div", { class: "al-caption", "data-words": true });
   const number = numberView();
+  const probe = probeView(tape.answers?.truth ?? [], ask);
   const tokens = tokensView((pair) => set({ pair }));
-  const memory = memoryView();
+  const memory = memoryView(() => redraw(true));
   const curve = curveView();
   const compared = rulesView();
   const planted = stepper("plant another value", MOST_PLANTED, (by) => set({ planted: Math.min(MOST_PLANTED, Math.max(0, state.planted + by)) }));
@@ -51,14 +52,14 @@ function render({ model, el }) {
   const answer = answerView();
   const several = tape.names.length > 1 || tape.gates.length > 0;
   const body = html("div", { class: "al-body" },
-    html("div", { class: "al-tape-top" }, html("div", {}, stage, note), html("div", { class: "al-tape-side" }, number.element, tokens.element)),
+    html("div", { class: "al-tape-top" }, html("div", {}, stage, note), html("div", { class: "al-tape-side" }, number.element, tape.questions ? probe.element : null, tokens.element)),
     html("div", { class: "al-tape-low" }, memory.element, html("div", { class: "al-tape-side" }, curve.element),
       html("div", { class: "al-tape-side" }, compared.element, tries)),
     several ? html("div", { class: "al-tape-heads" }, gates.element, tape.answers ? answer.element : null) : null);
   let time = null;
   const timePlace = html("div", {});
   const help = html("div", { class: "al-caption al-tape-help" },
-    "Click a point or a token to read it back now, a segment to go there. Arrows choose a pair, up and down a marked one, P plants, K knocks out, T shows the table.");
+    `Click a point or a token to read it back now, a segment to go there. Arrows choose a pair, up and down a marked one, ${tape.questions ? "Q asks the model's next question, " : ""}P plants, K knocks out, T shows the table.`);
   const foot = footer({ root, name: "tape", provenance: tape.provenance, rows });
   root.append(body, timePlace, help, ...foot.elements);
   foot.elements[1].addEventListener("click", withStill, true);
@@ -74,6 +75,9 @@ function render({ model, el }) {
   // What is drawn ----------------------------------------------------------------------------------------------------
   const name = () => pairName(tape.at[state.pair], tape.place[state.pair], tape.word(state.pair), tape.what);
   const whose = () => `${tape.names[state.memory][0].toUpperCase()}${tape.names[state.memory].slice(1)}`;
+  const asks = () => tape.answers.truth[state.question];
+  const heights = (width) => (state.question === null ? "cosine of what comes back now and what was written"
+    : `fit of the question for ‘${shown(asks())}’ to each key${width < 480 ? "" : state.rule === "unit" ? ", φ(q) · φ(k)" : ", σ(q) · σ(k), log scale; dashed: mean of the others"}`);
   let quietly = true;
   let asked = 0;
   function redraw(quiet) {
@@ -85,7 +89,7 @@ function render({ model, el }) {
     seen = tape.look(state);
     const width = stage.clientWidth;
     if (width) {
-      chart = tapeChart(tape, state, seen, width);
+      chart = tapeChart(tape, state, seen, width, heights(width));
       stage.replaceChildren(chart.chart);
       const { theme } = root.dataset;
       memory.draw(tape, seen, { rule: state.rule, theme, whose: `${whose()}, ${state.knocked ? "knocked out" : state.frame === 0 ? "before segment 1" : `after segment ${count(seen.number)}`}` });
@@ -95,16 +99,20 @@ function render({ model, el }) {
     }
     tokens.show(tape, state.pair);
     const after = state.knocked && !state.planted ? null : seen.cosine;
-    tell(recallParts(whose(), seen.number, tape.segments, name(), tape.place[state.pair], after, seen.others, seen.over, tape.nbytes), { quiet });
+    const [begin, of] = [[whose(), seen.number, tape.segments], [name(), tape.place[state.pair], after]];
+    tell(state.question === null ? recallParts(...begin, ...of, seen.others, seen.over, tape.nbytes)
+      : questionParts(...begin, asks(), ...of, seen.ratio, seen.over, tape.nbytes), { quiet });
     performance.measure("tape", { start: begun });
     performance.clearMeasures("tape");
   }
   function refresh() {
     planted.show(state.planted);
+    probe.show(state.question);
     knocked.checked = state.knocked;
     gates.show(state.memory, state.gates, state.knocked);
     const thin = tape.after.length < tape.segments ? `; ${count(tape.after.length)} of ${count(tape.segments)} segments are kept, ⋯ where some are left out` : "";
-    note.textContent = `dots: pairs sampled from each segment${tape.needle.some(Boolean) ? ", diamonds: marked ones" : ""}; the tape is gold where what was written comes back${thin}.`;
+    const gold = state.question === null ? "what was written comes back" : "a key fits the question best";
+    note.textContent = `dots: pairs sampled from each segment${tape.needle.some(Boolean) ? ", diamonds: marked ones" : ""}; the tape is gold where ${gold}${thin}.`;
     if (tape.answers) {
       const key = `${state.knocked ? "-" : ""}${state.gates}`;
       const { said, truth } = tape.answers;
@@ -116,16 +124,19 @@ function render({ model, el }) {
     foot.refresh();
     remember();
   }
+  /** Read with a question of the model, and look at the key that it fits best. @param {?number} question */
+  function ask(question) {
+    set(question === null ? { question } : { question, pair: tape.bestFor(state.memory, question) });
+  }
   function set(change) {
     Object.assign(state, change);
     refresh();
   }
   function rows() {
-    const found = [[tape.what, ...(tape.text ? ["text"] : []), "segment", "marked", "cosine now", "of v"]];
-    for (const { pair, cosine } of seen.points) {
-      const back = tape.curve(state.rule, state.memory, pair)[state.frame];
-      found.push([tape.at[pair], ...(tape.text ? [tape.word(pair)] : []), tape.place[pair], tape.needle[pair] ? "yes" : "", cosine === null ? "nothing" : cosine.toPrecision(4),
-        state.knocked || state.planted || !back ? "" : back.returned.toPrecision(4)]);
+    const found = [[tape.what, ...(tape.text ? ["text"] : []), "segment", "marked", "cosine now", "fit"]];
+    for (const { pair, cosine, fit } of seen.points) {
+      found.push([tape.at[pair], ...(tape.text ? [tape.word(pair)] : []), tape.place[pair], tape.needle[pair] ? "yes" : "",
+        cosine === null ? "nothing" : cosine.toPrecision(4), fit === null ? "nothing" : fit.toPrecision(4)]);
     }
     return found.length > 1 ? found : [...found, found[0].map(() => "")];
   }
@@ -148,6 +159,7 @@ function render({ model, el }) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const marked = tape.pairs.filter((pair) => tape.needle[pair]);
     const letters = { p: () => set({ planted: (state.planted + 1) % (MOST_PLANTED + 1) }), k: () => set({ knocked: !state.knocked }),
+      q: () => { if (tape.questions) ask(state.question === null ? 0 : state.question + 1 < tape.questions ? state.question + 1 : null); },
       t: () => foot.elements[1].querySelector("[aria-expanded]").click() };
     const act = letters[event.key.toLowerCase()];
     const up = { ArrowUp: 1, ArrowDown: -1 }[event.key];

@@ -57,7 +57,7 @@ class Tape(Instrument):
                 "Name it among the needles to have it kept."
             )
         place = None if pair is None else int(np.flatnonzero(first.at == pair)[0])
-        self.memory, self.pair = telling(first, memory, place)
+        self.memory, self.pair, self.question = telling(first, memory, place)
         super().__init__(data=self._payload())
 
     @classmethod
@@ -129,19 +129,14 @@ class Tape(Instrument):
         others = [cosine for pair, cosine in found.items() if not recording.needle[pair]]
         at = int(recording.at[self.pair])
         segment = at // recording.segment + 1
-        told = [
-            say.recall_parts(
-                capital(recording.names[self.memory]),
-                int(recording.after[-1]),
-                recording.segments,
-                say.pair_name(at, segment, self.text and self.text[at], what_of(recording)),
-                segment,
-                own,
-                read.median(others),
-                None,
-                recording.nbytes,
-            )
-        ]
+        begin = capital(recording.names[self.memory]), int(recording.after[-1]), recording.segments
+        pair = say.pair_name(at, segment, self.text and self.text[at], what_of(recording)), segment
+        if self.question is None:
+            told = [say.recall_parts(*begin, *pair, own, read.median(others), None, recording.nbytes)]
+        else:
+            own, ratio = answered(recording, self.memory, self.question, self.pair)
+            question = self.words(recording.answers.truth)[self.question]
+            told = [say.question_parts(*begin, question, *pair, own, ratio, None, recording.nbytes)]
         if recording.answers is not None:
             as_it_is = "o" * len(recording.gates)
             said, _ = recording.answers.said[as_it_is]
@@ -179,6 +174,7 @@ class Tape(Instrument):
             "recordings": [self._recording(recording) for recording in self.recordings],
             "memory": self.memory,
             "pair": self.pair,
+            "question": self.question,
         }
 
     def _recording(self, recording: "Recording") -> dict[str, Any]:
@@ -200,6 +196,7 @@ class Tape(Instrument):
             "needle": packed(recording.needle.astype(np.uint8)),
             "k": packed(recording.k.astype(np.float32)),
             "v": packed(recording.v.astype(np.float32)),
+            "q": packed(recording.q.astype(np.float32)),
             "text": None if self.text is None else [self.text[at] for at in recording.at],
             "gates": [{"name": gate.name, "memory": gate.memory, "share": gate.share} for gate in recording.gates],
             "nbytes": recording.nbytes,
@@ -246,21 +243,50 @@ def recalled(recording: "Recording", rule: str, memory: int, frame: int) -> dict
     }
 
 
-def telling(recording: "Recording", memory: int | None, pair: int | None) -> tuple[int, int]:
-    """The memory and the pair to look at first: the needle that stands out most from what is not one.
+def answered(recording: "Recording", memory: int, question: int, pair: int) -> tuple[float | None, float | None]:
+    """What a question brings back at the end: the cosine with a pair's value, and how much better it fits its key.
 
-    Where there are gates, what a head remembers counts as much as it is listened to. Without needles: the first pair.
+    The second is a / b: the fit of that key by the mean fit of the others that are no needles; None without others.
+    """
+    rule, query = recording.rule, recording.q[question, memory].astype(np.float64)
+    m, z = (held[rule][-1, memory].astype(np.float64) for held in (recording.memory, recording.z))
+    found = read.cosine(read.read(rule, query, m, z), recording.v[pair, memory].astype(np.float64))
+    fits = read.fit(rule, query, recording.k[:, memory].astype(np.float64))
+    others = ~recording.needle & (np.arange(len(fits)) != pair)
+    mean = float(fits[others].mean()) if others.any() else 0.0
+    return found, float(fits[pair]) / mean if rule != "unit" and mean > 0 else None
+
+
+def telling(recording: "Recording", memory: int | None, pair: int | None) -> tuple[int, int, int | None]:
+    """The memory, the pair and the question to look at first: where a needle stands out most from what is not one.
+
+    What a head remembers counts as much as it is listened to. A question is looked at with the key that it fits best;
+    with no question, or none that finds a needle, it is a pair's own key. Without needles: the first pair.
     """
     chosen = range(len(recording.names)) if memory is None else [memory]
     marked = np.flatnonzero(recording.needle) if pair is None else np.array([pair])
     if not len(marked):
-        return (0 if memory is None else memory), 0
-    best, found = -np.inf, (chosen[0], int(marked[0]))
+        return (0 if memory is None else memory), 0, None
+    best, found = -np.inf, (chosen[0], int(marked[0]), None)
     for one in chosen:
-        shares = [gate.share for gate in recording.gates if gate.memory == one] or [1.0]
+        listened = max([gate.share for gate in recording.gates if gate.memory == one], default=1.0)
+        values = recording.v[:, one].astype(np.float64)
+        m, z = (held[recording.rule][-1, one].astype(np.float64) for held in (recording.memory, recording.z))
+        for question, query in enumerate(recording.q[:, one].astype(np.float64)):
+            fits = read.fit(recording.rule, query, recording.k[:, one].astype(np.float64))
+            at = int(fits.argmax()) if pair is None else pair
+            back = read.read(recording.rule, query, m, z)
+            cosines = [read.cosine(back, value) or 0.0 for value in values]
+            rest = read.median([c for c, needle in zip(cosines, recording.needle, strict=True) if not needle]) or 0.0
+            if at in marked and listened * (cosines[at] - rest) > best + 1e-9:
+                best, found = listened * (cosines[at] - rest), (one, at, question)
+    if found[2] is not None:
+        return found
+    for one in chosen:
+        listened = max([gate.share for gate in recording.gates if gate.memory == one], default=1.0)
         cosines = recalled(recording, recording.rule, one, len(recording.after))
-        others = read.median([c for p, c in cosines.items() if not recording.needle[p] and c is not None]) or 0.0
-        for candidate in marked.tolist():
-            if (cosine := cosines.get(candidate)) is not None and max(shares) * (cosine - others) > best + 1e-9:
-                best, found = max(shares) * (cosine - others), (one, candidate)
+        rest = read.median([c for p, c in cosines.items() if not recording.needle[p] and c is not None]) or 0.0
+        for at in marked.tolist():
+            if (cosine := cosines.get(at)) is not None and listened * (cosine - rest) > best + 1e-9:
+                best, found = listened * (cosine - rest), (one, at, None)
     return found
