@@ -182,8 +182,8 @@ def query_part(
         low = tl.maximum(key - past, 0) // BLOCK_M * BLOCK_M
         whole_low = tl.maximum(key - past + BLOCK_N - 1 + BLOCK_M - 1, 0) // BLOCK_M * BLOCK_M
     if WINDOW:
-        if key >= SINKS:
-            high = tl.minimum(queries, tl.maximum(key - past + BLOCK_N - 1 + WINDOW, 0))
+        in_window = tl.maximum(key - past + BLOCK_N - 1 + WINDOW, 0)
+        high = tl.where(key < SINKS, queries, tl.minimum(queries, in_window))
         whole_low = tl.minimum(whole_low, high)
         whole_high = tl.minimum(high, tl.maximum(key - past + WINDOW, 0) // BLOCK_M * BLOCK_M)
         whole_high = tl.maximum(whole_high, whole_low)

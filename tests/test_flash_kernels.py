@@ -551,6 +551,36 @@ def test_decoding_fits_and_spills_nothing(d, target):
     assert (found.spill_bytes, found.fits) == (0, True), found.reason
 
 
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        kernels.forward_kernel,
+        kernels.key_value_gradient_kernel,
+        kernels.query_gradient_kernel,
+        kernels.atomic_backward_kernel,
+        kernels.split_decode_kernel,
+        kernels.merge_kernel,
+        kernels.scores_kernel,
+        kernels.softmax_kernel,
+        kernels.values_kernel,
+    ],
+    ids=lambda kernel: kernel.__name__,
+)
+def test_lengths_of_one_compile_too(kernel):
+    """At a launch Triton makes a constant of a whole number that is 1, and constants type differently."""
+    ones = dict.fromkeys(("queries", "keys", "group", "rows", "splits", "chunk"), 1)
+    constants = dict(HEAD_DIM=16, BLOCK_M=16, BLOCK_N=16, GROUP=1, BLOCK_G=16, BLOCK_S=16, BLOCK_K=16)
+    constants |= ones | dict(CAUSAL=True, WINDOW=8, SINKS=2)
+    types = TYPES | dict.fromkeys(("partial", "partial_lse"), "*fp32") | dict.fromkeys(("scores", "weights"), "*fp16")
+    names = kernel.arg_names
+    found = resources(
+        kernel,
+        {name: types[name] for name in names if name not in constants},
+        {name: value for name, value in constants.items() if name in names},
+    )
+    assert found.fits
+
+
 @pytest.mark.parametrize("kernel", [flash_forward, causal_flash_forward])
 @pytest.mark.parametrize("target", ["sm_80", "sm_90"])
 def test_the_lessons_kernels_take_what_the_closed_form_says(kernel, target):
