@@ -353,6 +353,8 @@ def test_exports_hold_the_picture_and_where_it_comes_from(visit, tmp_path):
     assert saved["PNG"].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and saved["PNG"].stat().st_size > 20_000
     drawn = saved["SVG"].read_text(encoding="utf-8")
     assert drawn.count("<rect") > 100 and "tile machine" in drawn and "var(--" not in drawn
+    for words in ("issued, exact", "50 MiB, 132 programs in step", "tiled_attention, line", "machine.load", "never"):
+        assert words in drawn, words
     rows = list(csv.reader(saved["data"].read_text(encoding="utf-8").splitlines()))
     assert rows[0][0].startswith("# measured: tile machine") and rows[1][:4] == ["event", "kernel", "program", "does"]
     assert page.locator(".al-theatre-still").count() == 0

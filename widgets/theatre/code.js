@@ -7,7 +7,7 @@ import { size } from "../kit/format.js";
  * @param {(line: number) => void} go
  */
 export function codePanel(go) {
-  const title = html("div", { class: "al-caption al-theatre-head" });
+  const title = html("div", { class: "al-caption al-theatre-head", "data-words": true });
   const list = html("div", { class: "al-theatre-code", role: "group", "aria-label": "source of the kernel" });
   let [shown, rows, current] = [null, [], null];
 
@@ -28,6 +28,8 @@ export function codePanel(go) {
   }
   return {
     element: html("div", { class: "al-theatre-source" }, title, list),
+    /** The lines that are in view. */
+    seen: () => rows.filter((row) => row.offsetTop >= list.scrollTop - 1 && row.offsetTop + row.offsetHeight <= list.scrollTop + list.clientHeight + 1),
     show(trace, e) {
       const kernel = trace.kernel[trace.programOf(e)];
       if (shown !== trace.kernels[kernel]) open(trace, kernel);

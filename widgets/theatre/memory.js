@@ -13,7 +13,7 @@ function thinNames(thin, y, limitAt) {
   const room = Math.floor((y - (limitAt < y ? Math.max(limitAt + 18, TOP_OF_BOX) : TOP_OF_BOX)) / 14);
   if (!thin.length || room < 1) return [];
   if (thin.length > room) return [word(fitting(thin.map(({ name }) => name).join(", "), BOX - 16), 9, y - 5)];
-  return thin.flatMap(({ name, bytes }, i) => [word(fitting(name, BOX - 70), 9, y - 5 - 14 * i), word(size(bytes), BOX - 8, y - 5 - 14 * i, "ink-2", { anchor: "end" })]);
+  return thin.flatMap(({ name, bytes }, i) => [word(fitting(name, BOX - 56), 9, y - 5 - 14 * i), word(size(bytes), BOX - 8, y - 5 - 14 * i, "ink-2", { anchor: "end" })]);
 }
 
 /** The tiles alive after event e, stacked against the limit. */
@@ -36,12 +36,15 @@ function sramBox(trace, e, limit, scaleTo) {
     shapes.push(box(2, y + 0.75, BOX - 4, Math.max(h - 1.5, 0.75), tile.colour, fresh ? 0.8 : 0.4));
     if (thin.includes(tile)) continue;
     const ink = fresh && tile.colour !== "ink-2" ? "paper" : "ink";
-    shapes.push(word(fitting(tile.name, BOX - 70), 9, y + h / 2 + 4, ink, { bold: fresh }), word(size(tile.bytes), BOX - 8, y + h / 2 + 4, ink, { anchor: "end" }));
+    shapes.push(word(fitting(tile.name, BOX - 56), 9, y + h / 2 + 4, ink, { bold: fresh }), word(size(tile.bytes), BOX - 8, y + h / 2 + 4, ink, { anchor: "end" }));
   }
   const at = foot - high(limit);
   shapes.push(...thinNames(thin, y, at));
   const above = at > TOP_OF_BOX + 16;
-  shapes.push(line(-3, at, BOX + 3, at, "bad", { width: 1.5 }), word(`limit ${size(limit)}`, BOX - 8, above ? at - 5 : at + 14, "bad", { anchor: "end" }));
+  const label = `limit ${size(limit)}`;
+  const wide = (label.length + 1) * LETTER; // over tiles it needs a ground of its own
+  if (over) shapes.push(box(BOX - 5 - wide, above ? at - 16 : at + 3, wide, 14, "paper", 0.85, { r: 3 }));
+  shapes.push(line(-3, at, BOX + 3, at, "bad", { width: 1.5 }), word(label, BOX - 8, above ? at - 5 : at + 14, "bad", { anchor: "end" }));
   return shapes;
 }
 

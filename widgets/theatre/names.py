@@ -44,4 +44,4 @@ def part(name: str) -> str | None:
 def label(name: str, is_matrix: bool) -> str:
     """How a tensor is called in a picture: a matrix of one letter as the papers write it, Q; else its own name."""
     word = name.removesuffix("_ptr").removesuffix("_pointer")
-    return word.upper() if len(word) == 1 and is_matrix else word
+    return word.upper() if len(word) == 1 and (is_matrix or part(word) in ("q", "k", "v", "o")) else word

@@ -5,7 +5,7 @@ import { drawing, paint } from "./paint.js";
 const COUNTERS = {
   issued: "predicts ncu’s lts__t_sectors_srcunit_tex_op_read and _op_write, × 32 B",
   l2: "predicts dram__bytes_read.sum: a model",
-  compulsory: "the least that dram__bytes_read.sum can be, and what is written",
+  compulsory: "what is read is the least that dram__bytes_read.sum can be",
 };
 
 /** A canvas that shows a list of shapes; the list is kept for an export. */
@@ -50,13 +50,13 @@ export function chooser(label, options, chosen, choose) {
   return select;
 }
 
-const caption = (...parts) => html("div", { class: "al-caption" }, ...parts);
+const title = (words, ...more) => html("div", { class: "al-caption" }, html("span", { "data-words": true }, words), ...more);
 
 /** The three numbers, never merged, each with the counter of the hardware that it predicts. */
 export function threeNumbers(cacheChooser) {
-  const issued = numberCell(caption("issued, exact"), COUNTERS.issued);
-  const modelled = numberCell(caption("L2 model, ", cacheChooser), COUNTERS.l2);
-  const compulsory = numberCell(caption("compulsory, exact"), COUNTERS.compulsory);
+  const issued = numberCell(title("issued, exact"), COUNTERS.issued);
+  const modelled = numberCell(title("L2 model, ", cacheChooser), COUNTERS.l2);
+  const compulsory = numberCell(title("compulsory, exact"), COUNTERS.compulsory);
   const summed = (every, e) => every.reduce((sum, one) => sum + one[e], 0);
   return {
     element: html("div", { class: "al-theatre-three" }, issued.element, modelled.element, compulsory.element),

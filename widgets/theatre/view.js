@@ -181,12 +181,21 @@ function renderTraces(data, model, el) {
     }
     return found;
   }
-  /** Put the pixels where the export looks for pictures, just for the time it takes to look. */
+  /** Put what is not words on the page where the export looks for it, just for the time it takes to look. */
   function withStills() {
     const stills = [strip, stage, store].map((one) => { const still = one.still(); one.element.prepend(still); return still; });
     const needle = drawing(hand(state.traces, state.clock.bytes(state.step), strip.width()), strip.width(), filmed.height);
     strip.element.append(needle);
-    setTimeout(() => [...stills, needle].forEach((still) => still.remove()));
+    const chosen = html("span", { "data-words": true }, caches.selectedOptions[0].text);
+    caches.before(chosen);
+    caches.hidden = true;
+    const lines = code.seen();
+    for (const row of lines) row.dataset.words = "";
+    setTimeout(() => {
+      for (const still of [...stills, needle, chosen]) still.remove();
+      for (const row of lines) delete row.dataset.words;
+      caches.hidden = false;
+    });
   }
 
   // The pointer ------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Theatre(Instrument):
         self.names, self.limit, self.caches, self.question = names, int(sram_limit), list(caches), question
         self.run: Callable | None = None
         self.knobs: list[dict[str, Any]] = []
+        self.to_record: list[Settings] = []  # what a page without a kernel offers and was not run yet
         self.runs: list[dict[str, Any]] = [self._drawn({}, trace, beside)]
         super().__init__(data=self._payload())
         self.on_msg(self._answer)
@@ -106,8 +107,9 @@ class Theatre(Instrument):
         return theatre
 
     def record(self) -> None:
-        """Run what a page without a kernel offers and was not run yet."""
-        for settings in self.__dict__.pop("to_record", []):
+        """Run what a page without a kernel offers and was not run yet; `static_html` and `save_html` do it too."""
+        while self.to_record:
+            settings = self.to_record.pop(0)
             try:
                 self.runs.append(self._drawn(settings, *both(self.run(**settings))))
             except (ValueError, MemoryError) as refusal:  # a block that does not fit is a finding too
@@ -115,7 +117,7 @@ class Theatre(Instrument):
         self.data = self._payload()
 
     def static_html(self) -> str:
-        if "to_record" in self.__dict__:
+        if self.to_record:
             self.record()
         return super().static_html()
 
