@@ -252,7 +252,7 @@ FLASH_FORWARD = Exercise(
     number="3.5",
     title="the loop in Triton",
     difficulty=4,
-    minutes=20,
+    minutes=45,
     reference=flash_kernels.flash_forward,
     hints=(
         "It is your tiled attention, for one block of queries: what do tl.program_id(0) and tl.program_id(1) replace? "
@@ -294,7 +294,7 @@ CAUSAL_FLASH_FORWARD = Exercise(
     number="3.7",
     title="skip what nobody may see",
     difficulty=3,
-    minutes=10,
+    minutes=12,
     reference=flash_kernels.causal_flash_forward,
     hints=(
         "Block 2 of queries, BLOCK_M = 16, holds queries 32 to 47. Which is the last key that any of them may see? "

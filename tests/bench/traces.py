@@ -19,7 +19,7 @@ TOKENS, HEAD_DIM, BLOCK = 1024, 64, 64
 def double(x, y, n, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
-    tl.store(y + at, 2 * tl.load(x + at, mask=inside), mask=inside)
+    tl.store(y + at, 2 * tl.load(x + at, mask=inside, other=0.0), mask=inside)
 
 
 def lesson_traces() -> dict[str, Trace]:
@@ -28,7 +28,7 @@ def lesson_traces() -> dict[str, Trace]:
     q, k, v = torch.randn(3, 1, TOKENS, HEAD_DIM, generator=generator).half().unbind(0)
     out, lse = torch.zeros_like(q), torch.zeros(1, TOKENS)
     grid, sizes = (TOKENS // BLOCK, 1), {"HEAD_DIM": HEAD_DIM, "BLOCK_M": BLOCK, "BLOCK_N": BLOCK}
-    made = {"double": trace(double)[(4,)](torch.arange(100.0), torch.zeros(100), 100, BLOCK=32)}
+    made = {"double": trace(double)[(4,)](torch.arange(120.0), torch.zeros(120), 120, BLOCK=32)}
     for kernel in (flash_forward, causal_flash_forward):
         made[kernel.__name__] = trace(kernel)[grid](q, k, v, out, lse, HEAD_DIM**-0.5, TOKENS, **sizes)
     return made

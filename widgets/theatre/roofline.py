@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COPIED = 64 * 2**20  # bytes: beyond the caches of most processors
-SIDE = 1024  # of the matrices, float32
-SECONDS = 0.4  # for each of the two
+SHAPES = ((1024, 1024, 1024), (2048, 64, 2048), (2048, 2048, 64))  # of the products, float32; libraries have favourites
+SECONDS = 0.4  # for the copy, and for all the products
 GPU_FACTOR = 8  # a GPU needs more work at once
 INKS = ("mark", "o", "k", "v", "s", "m")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -96,22 +96,26 @@ def fastest(work: Callable[[], object], finish: Callable[[], None], seconds: flo
 
 
 def peaks(device: str = "cpu") -> Peaks:
-    """Measure this machine's copy bandwidth and its float32 matrix product, in about a second.
+    """Measure this machine's copy bandwidth and its fastest float32 matrix product, in about a second.
 
     device: "cpu", with as many threads as torch now uses, or "cuda"
     """
     on_gpu = torch.device(device).type == "cuda"
     finish = torch.cuda.synchronize if on_gpu else lambda: None
-    copied, side = (COPIED * GPU_FACTOR, SIDE * GPU_FACTOR) if on_gpu else (COPIED, SIDE)
+    larger = GPU_FACTOR if on_gpu else 1
+    copied = COPIED * larger
     source = torch.ones(copied // 4, device=device)
     target = torch.empty_like(source)
-    a, b = (torch.randn(side, side, device=device) for _ in range(2))
-    product = torch.empty_like(a)
     copy = fastest(lambda: target.copy_(source), finish)
-    multiply = fastest(lambda: torch.mm(a, b, out=product), finish)
+    multiplied = 0.0
+    for rows, inner, columns in SHAPES:
+        a = torch.randn(rows * larger, inner * larger, device=device)
+        b = torch.randn(inner * larger, columns * larger, device=device)
+        seconds = fastest(lambda a=a, b=b: torch.mm(a, b), finish, SECONDS / len(SHAPES))
+        multiplied = max(multiplied, 2 * a.numel() * b.shape[1] / seconds)
     threads = torch.get_num_threads()
     place = torch.cuda.get_device_name() if on_gpu else f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
-    return Peaks(2 * copied / copy, 2 * side**3 / multiply, place)
+    return Peaks(2 * copied / copy, multiplied, place)
 
 
 def roofline(peaks: Peaks, points: Sequence[Point] = ()) -> "Figure":
