@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -628,8 +629,6 @@ def test_what_causality_saves_is_asked_for():
 
 
 def test_without_triton_an_answer_is_not_judged():
-    from dataclasses import replace
-
     verdict = replace(exercises.FLASH_FORWARD, unjudged="There is no Triton here.").verdict(flash_forward)
     assert verdict.message == "not judged. There is no Triton here. The lesson goes on with ours."
     assert not verdict.ok

@@ -144,35 +144,6 @@ def from_the_last_key(
 
 
 @triton.jit
-def from_the_diagonal_back(
-    q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
-):
-    head = tl.program_id(1)
-    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)[:, None]
-    columns = tl.arange(0, HEAD_DIM)[None, :]
-    q_tile = tl.load(q + (head * n + rows) * HEAD_DIM + columns, mask=rows < n, other=0.0)
-    m = tl.zeros([BLOCK_M, 1], tl.float32) - 1e30
-    ell = tl.zeros([BLOCK_M, 1], tl.float32)
-    acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
-    last = (tl.minimum(tl.program_id(0) * BLOCK_M + BLOCK_M, n) - 1) // BLOCK_N * BLOCK_N
-    for back in range(0, last + 1, BLOCK_N):
-        keys = last - back + tl.arange(0, BLOCK_N)[:, None]
-        tile = (head * n + keys) * HEAD_DIM + columns
-        x = tl.dot(q_tile, tl.trans(tl.load(k + tile, mask=keys < n, other=0.0)), input_precision="ieee")
-        past = tl.trans(keys) <= rows
-        x = tl.where(past, x * scale * 1.4426950408889634, -1e30)
-        m_new = tl.maximum(m, tl.max(x, 1, keep_dims=True))
-        p = tl.where(past, tl.math.exp2(x - m_new), 0.0)
-        ell = ell * tl.math.exp2(m - m_new) + tl.sum(p, 1, keep_dims=True)
-        acc = acc * tl.math.exp2(m - m_new)
-        v_tile = tl.load(v + tile, mask=keys < n, other=0.0)
-        acc += tl.dot(p.to(v_tile.dtype), v_tile, input_precision="ieee")
-        m = m_new
-    tl.store(out + (head * n + rows) * HEAD_DIM + columns, (acc / ell).to(q_tile.dtype), mask=rows < n)
-    tl.store(lse + head * n + rows, (m + tl.log2(ell)) * 0.6931471805599453, mask=rows < n)
-
-
-@triton.jit
 def mask_only_at_the_end(
     q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 ):
@@ -204,6 +175,13 @@ def mask_only_at_the_end(
     mixed = mixed / total[:, None]
     tl.store(out + of_head + i[:, None] * HEAD_DIM + d[None, :], mixed.to(out.dtype.element_ty), mask=i[:, None] < n)
     tl.store(lse + head * n + i, top + tl.log(total), mask=i < n)
+
+
+from_the_diagonal_back = changed(
+    changed(from_the_last_key, "last = (n - 1)", "last = (tl.minimum((tl.program_id(0) + 1) * BLOCK_M, n) - 1)"),
+    "tl.trans(keys) < n",
+    "tl.trans(keys) <= rows",
+)
 
 
 # Mistakes of the loop, whoever may look at whom ------------------------------------------------------------------
