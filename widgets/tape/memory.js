@@ -29,14 +29,14 @@ export function memoryView(redraw) {
   let side = 0;
   return {
     element, axes,
-    draw(recording, seen, { rule, whose, theme }) {
+    draw(recording, seen, { rule, whose, theme, room }) {
       const { z, empty } = seen;
       scales.hidden = rule === "unit";
       const by = divided && rule !== "unit";
       const memory = by ? perRow(seen.memory, z) : seen.memory;
       const [rows, columns] = [recording.d_key, recording.d_value];
       const most = memory.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
-      const width = Math.min(element.clientWidth || 300, 340);
+      const width = Math.min(room, 340);
       side = width - BARS - GAP;
       const height = Math.max(60, Math.min(side * 1.2, Math.round((side * rows) / columns)));
       for (const [name, value] of [["width", width], ["height", height + MAP_TOP]]) axes.setAttribute(name, value);

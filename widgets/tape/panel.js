@@ -27,13 +27,12 @@ export function numberView() {
   const element = html("div", {}, html("div", {}, number, caption), picture);
   return {
     element,
-    draw(recording, { memory, pair, question }, seen, name) {
+    draw(recording, { memory, pair, question }, seen, name, width) {
       const there = !seen.empty && (seen.written || seen.over !== null);
       number.textContent = seen.empty ? "empty" : there && seen.cosine !== null ? signed(seen.cosine) : "–";
       caption.textContent = seen.empty ? "nothing is stored" : !there ? `${name} is still to come`
         : question === null ? `cosine of what the key of ${name} brings back and the value that was written with it`
           : `cosine of what the question for ‘${shown(recording.answers.truth[question])}’ brings back and the value of ${name}`;
-      const width = element.clientWidth || 300;
       const tall = 34;
       picture.setAttribute("width", width);
       picture.setAttribute("height", 2 * tall + 44);
@@ -75,9 +74,12 @@ export function tokensView(choose) {
   const list = html("div", { class: "al-tape-tokens", role: "group", "aria-label": "pairs of this segment" });
   const element = html("div", {}, head, list);
   let of = "";
+  let chosen = null;
   return {
     element,
     show(recording, pair) {
+      if (chosen === `${recording.segment} ${pair}`) return;
+      chosen = `${recording.segment} ${pair}`;
       const number = recording.place[pair];
       const kept = recording.pairs.filter((each) => recording.place[each] === number);
       head.textContent = `${kept.length === recording.segment ? "all" : `${count(kept.length)} of ${count(recording.segment)}`} pairs of segment ${count(number)}`;
@@ -100,8 +102,8 @@ export function curveView() {
   const element = html("div", {}, head, picture, note);
   return {
     element,
-    draw(recording, { rule, memory, pair, question, frame, knocked }, seen) {
-      const [width, height, left] = [element.clientWidth || 300, 148, 40];
+    draw(recording, { rule, memory, pair, question, frame, knocked }, seen, width) {
+      const [height, left] = [148, 40];
       const curve = recording.curve(rule, memory, pair, question);
       const places = cells(recording, left, width - 6).cells;
       const x = (at) => (at ? places[at - 1].right : left);
@@ -139,8 +141,7 @@ export function rulesView() {
   const element = html("div", {}, head, picture, note);
   return {
     element,
-    draw(recording, { rule, pair, memory, planted, knocked }, seen, name) {
-      const width = element.clientWidth || 300;
+    draw(recording, { rule, planted, knocked }, seen, name, width) {
       const [tall, left] = [22, 66];
       const right = width - 74;
       const x = linear([-0.5, 1], [left, right]);

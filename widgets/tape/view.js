@@ -78,6 +78,7 @@ function render({ model, el }) {
   const asks = () => tape.answers.truth[state.question];
   const heights = (width) => (state.question === null ? "cosine of what comes back now and what was written"
     : `fit of the question for ‘${shown(asks())}’ to each key${width < 480 ? "" : state.rule === "unit" ? ", φ(q) · φ(k)" : ", σ(q) · σ(k), log scale; dashed: mean of the others"}`);
+  let room = null;
   let quietly = true;
   let asked = 0;
   function redraw(quiet) {
@@ -87,15 +88,17 @@ function render({ model, el }) {
   function draw(quiet) {
     const begun = performance.now();
     seen = tape.look(state);
-    const width = stage.clientWidth;
-    if (width) {
+    // All widths before anything is written: reading one after that would make the browser lay the page out again.
+    room ??= [stage, number.element, memory.element, curve.element, compared.element].map((element) => element.clientWidth || 300);
+    const [width, beside, third, ...others] = room;
+    if (stage.isConnected) {
       chart = tapeChart(tape, state, seen, width, heights(width));
       stage.replaceChildren(chart.chart);
       const { theme } = root.dataset;
-      memory.draw(tape, seen, { rule: state.rule, theme, whose: `${whose()}, ${state.knocked ? "knocked out" : state.frame === 0 ? "before segment 1" : `after segment ${count(seen.number)}`}` });
-      number.draw(tape, state, seen, name());
-      curve.draw(tape, state, seen);
-      compared.draw(tape, state, seen, name());
+      memory.draw(tape, seen, { rule: state.rule, theme, whose: `${whose()}, ${state.knocked ? "knocked out" : state.frame === 0 ? "before segment 1" : `after segment ${count(seen.number)}`}`, room: third });
+      number.draw(tape, state, seen, name(), beside);
+      curve.draw(tape, state, seen, others[0]);
+      compared.draw(tape, state, seen, name(), others[1]);
     }
     tokens.show(tape, state.pair);
     const after = state.knocked && !state.planted ? null : seen.cosine;
@@ -194,7 +197,7 @@ function render({ model, el }) {
   // Size and theme ---------------------------------------------------------------------------------------------------
   let width = 0;
   const observer = new ResizeObserver(() => {
-    if (stage.clientWidth && stage.clientWidth !== width) { width = stage.clientWidth; redraw(true); }
+    if (stage.clientWidth && stage.clientWidth !== width) { width = stage.clientWidth; room = null; redraw(true); }
   });
   observer.observe(stage);
   const themes = new MutationObserver(() => redraw(true));
