@@ -56,11 +56,6 @@ def to_index(batch, heads, n, m, d):
     return lambda normal: (normal(batch, heads, n, d), normal(batch, m, d), normal(batch, n, heads))
 
 
-def one_head_at_a_time(function, q, k, w):
-    """The outcome, unless the scores of all heads are in memory together."""
-    return within(q[:, 0, :, 0].numel() * k.shape[1], "n · m for each sequence", function, q, k, w)
-
-
 def scores_pair_by_pair(q, k, w):
     scores = torch.zeros(q.shape[0], q.shape[2], k.shape[1], dtype=q.dtype)
     for t in range(q.shape[2]):
@@ -84,10 +79,6 @@ def scores_with(fit=torch.relu, weigh=lambda w: w, after=lambda scores: scores):
     return index_scores
 
 
-def all_heads_together(q, k, w):
-    return torch.einsum("bhnm,bnh->bnm", torch.einsum("bhnd,bmd->bhnm", q, k).relu(), w)
-
-
 def divided_by_root(q, k, w):
     return scores_with()(q, k, w) / math.sqrt(q.shape[-1])
 
@@ -101,17 +92,17 @@ SCORES = Exercise(
     hints=(
         "The first key of the example is (1, 1). What are its products with the two queries, and with which weight "
         "does each of them count?",
-        "For one head, q[:, head] is (batch, n, index_dim) and its products with all keys are (batch, n, m). ReLU "
-        "comes next, then the head's weight, which is one number for each query.",
-        "Begin with scores = 0. For each head: fit = torch.relu(q[:, head] @ k.transpose(1, 2)), and add it to the "
-        "scores, weighted by w[:, :, head, None].",
+        "For all heads at once the products are (batch, index_heads, n, m): every q with the one k, summed over "
+        "index_dim. ReLU comes next, then the heads' weights, one number for each query and head, and the sum over the heads.",
+        'torch.einsum("bhnd,bmd->bhnm", q, k) makes all products. After .relu(), a second einsum with w, whose letters '
+        "are bnh, sums the heads away; or loop over the heads and add them up.",
     ),
     cases=(
         Case("the three keys of the lesson", by_hand),
         Case("5 queries, 7 keys, 3 heads", to_index(2, 3, 5, 7, 4)),
         Case("one head", to_index(2, 1, 4, 6, 3)),
         Case("as many heads as queries", to_index(1, 4, 4, 4, 8)),
-        Case("8 heads: one head's scores at a time", to_index(1, 8, 12, 30, 2), one_head_at_a_time),
+        Case("8 heads", to_index(1, 8, 12, 30, 2)),
         Case("float64", to_index(1, 4, 3, 5, 16), dtype=torch.float64),
     ),
     right_answers=(scores_pair_by_pair, scores_by_einsum),
@@ -131,7 +122,6 @@ SCORES = Exercise(
         "the mean over the heads is taken, where it is the sum": (lambda q, k, w: scores_with()(q, k, w) / q.shape[1]),
         "the scores are divided by √index_dim, which the weights already hold": divided_by_root,
         "the sign of a product is dropped (abs), where ReLU drops the negative ones": scores_with(fit=torch.abs),
-        "all heads' scores are made at once, index_heads times the memory": all_heads_together,
     },
 )
 
@@ -257,7 +247,7 @@ CHOOSE = Exercise(
         choice_case("-inf: some keys are no candidates", 1, 7, 7, k=5, change=without_some),
         choice_case("float64", 1, 8, 8, k=4, dtype=torch.float64),
     ),
-    right_answers=(choice_by_sorting_lists, choice_one_by_one),
+    right_answers=(choice_by_sorting_lists, choice_one_by_one, ranked_by()),
     mistakes={
         "a query with fewer than k keys is given keys of the future: the index of a hidden score is an index all the "
         "same": ranked_by(finish=lambda indices, gone: indices),
