@@ -469,6 +469,36 @@ SELECTORS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "NSA": window_and_blocks,
 }
 
+EVICTING = ("window", "sinks and window", "H2O")  # what these do not choose, no later query can
+
+
+def selector_is_known(selector: str, **_) -> None:
+    """Raise ValueError unless it is the indexer or a key of SELECTORS."""
+    if selector not in ("indexer", *SELECTORS):
+        raise ValueError(f"selector is {selector!r}; give indexer, {', '.join(SELECTORS)}.")
+
+
+@counts("n", "block")
+@shapes(check=selector_is_known)
+def scored_pairs(selector: str, n: int, block: int = 4) -> int:
+    """Pairs that a selector scores in order to choose, over n tokens: of a query and a key, or a block of keys.
+
+    The pairs of the attention itself, which H2O learns from, are not among them: `attended_pairs` counts those.
+    """
+    if selector in ("indexer", "oracle"):
+        return indexed_pairs(n)
+    if selector in ("Quest", "MoBA", "NSA"):
+        return sum(t // block for t in range(n))  # the whole blocks before each query
+    return 0
+
+
+@counts("n", "top_k")
+@shapes(check=selector_is_known)
+def held_keys(selector: str, n: int, top_k: int) -> int:
+    """Keys that must stay in memory after n tokens: top_k where the others are forgotten, and all of them otherwise."""
+    return min(n, top_k) if selector in EVICTING else n
+
+
 # Few bits -------------------------------------------------------------------------------------------------------
 
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # what 4 bits can say, beside the sign (Open Compute Project, MX 1.0)

@@ -93,7 +93,7 @@ SCORES = Exercise(
         "The first key of the example is (1, 1). What are its products with the two queries, and with which weight "
         "does each of them count?",
         "For all heads at once the products are (batch, index_heads, n, m): every q with the one k, summed over "
-        "index_dim. ReLU comes next, then the heads' weights, one number for each query and head, and the sum over the heads.",
+        "index_dim. ReLU comes next, then the weights, one number for each query and head, and the sum over the heads.",
         'torch.einsum("bhnd,bmd->bhnm", q, k) makes all products. After .relu(), a second einsum with w, whose letters '
         "are bnh, sums the heads away; or loop over the heads and add them up.",
     ),
