@@ -251,14 +251,16 @@ def test_a_question_is_looked_at_where_it_finds_a_needle():
     held = tape.recordings[0]
     far = torch.full((6,), -9.0)
     held.k[held.at == 5, 0], held.k[held.at != 5, 0] = [9, *far[1:].tolist()], [*far[1:].tolist(), 2]
-    said = measure.Answers((23,), (7,), {"": ((7,), (1.0,))})
+    said = measure.Answers((23,), (7,), 5, {"": ((7,), (1.0,))})
     asked = dataclasses.replace(held, q=held.k[held.at == 5], answers=said)
     tape = Tape(asked)
     assert (tape.question, held.at[tape.pair]) == (0, 5)
     assert "the question for ‘7’ brings back the value of pair 5 of segment 2 at cosine " in repr(tape)
     weight = read.feature("linear", held.k[:, 0].astype(np.float64))
     fits = weight @ weight[tape.pair]
-    assert answered(asked, 0, 0, tape.pair)[1] == pytest.approx(fits[tape.pair] / np.delete(fits, tape.pair).mean())
+    others = np.delete(fits, tape.pair)[: np.sum(held.at < 20) - 1]  # the question stands in segment 6 and reads before
+    assert answered(asked, 0, 0, tape.pair)[1] == pytest.approx(fits[tape.pair] / others.mean())
+    assert "after segment 5 of 6" in repr(tape)
     nobody = dataclasses.replace(asked, q=held.k[held.at == 4])
     assert Tape(nobody).question is None  # it finds something else: the needle is read with its own key
 
@@ -352,7 +354,7 @@ def test_the_first_pair_is_the_needle_that_stands_out():
     held = tape.recordings[0]
     gains = {}
     for memory in range(4):
-        found = recalled(held, "linear", memory, 6)
+        found = recalled(held, "linear", memory, len(held.after))
         rest = read.median([c for p, c in found.items() if not held.needle[p]])
         for pair in np.flatnonzero(held.needle).tolist():
             gains[memory, pair] = held.gates[memory].share * (found[pair] - rest)

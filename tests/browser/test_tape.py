@@ -13,7 +13,7 @@ from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
 from widgets.kit.base import static_assets
 from widgets.tape import read, say
-from widgets.tape.view import answered, recalled
+from widgets.tape.view import answered, frame_of, recalled
 
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -142,7 +142,7 @@ def with_its_own_key(page):
 def expected(tape, pair, rule="linear", frame=None, memory=None, recording=0):
     """The cosine that Python finds, as the page writes it."""
     held = tape.recordings[recording]
-    frame = len(held.after) if frame is None else frame
+    frame = frame_of(held) if frame is None else frame
     found = recalled(held, rule, tape.memory if memory is None else memory, frame)
     return say.signed(found[pair])
 
@@ -202,7 +202,7 @@ def test_copies_on_a_page_live_their_own_lives(visit):
 # Reading back -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rule", "name"), zip(read.RULES, NAMES, strict=True))
+@pytest.mark.parametrize(("rule", "name"), list(zip(read.RULES, NAMES, strict=True)))
 def test_every_rule_reads_back_what_python_reads(visit, tapes, rule, name):
     page, tape = with_its_own_key(visit("model")), tapes["model"]
     choose(page, name)
@@ -341,7 +341,7 @@ def test_m_by_z_is_the_mean_value_of_each_row(visit, tapes):
 # What if ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rule", "name"), zip(read.RULES, NAMES, strict=True))
+@pytest.mark.parametrize(("rule", "name"), list(zip(read.RULES, NAMES, strict=True)))
 def test_a_planted_value_is_written_as_python_writes_it(visit, tapes, rule, name):
     page, tape = visit("pairs"), tapes["pairs"]
     choose(page, name)
@@ -415,10 +415,10 @@ def test_with_many_heads_what_was_not_recorded_is_said(visit):
 
 def test_another_segment_is_another_recording(visit, tapes):
     page, tape = visit("segments"), tapes["segments"]
-    assert "of 8:" in told(page)
+    assert "after segment 7 of 8: " in told(page)
     page.get_by_role("group", name="tokens of a segment").get_by_role("button", name="16").click()
     settle(page)
-    assert "after segment 4 of 4: " in told(page)
+    assert "after segment 3 of 4: " in told(page)  # the question stands in the fourth
     with_its_own_key(page)
     held = tape.recordings[1]
     pair = held.at.tolist().index(17)

@@ -80,7 +80,7 @@ function recording() {
     });
     rules[rule] = { memory: Float64Array.from(kept.flat().flatMap(({ memory }) => [...memory])), z: Float64Array.from(kept.flat().flatMap(({ z }) => [...z])) };
   }
-  return { segment: 1, tokens: 3, after: Int32Array.of(1, 2, 3), at: Int32Array.of(0, 1, 2), needle: Uint8Array.of(1, 0, 0), names: ["a", "b"], d_key: 3, d_value: 2, q: Float64Array.from([3, -3, -3, -3, 3, -3]),
+  return { segment: 1, tokens: 3, frame: 3, after: Int32Array.of(1, 2, 3), at: Int32Array.of(0, 1, 2), needle: Uint8Array.of(1, 0, 0), names: ["a", "b"], d_key: 3, d_value: 2, q: Float64Array.from([3, -3, -3, -3, 3, -3]),
     k: Float64Array.from(keys.flatMap((key) => [...key, ...key])), v: Float64Array.from(values.flatMap((value) => [...value, ...value.map((x) => -x)])), rules, gates: [] };
 }
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from widgets.kit.format import count
 from widgets.kit.tokens import TOKENS, style
-from widgets.tape.view import capital, recalled
+from widgets.tape.view import capital, frame_of, recalled
 
 if TYPE_CHECKING:
     from widgets.tape.measure import Recording
@@ -20,7 +20,7 @@ SIGNED = LinearSegmentedColormap.from_list("signed", ["#004a82", "#5e9ece", "#ff
 
 
 def draw(recording: "Recording", memory: int, pair: int, sentence: str, provenance: str) -> Figure:
-    """Recall by where a pair was written, and M with z beside it, after the last segment."""
+    """Recall by where a pair was written, and M with z beside it, when the question is asked or after all."""
     with style():
         figure, (left, z_axes, m_axes) = plt.subplots(
             1, 3, figsize=(10.4, 4.2), width_ratios=(1.9, 0.22, 1), layout="constrained"
@@ -35,7 +35,7 @@ def draw(recording: "Recording", memory: int, pair: int, sentence: str, provenan
 def draw_recall(axes: Axes, recording: "Recording", memory: int, pair: int) -> None:
     """Every kept pair by its place on the tape, whose segments stand in equal steps; what is left out is said below."""
     columns = {int(number): i for i, number in enumerate(recording.after)}
-    found = recalled(recording, recording.rule, memory, len(recording.after))
+    found = recalled(recording, recording.rule, memory, frame_of(recording))
     x = recording.at % recording.segment / recording.segment
     x = x + [columns[number] for number in (recording.at // recording.segment + 1).tolist()]
     for marked, colour, shape, size, label in ((0, "ink-2", "o", 12, "sampled"), (1, "k", "D", 26, "marked")):
@@ -56,7 +56,7 @@ def draw_recall(axes: Axes, recording: "Recording", memory: int, pair: int) -> N
 
 
 def draw_memory(figure: Figure, z_axes: Axes, m_axes: Axes, recording: "Recording", memory: int) -> None:
-    m, z = (held[recording.rule][-1, memory] for held in (recording.memory, recording.z))
+    m, z = (held[recording.rule][frame_of(recording) - 1, memory] for held in (recording.memory, recording.z))
     most = float(np.abs(m).max()) or 1.0
     image = m_axes.imshow(m, cmap=SIGNED, vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
     m_axes.set(xlabel="channel of the value", yticks=[])

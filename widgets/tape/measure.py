@@ -43,13 +43,14 @@ class Gate:
 class Answers:
     """What a model says where it is asked, with its gates as they are and forced.
 
-    at: positions asked for; truth: the tokens that stand there
+    at: positions asked for; truth: the tokens that stand there; after: segments written when they were asked for
     said: state -> (tokens said, probability of each true one). A state is a letter for each gate, "o" as it is, "0" and
     "1" forced, after a "-" where M and z were emptied before the segment of the question.
     """
 
     at: tuple[int, ...]
     truth: tuple[int, ...]
+    after: int
     said: dict[str, tuple[tuple[int, ...], tuple[float, ...]]]
 
 
@@ -316,7 +317,7 @@ def answers(
         logits = logits[torch.tensor([at - 1 - begin for at in asked], device=logits.device)]
         right = logits.softmax(dim=-1).gather(1, truth[:, None])[:, 0]
         said[state] = tuple(logits.argmax(dim=-1).tolist()), tuple(right.tolist())
-    return Answers(tuple(asked), tuple(truth.tolist()), said)
+    return Answers(tuple(asked), tuple(truth.tolist()), begin // attentions[0].segment, said)
 
 
 def record_pairs(k: Any, v: Any, *, rule: str = "linear", segment: int = 1, needles: Sequence[int] = ()) -> Recording:

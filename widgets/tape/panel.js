@@ -172,13 +172,13 @@ export function rulesView() {
 const signedOr = (value) => (value === null ? "–" : signed(value));
 
 /** A number between two buttons. */
-export function stepper(label, most, change) {
+export function stepper(label, change) {
   const value = html("output", {});
   const button = (by, sign, words) => html("button", { type: "button", "aria-label": words, onclick() { change(by); } }, sign);
   const [less, more] = [button(-1, "−", `${label}: once less`), button(1, "+", `${label}: once more`)];
   return {
     element: html("div", { class: "al-tape-stepper", role: "group", "aria-label": label }, html("span", {}, label), less, value, more),
-    show(number) {
+    show(number, most) {
       value.textContent = count(number);
       [less.disabled, more.disabled] = [number <= 0, number >= most];
     },

@@ -47,10 +47,10 @@ export function opened(sent) {
     return { returned: returned(read(rule, probe(memory, pair, question), held(rule, memory, frame)), value(pair, memory)),
       share: rule === "linear" && b !== null ? share(fits(rule, memory, pair, question)[pair], b, number * segment - 1) : null };
   }));
-  /** The pair whose key a question fits best. */
+  /** The pair whose key a question fits best, of those written when it is asked. */
   const bestFor = (memory, question) => {
     const all = fits("linear", memory, 0, question);
-    return pairs.reduce((best, pair) => (all[pair] > all[best] ? pair : best), 0);
+    return pairs.filter((pair) => place[pair] <= after[sent.frame - 1]).reduce((best, pair) => (all[pair] > all[best] ? pair : best), 0);
   };
   /** The pair whose value is least like this one's: what is planted under its key. */
   const rival = (memory, pair) => once(`rival ${memory} ${pair}`, () => pairs.reduce((best, other) => {

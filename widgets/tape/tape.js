@@ -83,7 +83,10 @@ export function tapeChart(recording, state, seen, width, title) {
 
   // The segments: gold as strong as what of them comes back.
   const numbers = Array.from(recording.after);
-  const stands = thinned(places.map((cell) => (cell.left + cell.right) / 2), numbers.map((n) => LETTER * count(n).length), 5);
+  const [centres, wide] = [places.map((cell) => (cell.left + cell.right) / 2), numbers.map((n) => LETTER * count(n).length)];
+  const now = state.frame - 1; // its number stands whatever else has to go
+  const stands = thinned(centres, wide, 5).map((stand, i) => i === now
+    || (stand && (now < 0 || Math.abs(centres[i] - centres[now]) >= (wide[i] + wide[now]) / 2 + 5)));
   const best = Math.max(0, ...seen.points.map(({ fit }) => fit ?? 0));
   places.forEach((cell, i) => {
     const here = seen.points.filter(({ pair, cosine }) => recording.column[pair] === i && cosine !== null);

@@ -17,7 +17,7 @@ function render({ model, el }) {
   const data = unpacked(model.get("data"));
   const recordings = data.recordings.map(opened);
   let tape = recordings[0];
-  const state = { rule: tape.rule, memory: data.memory, frame: tape.frames, pair: data.pair, question: data.question, planted: 0, knocked: false, gates: "o".repeat(tape.gates.length) };
+  const state = { rule: tape.rule, memory: data.memory, frame: tape.frame, pair: data.pair, question: data.question, planted: 0, knocked: false, gates: "o".repeat(tape.gates.length) };
   let seen = tape.look(state);
   let chart = null;
 
@@ -29,7 +29,7 @@ function render({ model, el }) {
     const at = tape.at[state.pair];
     tape = recordings.find((each) => count(each.segment) === length);
     const pair = tape.pairs.reduce((best, each) => (Math.abs(tape.at[each] - at) < Math.abs(tape.at[best] - at) ? each : best), 0);
-    Object.assign(state, { pair, frame: tape.frames });
+    Object.assign(state, { pair, frame: tape.frame });
     timeFor();
     refresh();
   });
@@ -44,7 +44,7 @@ function render({ model, el }) {
   const memory = memoryView(() => redraw(true));
   const curve = curveView();
   const compared = rulesView();
-  const planted = stepper("plant another value", MOST_PLANTED, (by) => set({ planted: Math.min(MOST_PLANTED, Math.max(0, state.planted + by)) }));
+  const planted = stepper("plant another value", (by) => set({ planted: Math.min(mostPlanted(), Math.max(0, state.planted + by)) }));
   const knocked = html("input", { type: "checkbox", onchange() { set({ knocked: knocked.checked }); } });
   const tries = html("div", { class: "al-tape-tries", role: "group", "aria-label": "what if" }, planted.element,
     html("label", { class: "al-tape-check" }, knocked, "knock out the memory"));
@@ -75,6 +75,7 @@ function render({ model, el }) {
   // What is drawn ----------------------------------------------------------------------------------------------------
   const name = () => pairName(tape.at[state.pair], tape.place[state.pair], tape.word(state.pair), tape.what);
   const whose = () => `${tape.names[state.memory][0].toUpperCase()}${tape.names[state.memory].slice(1)}`;
+  const mostPlanted = () => (tape.rival(state.memory, state.pair) === null ? 0 : MOST_PLANTED);
   const asks = () => tape.answers.truth[state.question];
   const heights = (width) => (state.question === null ? "cosine of what comes back now and what was written"
     : `fit of the question for ‘${shown(asks())}’ to each key${width < 480 ? "" : state.rule === "unit" ? ", φ(q) · φ(k)" : ", σ(q) · σ(k), log scale; dashed: mean of the others"}`);
@@ -109,7 +110,7 @@ function render({ model, el }) {
     performance.clearMeasures("tape");
   }
   function refresh() {
-    planted.show(state.planted);
+    planted.show(state.planted, mostPlanted());
     probe.show(state.question);
     knocked.checked = state.knocked;
     gates.show(state.memory, state.gates, state.knocked);
@@ -161,7 +162,7 @@ function render({ model, el }) {
   stage.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const marked = tape.pairs.filter((pair) => tape.needle[pair]);
-    const letters = { p: () => set({ planted: (state.planted + 1) % (MOST_PLANTED + 1) }), k: () => set({ knocked: !state.knocked }),
+    const letters = { p: () => set({ planted: (state.planted + 1) % (mostPlanted() + 1) }), k: () => set({ knocked: !state.knocked }),
       q: () => { if (tape.questions) ask(state.question === null ? 0 : state.question + 1 < tape.questions ? state.question + 1 : null); },
       t: () => foot.elements[1].querySelector("[aria-expanded]").click() };
     const act = letters[event.key.toLowerCase()];

@@ -123,13 +123,13 @@ class Tape(Instrument):
     def sentences(self) -> list[list[str]]:
         """What the untouched picture says."""
         recording = self.recordings[0]
-        frame = len(recording.after)
+        frame = frame_of(recording)
         found = recalled(recording, recording.rule, self.memory, frame)
         own = found.pop(self.pair, None)
         others = [cosine for pair, cosine in found.items() if not recording.needle[pair]]
         at = int(recording.at[self.pair])
         segment = at // recording.segment + 1
-        begin = capital(recording.names[self.memory]), int(recording.after[-1]), recording.segments
+        begin = capital(recording.names[self.memory]), int(recording.after[frame - 1]), recording.segments
         pair = say.pair_name(at, segment, self.text and self.text[at], what_of(recording)), segment
         if self.question is None:
             told = [say.recall_parts(*begin, *pair, own, read.median(others), None, recording.nbytes)]
@@ -184,6 +184,7 @@ class Tape(Instrument):
             "tokens": recording.tokens,
             "what": what_of(recording),
             "after": packed(recording.after),
+            "frame": frame_of(recording),
             "d_key": recording.k.shape[2],
             "d_value": recording.v.shape[2],
             "names": list(recording.names),
@@ -223,6 +224,13 @@ def what_of(recording: "Recording") -> str:
     return "token" if recording.gates else "pair"
 
 
+def frame_of(recording: "Recording") -> int:
+    """The frame to begin with: what the question found, or the last; see `recalled`."""
+    if recording.answers is None or recording.answers.after not in recording.after:
+        return len(recording.after)
+    return recording.after.tolist().index(recording.answers.after) + 1
+
+
 def capital(name: str) -> str:
     return name[:1].upper() + name[1:]
 
@@ -244,15 +252,17 @@ def recalled(recording: "Recording", rule: str, memory: int, frame: int) -> dict
 
 
 def answered(recording: "Recording", memory: int, question: int, pair: int) -> tuple[float | None, float | None]:
-    """What a question brings back at the end: the cosine with a pair's value, and how much better it fits its key.
+    """What a question brings back when it is asked: the cosine with a pair's value, and how well it fits its key.
 
     The second is a / b: the fit of that key by the mean fit of the others that are no needles; None without others.
     """
     rule, query = recording.rule, recording.q[question, memory].astype(np.float64)
-    m, z = (held[rule][-1, memory].astype(np.float64) for held in (recording.memory, recording.z))
+    frame = frame_of(recording)
+    m, z = (held[rule][frame - 1, memory].astype(np.float64) for held in (recording.memory, recording.z))
     found = read.cosine(read.read(rule, query, m, z), recording.v[pair, memory].astype(np.float64))
     fits = read.fit(rule, query, recording.k[:, memory].astype(np.float64))
-    others = ~recording.needle & (np.arange(len(fits)) != pair)
+    written = recording.at < int(recording.after[frame - 1]) * recording.segment
+    others = written & ~recording.needle & (np.arange(len(fits)) != pair)
     mean = float(fits[others].mean()) if others.any() else 0.0
     return found, float(fits[pair]) / mean if rule != "unit" and mean > 0 else None
 
@@ -267,13 +277,15 @@ def telling(recording: "Recording", memory: int | None, pair: int | None) -> tup
     marked = np.flatnonzero(recording.needle) if pair is None else np.array([pair])
     if not len(marked):
         return (0 if memory is None else memory), 0, None
+    frame = frame_of(recording)
     best, found = -np.inf, (chosen[0], int(marked[0]), None)
     for one in chosen:
         listened = max([gate.share for gate in recording.gates if gate.memory == one], default=1.0)
         values = recording.v[:, one].astype(np.float64)
-        m, z = (held[recording.rule][-1, one].astype(np.float64) for held in (recording.memory, recording.z))
+        m, z = (held[recording.rule][frame - 1, one].astype(np.float64) for held in (recording.memory, recording.z))
         for question, query in enumerate(recording.q[:, one].astype(np.float64)):
             fits = read.fit(recording.rule, query, recording.k[:, one].astype(np.float64))
+            fits[recording.at >= int(recording.after[frame - 1]) * recording.segment] = -np.inf  # not written yet
             at = int(fits.argmax()) if pair is None else pair
             back = read.read(recording.rule, query, m, z)
             cosines = [read.cosine(back, value) or 0.0 for value in values]
@@ -284,7 +296,7 @@ def telling(recording: "Recording", memory: int | None, pair: int | None) -> tup
         return found
     for one in chosen:
         listened = max([gate.share for gate in recording.gates if gate.memory == one], default=1.0)
-        cosines = recalled(recording, recording.rule, one, len(recording.after))
+        cosines = recalled(recording, recording.rule, one, frame)
         rest = read.median([c for p, c in cosines.items() if not recording.needle[p] and c is not None]) or 0.0
         for at in marked.tolist():
             if (cosine := cosines.get(at)) is not None and listened * (cosine - rest) > best + 1e-9:
