@@ -493,9 +493,8 @@ print(f"{torch.cuda.get_device_name()}, {torch.cuda.get_device_properties(0).tot
         "widgets",
         """
 import solutions, widgets
-from widgets import Ledger, predict
 import anywidget
-print(f"Ledger and predict, on anywidget {anywidget.__version__}")
+print(f"{', '.join(widgets.__all__)}, on anywidget {anywidget.__version__}")
 """,
         REINSTALL,
         core=True,
