@@ -3,7 +3,8 @@
 from widgets.atlas import Atlas
 from widgets.ledger import Ledger
 from widgets.predict import predict
+from widgets.selector import Eye
 from widgets.tape import Tape
 from widgets.theatre import Theatre
 
-__all__ = ["Atlas", "Ledger", "Tape", "Theatre", "predict"]
+__all__ = ["Atlas", "Eye", "Ledger", "Tape", "Theatre", "predict"]
