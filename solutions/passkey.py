@@ -105,15 +105,15 @@ def prompts(
     n: int,
     generator: torch.Generator,
     *,
-    depth: float | None = None,
+    depth: float | list[float] | None = None,
     filler: str = "sentences",
     keys: int = 1,
     times_said: int = 1,
 ) -> Prompts:
     """Prompts that are n tokens long with question and answer.
 
-    depth: where the asked key is said, from 0 (right after the task) to 1 (right before the question); None for
-    anywhere, each row for itself
+    depth: where the asked key is said, from 0 (right after the task) to 1 (right before the question); one for all rows
+    or one for each; None for anywhere
     filler: "sentences", periodic, or "words", the same words at random; keys: of how many labelled keys one is asked
     times_said: 1, or more for a key that is said again with other digits, of which the last are right
     Raises ValueError for an n that cannot hold all that, or beyond 2²⁴ = 16,777,216, where sums in float32 end.
@@ -125,9 +125,10 @@ def prompts(
         raise ValueError(f"filler is {filler!r}; give one of {', '.join(FILLERS)}.")
     if keys > len(LABELS):
         raise ValueError(f"keys is {keys}; give at most {len(LABELS)}, one for a label.")
-    if depth is not None and not 0 <= depth <= 1:
-        raise ValueError(f"depth is {depth}; give a share of the text from 0 to 1.")
-    rows = [one_prompt(n, generator, depth, filler, keys, times_said) for _ in range(batch)]
+    depths = depth if isinstance(depth, list) else [depth] * batch
+    if len(depths) != batch or not all(each is None or 0 <= each <= 1 for each in depths):
+        raise ValueError(f"depth is {depth}; give a share of the text from 0 to 1, or one for each of {batch} rows.")
+    rows = [one_prompt(n, generator, each, filler, keys, times_said) for each in depths]
     tokens, key, place = zip(*rows, strict=True)
     return Prompts(torch.stack(tokens), torch.stack(key), torch.tensor(place))
 
@@ -186,6 +187,7 @@ class Batch:
 
 
 MOST_TIMES, SHARE_REPEATED = 3000, 0.7  # as often as a segment of filler counts at most, in this share of the rows
+SHARE_NEAR = 0.15  # of the rows say the key within a segment of the question, which else is rare in longer prompts
 
 
 @counts("batch", "segments", "segment")
@@ -202,7 +204,10 @@ def training_batch(
     label = LABELS[0] if prompt.get("keys", 1) > 1 else None
     shorter = int(torch.randint(max(segment - len(asked(label)) - DIGITS + 1, 1), (), generator=generator))
     n = max(segments * segment - shorter, math.ceil(least / segment) * segment)
-    made = prompts(batch, n, generator, **prompt)
+    depth = torch.rand(batch, generator=generator)
+    near = torch.rand(batch, generator=generator) < SHARE_NEAR
+    depth = torch.where(near, 1 - depth * min(segment / max(n - least, 1), 1), depth)
+    made = prompts(batch, n, generator, depth=depth.tolist(), **prompt)
     tokens = torch.cat([made.tokens, FIRST_DIGIT + made.key], dim=1)
     if not simulate:
         return Batch(tokens, None)
