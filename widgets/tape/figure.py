@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from widgets.kit.format import count
 from widgets.kit.tokens import TOKENS, style
+from widgets.tape import read
 from widgets.tape.view import capital, frame_of, recalled
 
 if TYPE_CHECKING:
@@ -19,23 +20,32 @@ if TYPE_CHECKING:
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#004a82", "#5e9ece", "#ffffff", "#d6a648", "#704800"])
 
 
-def draw(recording: "Recording", memory: int, pair: int, sentence: str, provenance: str) -> Figure:
+def draw(
+    recording: "Recording", memory: int, pair: int, question: int | None, sentence: str, provenance: str
+) -> Figure:
     """Recall by where a pair was written, and M with z beside it, when the question is asked or after all."""
     with style():
         figure, (left, z_axes, m_axes) = plt.subplots(
             1, 3, figsize=(10.4, 4.2), width_ratios=(1.9, 0.22, 1), layout="constrained"
         )
-        draw_recall(left, recording, memory, pair)
+        draw_recall(left, recording, memory, pair, question)
         draw_memory(figure, z_axes, m_axes, recording, memory)
         lines = [line for told in (sentence, provenance) for line in textwrap.wrap(told, 150)]
         figure.supxlabel("\n".join(lines), fontsize=8, color=TOKENS["ink-2"])
     return figure
 
 
-def draw_recall(axes: Axes, recording: "Recording", memory: int, pair: int) -> None:
-    """Every kept pair by its place on the tape, whose segments stand in equal steps; what is left out is said below."""
+def draw_recall(axes: Axes, recording: "Recording", memory: int, pair: int, question: int | None) -> None:
+    """Every kept pair by its place on the tape, whose segments stand in equal steps; what is left out is said below.
+
+    How high: the cosine of what its own key brings back, or how well the question fits it.
+    """
     columns = {int(number): i for i, number in enumerate(recording.after)}
     found = recalled(recording, recording.rule, memory, frame_of(recording))
+    if question is not None:
+        query, keys = recording.q[question, memory], recording.k[:, memory]
+        fits = read.fit(recording.rule, query.astype(np.float64), keys.astype(np.float64))
+        found = {p: float(fits[p]) for p in found}
     x = recording.at % recording.segment / recording.segment
     x = x + [columns[number] for number in (recording.at // recording.segment + 1).tolist()]
     for marked, colour, shape, size, label in ((0, "ink-2", "o", 12, "sampled"), (1, "k", "D", 26, "marked")):
@@ -48,11 +58,20 @@ def draw_recall(axes: Axes, recording: "Recording", memory: int, pair: int) -> N
         axes.plot(x[pair], found[pair], "o", mfc="none", mec=TOKENS["mark"], ms=12, mew=2)
     step = max(1, len(columns) // 12)
     axes.set_xticks(np.arange(len(columns))[::step] + 0.5, [count(int(number)) for number in recording.after[::step]])
-    axes.axhline(0, color=TOKENS["line"], lw=1, zorder=0)
     thinned = f", {len(columns)} of {count(recording.segments)} kept" if len(columns) < recording.segments else ""
-    axes.set(ylim=(None, 1.05), xlabel=f"segment in which it was written{thinned}", ylabel="cosine, read and written")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
-    axes.set_title("What comes back now")
+    axes.set(xlim=(0, len(columns)), xlabel=f"segment in which it was written{thinned}")
+    if question is None or recording.rule == "unit":
+        axes.set(ylim=(None, 1.05))
+        axes.axhline(0, color=TOKENS["line"], lw=1, zorder=0)
+    else:
+        axes.set_yscale("log")
+    if question is None:
+        axes.set(ylabel="cosine, read and written")
+        axes.set_title("What comes back now")
+    else:
+        axes.set(ylabel="fit of the question, σ(q) · σ(k)")
+        axes.set_title("What the question asks for")
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
 
 
 def draw_memory(figure: Figure, z_axes: Axes, m_axes: Axes, recording: "Recording", memory: int) -> None:

@@ -254,7 +254,11 @@ def record(
         v=v,
         needle=np.isin(at, needles),
         q=q,
-        names=tuple(f"layer {i} head {head}" for i, attention in layers for head in range(attention.kv_heads)),
+        names=tuple(
+            f"layer {i} {'head' if attention.kv_heads == attention.heads else 'key head'} {head}"
+            for i, attention in layers
+            for head in range(attention.kv_heads)
+        ),
         gates=tuple(gates(layers)),
         rule=attentions[0].rule,
         answers=said,

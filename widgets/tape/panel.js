@@ -3,7 +3,7 @@ import { segment } from "../kit/frame.js";
 import { count, fixed } from "../kit/format.js";
 import { linear } from "../kit/scale.js";
 import { RULES } from "./read.js";
-import { rough, shown, signed } from "./say.js";
+import { percent, plural, rough, shown, signed } from "./say.js";
 import { cells } from "./tape.js";
 
 const LOWEST = 1e-4; // of a value that comes back, where the axis ends
@@ -40,16 +40,9 @@ export function numberView() {
         svg("text", { x: 0, y: 10, style: `fill:var(--${ink})`, "font-weight": 600 }, words),
         svg("g", { transform: "translate(0 14)" }, ...(vector ? bars(vector, width, tall, ink) : [svg("text", { x: 0, y: 22, style: "fill:var(--ink-2)" }, "nothing")])));
       picture.replaceChildren(row(4, "written: v", recording.value(pair, memory), "v"),
-        row(tall + 26, there ? `comes back: ${percentOf(seen.returned)} of v along v` : "comes back", there ? seen.found : null, "o"));
+        row(tall + 26, there ? `comes back: ${percent(seen.returned)} of v along v` : "comes back", there ? seen.found : null, "o"));
     },
   };
-}
-
-/** A share as a reader meets it, below a hundredth with its order: "97 %", "0.04 %", "−3 %". */
-export function percentOf(x) {
-  const size = Math.abs(100 * x);
-  const text = size >= 10 ? fixed(size, 0) : size >= 0.095 ? fixed(size, 1) : size >= 0.001 ? fixed(size, 3) : size > 0 ? "under 0.001" : "0";
-  return `${x < 0 && Number(text) ? "−" : ""}${text}\u00a0%`;
 }
 
 /** What the memory is read with: the chosen pair's own key, or a question of the model. */
@@ -115,7 +108,7 @@ export function curveView() {
         svg("line", { x1: left, x2: width - 6, y1: at(tick), y2: at(tick), style: "stroke:var(--line)", "stroke-width": 0.6 }),
         svg("text", { x: left - 6, y: at(tick) + 4, "text-anchor": "end" }, tick === LOWEST ? "0.01 %" : `${100 * tick} %`)]);
       if (rule === "delta") parts.push(svg("line", { x1: left, x2: width - 6, y1: at(0.5), y2: at(0.5), style: "stroke:var(--bad)", "stroke-dasharray": "2 3" }),
-        svg("text", { x: width - 6, y: at(0.5) + 12, "text-anchor": "end", style: "fill:var(--bad)" }, "v / 2"));
+        svg("text", { x: left + 4, y: at(0.5) + 13, style: "fill:var(--bad)" }, "v / 2"));
       const formula = curve.map((point) => point?.share ?? null);
       if (rule === "linear") parts.push(line(formula, "stroke:var(--ink-2)", "5 4"));
       parts.push(line(curve.map((point) => point?.returned ?? null), "stroke:var(--o)"),
@@ -126,8 +119,8 @@ export function curveView() {
       picture.setAttribute("width", width);
       picture.setAttribute("height", height);
       picture.replaceChildren(...parts);
-      const half = seen.ratio === null || !seen.written ? "" : ` Half would be left after a / b = ${count(Math.round(rough(seen.ratio)))} ${recording.what}s.`;
-      note.textContent = rule === "linear" ? `dashed: predicted share a / (a + N b)${formula[frame] === null ? "" : `, ${percentOf(formula[frame])} now`}; a: fit of this key, b: mean fit of the others, N ${recording.what}s.${half} What comes back also holds copies and what is alike.`
+      const half = seen.ratio === null || !seen.written ? "" : ` Half would be left after a / b = ${plural(Math.round(rough(seen.ratio)), recording.what)}.`;
+      note.textContent = rule === "linear" ? `dashed: predicted share a / (a + N b)${formula[frame] === null ? "" : `, ${percent(formula[frame])} now`}; a: fit of this key, b: mean fit of the others, N ${recording.what}s.${half} What comes back also holds copies and what is alike.`
         : { delta: "eq. 9: z counts what M does not take in", gamma: "z counts only what is new of a key", unit: "keys of length 1, no z to divide by" }[rule];
     },
   };
@@ -187,15 +180,16 @@ export function stepper(label, change) {
 
 /** The memories, one to look at, and how much each head listens to its own; the gates can be forced. */
 export function gatesView(recording, look, force) {
+  const several = recording.gates.length > recording.names.length; // heads that share a memory
   const rows = recording.names.map((name, memory) => {
     const button = html("button", { type: "button", class: "al-tape-name", onclick() { look(memory); } }, name);
     const gates = recording.gates.map((gate, index) => ({ ...gate, index })).filter((gate) => gate.memory === memory).map((gate) => {
       const fill = html("b", {});
       const share = html("span", { class: "al-tape-share" });
       const choice = segment(`gate of ${gate.name}`, ["0", "own", "1"], "own", (letter) => force(gate.index, letter === "own" ? "o" : letter));
-      return { gate, fill, share, choice, element: html("div", { class: "al-tape-gate" }, html("i", {}, fill), share, choice) };
+      return { gate, fill, share, choice, element: html("div", { class: "al-tape-gate" }, several ? html("span", {}, gate.name.replace(/^.* (?=head)/, "")) : null, html("i", {}, fill), share, choice) };
     });
-    return { button, gates, element: html("div", { class: "al-tape-row" }, button, ...gates.map(({ element }) => element)) };
+    return { button, gates, element: html("div", { class: "al-tape-row" }, button, html("div", {}, ...gates.map(({ element }) => element))) };
   });
   const head = html("div", { class: "al-tape-head" }, recording.gates.length ? "heads, and the memory's share in their output" : "memories");
   return {

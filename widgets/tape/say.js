@@ -14,6 +14,13 @@ export function signed(x, digits = 2) {
   return x < 0 && Number(text.replaceAll(",", "")) ? `−${text}` : text;
 }
 
+/** A share as a reader meets it, below a hundredth with its order of size: "97 %", "0.040 %", "−3.0 %". @param {number} x */
+export function percent(x) {
+  const size = Math.abs(100 * x);
+  const text = size >= 0.001 ? fixed(size, size >= 10 ? 0 : size >= 0.095 ? 1 : 3) : size ? "under 0.001" : "0";
+  return `${x < 0 && size >= 0.001 ? "−" : ""}${text}\u00a0%`;
+}
+
 /** To two figures: what is measured in float32 may differ in the next on another machine. @param {number} x 0 or more */
 export function rough(x) {
   const step = x > 0 ? 10 ** (Math.floor(Math.log10(x)) - 1) : 1;
@@ -41,13 +48,13 @@ export function ago(segments) {
 }
 
 /** What a pair is read back as, after so many segments; see recall_parts in say.py. @returns {string[]} */
-export function recallParts(whose, after, segments, pair, segment, cosine, others, planted, nbytes) {
+export function recallParts(whose, after, segments, pair, segment, cosine, back, others, planted, nbytes) {
   const begin = `${whose}, after segment ${count(after)} of ${count(segments)}: `;
   const end = ` The state takes ${count(nbytes)} bytes, after any segment.`;
   if (cosine === null) return [begin, "nothing is stored", `, so no key brings anything back.${end}`];
   if (segment > after && planted === null) return [begin, `${pair} is still to come`, `.${end}`];
   const when = segment > after ? "its key alone" : ago(after - segment);
-  const parts = [`${begin}${pair} comes back at `, `cosine ${signed(cosine)}`, `, ${when}`];
+  const parts = [`${begin}${pair} comes back at `, `cosine ${signed(cosine)}`, ` with ${percent(back)} of v, ${when}`];
   if (planted !== null) {
     parts[2] += "; what was written over it since, at ";
     parts.push(`cosine ${signed(planted)}`, "");
@@ -58,13 +65,13 @@ export function recallParts(whose, after, segments, pair, segment, cosine, other
 }
 
 /** What the model's own question brings back; see question_parts in say.py. @returns {string[]} */
-export function questionParts(whose, after, segments, question, pair, segment, cosine, ratio, planted, nbytes) {
+export function questionParts(whose, after, segments, question, pair, segment, cosine, back, ratio, planted, nbytes) {
   const begin = `${whose}, after segment ${count(after)} of ${count(segments)}: `;
   const end = ` The state takes ${count(nbytes)} bytes, after any segment.`;
   if (cosine === null) return [begin, "nothing is stored", `, so the question for ‘${shown(question)}’ brings nothing back.${end}`];
   if (segment > after && planted === null) return [begin, `${pair} is still to come`, `, the question for ‘${shown(question)}’ only finds others.${end}`];
   const when = segment > after ? "its key alone" : ago(after - segment);
-  const parts = [`${begin}the question for ‘${shown(question)}’ brings back the value of ${pair} at `, `cosine ${signed(cosine)}`, `, ${when}`];
+  const parts = [`${begin}the question for ‘${shown(question)}’ brings back the value of ${pair} at `, `cosine ${signed(cosine)}`, ` with ${percent(back)} of v, ${when}`];
   if (planted !== null) {
     parts[parts.length - 1] += "; what was written over it since, at ";
     parts.push(`cosine ${signed(planted)}`, "");

@@ -18,6 +18,15 @@ def signed(x: float, digits: int = 2) -> str:
     return f"−{text}" if x < 0 and float(text) else text
 
 
+def percent(x: float) -> str:
+    """A share as a reader meets it, below a hundredth with its order of size: "97 %", "0.040 %", "−3.0 %"."""
+    size = abs(100 * x)
+    text = "under 0.001" if size else "0"
+    if size >= 0.001:
+        text = fixed(size, 0 if size >= 10 else 1 if size >= 0.095 else 3)
+    return f"{'−' if x < 0 and size >= 0.001 else ''}{text}\N{NO-BREAK SPACE}%"
+
+
 def rough(x: float) -> float:
     """To two figures: what is measured in float32 may differ in the next on another machine. x: 0 or more"""
     step = 10.0 ** (math.floor(math.log10(x)) - 1) if x > 0 else 1.0
@@ -52,6 +61,7 @@ def recall_parts(
     pair: str,
     segment: int,
     cosine: float | None,
+    back: float,
     others: float | None,
     planted: float | None,
     nbytes: int,
@@ -59,8 +69,8 @@ def recall_parts(
     """What a pair is read back as, after so many segments.
 
     segment: in which it was written, from 1 on; cosine: of what is read and what was written, None where nothing is
-    stored; others: the middle cosine of the other pairs; planted: the cosine with the value that was written later
-    under the same key, None if none was
+    stored; back: how much of what was written comes back (see `read.returned`); others: the middle cosine of the other
+    pairs; planted: the cosine with the value that was written later under the same key, None if none was
     """
     begin = f"{whose}, after segment {count(after)} of {count(segments)}: "
     end = f" The state takes {count(nbytes)} bytes, after any segment."
@@ -69,7 +79,7 @@ def recall_parts(
     if segment > after and planted is None:
         return [begin, f"{pair} is still to come", f".{end}"]
     when = "its key alone" if segment > after else ago(after - segment)
-    parts = [f"{begin}{pair} comes back at ", f"cosine {signed(cosine)}", f", {when}"]
+    parts = [f"{begin}{pair} comes back at ", f"cosine {signed(cosine)}", f" with {percent(back)} of v, {when}"]
     if planted is not None:
         parts = [*parts[:-1], f"{parts[-1]}; what was written over it since, at ", f"cosine {signed(planted)}", ""]
     if others is not None:
@@ -86,6 +96,7 @@ def question_parts(
     pair: str,
     segment: int,
     cosine: float | None,
+    back: float,
     ratio: float | None,
     planted: float | None,
     nbytes: int,
@@ -103,7 +114,7 @@ def question_parts(
         return [begin, f"{pair} is still to come", f", the question for ‘{shown(question)}’ only finds others.{end}"]
     when = "its key alone" if segment > after else ago(after - segment)
     asks = f"{begin}the question for ‘{shown(question)}’ brings back the value of {pair} at "
-    parts = [asks, f"cosine {signed(cosine)}", f", {when}"]
+    parts = [asks, f"cosine {signed(cosine)}", f" with {percent(back)} of v, {when}"]
     if planted is not None:
         parts = [*parts[:-1], f"{parts[-1]}; what was written over it since, at ", f"cosine {signed(planted)}", ""]
     if ratio is not None:

@@ -103,7 +103,7 @@ function render({ model, el }) {
     }
     tokens.show(tape, state.pair);
     const after = state.knocked && !state.planted ? null : seen.cosine;
-    const [begin, of] = [[whose(), seen.number, tape.segments], [name(), tape.place[state.pair], after]];
+    const [begin, of] = [[whose(), seen.number, tape.segments], [name(), tape.place[state.pair], after, seen.returned]];
     tell(state.question === null ? recallParts(...begin, ...of, seen.others, seen.over, tape.nbytes)
       : questionParts(...begin, asks(), ...of, seen.ratio, seen.over, tape.nbytes), { quiet });
     performance.measure("tape", { start: begun });

@@ -132,17 +132,26 @@ class Tape(Instrument):
         begin = capital(recording.names[self.memory]), int(recording.after[frame - 1]), recording.segments
         pair = say.pair_name(at, segment, self.text and self.text[at], what_of(recording)), segment
         if self.question is None:
-            told = [say.recall_parts(*begin, *pair, own, read.median(others), None, recording.nbytes)]
+            key = recording.k[self.pair, self.memory].astype(np.float64)
+            told = [say.recall_parts(*begin, *pair, own, self.back(key), read.median(others), None, recording.nbytes)]
         else:
             own, ratio = answered(recording, self.memory, self.question, self.pair)
             question = self.words(recording.answers.truth)[self.question]
-            told = [say.question_parts(*begin, question, *pair, own, ratio, None, recording.nbytes)]
+            back = self.back(recording.q[self.question, self.memory].astype(np.float64))
+            told = [say.question_parts(*begin, question, *pair, own, back, ratio, None, recording.nbytes)]
         if recording.answers is not None:
             as_it_is = "o" * len(recording.gates)
             said, _ = recording.answers.said[as_it_is]
             names = [gate.name for gate in recording.gates]
             told.append(say.answer_parts(as_it_is, names, self.words(said), self.words(recording.answers.truth)))
         return told
+
+    def back(self, probe: np.ndarray) -> float:
+        """How much of the value of the first pair comes back, read with a key or a question."""
+        recording = self.recordings[0]
+        m, z = (held[recording.rule][frame_of(recording) - 1, self.memory] for held in (recording.memory, recording.z))
+        found = read.read(recording.rule, probe, m.astype(np.float64), z.astype(np.float64))
+        return read.returned(found, recording.v[self.pair, self.memory].astype(np.float64))
 
     def words(self, tokens: Sequence[int]) -> list[str]:
         return [str(token) if self.vocabulary is None else self.vocabulary[token] for token in tokens]
@@ -165,7 +174,7 @@ class Tape(Instrument):
         from widgets.tape.figure import draw
 
         first = self.recordings[0]
-        return draw(first, self.memory, self.pair, "".join(self.sentences()[0]), self.provenance(first))
+        return draw(first, self.memory, self.pair, self.question, "".join(self.sentences()[0]), self.provenance(first))
 
     # What travels -------------------------------------------------------------------------------------------------
 
