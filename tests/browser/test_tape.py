@@ -188,6 +188,18 @@ def test_no_words_meet_and_nothing_scrolls_sideways(visit, name, width):
         assert page.evaluate(CLASHES) == []
 
 
+@pytest.mark.parametrize("width", [1000, 390])
+@pytest.mark.parametrize("name", ["model", "many"])
+def test_every_button_is_whole(visit, name, width):
+    page = visit(name, width)
+    cut = """() => [...document.querySelectorAll('.al button')].filter((button) => {
+      const [own, all] = [button, button.closest('.al')].map((element) => element.getBoundingClientRect());
+      const part = button.closest('.al-segment')?.getBoundingClientRect() ?? all;
+      return own.width && (own.right > all.right - 8 || own.right > part.right + 1);
+    }).map((button) => button.textContent)"""
+    assert page.evaluate(cut) == []
+
+
 def test_copies_on_a_page_live_their_own_lives(visit):
     page = visit("twice")
     assert page.locator(".al").count() == 2 and page.locator("[id]").count() == 0

@@ -189,7 +189,7 @@ export function gatesView(recording, look, force) {
       const choice = segment(`gate of ${gate.name}`, ["0", "own", "1"], "own", (letter) => force(gate.index, letter === "own" ? "o" : letter));
       return { gate, fill, share, choice, element: html("div", { class: "al-tape-gate" }, several ? html("span", {}, gate.name.replace(/^.* (?=head)/, "")) : null, html("i", {}, fill), share, choice) };
     });
-    return { button, gates, element: html("div", { class: "al-tape-row" }, button, html("div", {}, ...gates.map(({ element }) => element))) };
+    return { button, gates, element: html("div", { class: `al-tape-row${several ? " al-tape-shared" : ""}` }, button, html("div", {}, ...gates.map(({ element }) => element))) };
   });
   const head = html("div", { class: "al-tape-head" }, recording.gates.length ? "heads, and the memory's share in their output" : "memories");
   return {
