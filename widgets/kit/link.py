@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 
 IMPORT = re.compile(r'^import \{[^}]*\} from "(?P<path>\.[^"]+)";\n', re.MULTILINE)
+COMMENT = re.compile(r"^[ \t]*(/\*\*.*?\*/[ \t]*|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
+INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(async )?function|const|class)", re.MULTILINE)
 KIT = Path(__file__).parent
 
@@ -21,7 +23,8 @@ def linked(module: Path, seen: set[Path]) -> str:
     seen.add(module)
     text = module.read_text(encoding="utf-8")
     before = [linked(module.parent / found["path"], seen) for found in IMPORT.finditer(text)]
-    return "".join(before) + EXPORT.sub("", IMPORT.sub("", text))
+    spare = INDENT.sub("", COMMENT.sub("", text))  # a page has no use for what explains the code to us
+    return "".join(before) + EXPORT.sub("", IMPORT.sub("", spare))
 
 
 def module(view: Path) -> str:
