@@ -221,11 +221,11 @@ def test_a_long_text_keeps_even_queries_and_every_row_is_exact(monkeypatch):
 def test_float16_is_not_taken_where_it_would_move_a_weight(monkeypatch):
     sampled(monkeypatch)
     given = some_vectors(60)
-    given["q"] = 6 * torch.randn(given["q"].shape, generator=torch.Generator().manual_seed(3))
+    given["q"] = 20 * torch.randn(given["q"].shape, generator=torch.Generator().manual_seed(3))
     given["k"] = given["k"] / 3  # of more digits than float16 has
     held = measure.record_vectors(**given, top_k=8)
     assert held.moved is None and held.layers[0].q.dtype == np.float32
-    given["q"] = given["q"] / 60
+    given["q"] = given["q"] / 200
     held = measure.record_vectors(**given, top_k=8)
     assert 0 < held.moved < measure.MOVED and held.layers[0].q.dtype == np.float16
 
@@ -291,6 +291,36 @@ def test_density_is_the_share_of_pairs_that_is_chosen(held):
         area = np.s_[8 * a : 8 * a + 8, 8 * b : 8 * b + 8]
         assert coarse[a, b] == pytest.approx(every[area].sum() / pairs[area].sum())
     assert eye.density(k=1, cell=64)[0, 0] == pytest.approx(60 / (60 * 61 / 2))
+
+
+def test_the_density_is_laid_over_the_atlas():
+    eye = Eye.of(a_model(), some_tokens(60), text=[f"w{i}" for i in range(60)])
+    atlas = eye.atlas(layer=0)
+    overlay = atlas.data["overlay"]
+    assert (overlay["side"], overlay["cell"], overlay["name"]) == (60, 1, "chosen by the indexer at k = 4")
+    np.testing.assert_array_equal(unpacked(overlay["share"]), 255 * eye.density(layer=0))
+    assert repr(atlas).endswith(" Dots: chosen by the indexer at k = 4.")
+    assert "layer 0" in atlas.provenance()
+    weights = eye.recordings[""].layers[0]
+    np.testing.assert_allclose(atlas.heads[2].map.row(40)[:41], row.weights_row(
+        weights.q[40].astype(float), weights.k[:, :41].astype(float), weights.scale)[2], rtol=1e-5)  # fmt: skip
+    coarse = atlas.lay_over(np.full((8, 8), 1e-4), "a little").data["overlay"]
+    assert coarse["cell"] == 8 and set(unpacked(coarse["share"]).flat) == {1}  # a little is not nothing
+
+
+@pytest.mark.parametrize("share", [np.zeros((60, 59)), np.zeros((7, 7)), np.zeros(60), np.full((60, 60), 1.5),
+                                   np.full((60, 60), np.nan)])  # fmt: skip
+def test_what_cannot_be_laid_over_an_atlas_is_refused(share):
+    atlas = Eye.of(a_model(), some_tokens(60)).atlas()
+    with pytest.raises(ValueError, match=r"give shares from 0 to 1 of squares of 1, 2, 4, \.\.\. of the 60 tokens"):
+        atlas.lay_over(share, "it")
+    assert atlas.data["overlay"]["name"] == "chosen by the indexer at k = 4"
+
+
+def test_no_atlas_is_made_of_some_queries(monkeypatch):
+    sampled(monkeypatch)
+    with pytest.raises(ValueError, match="12 of 100 queries are kept, and an Atlas needs all"):
+        Eye.from_vectors(**some_vectors(100), top_k=8).atlas()
 
 
 # What it says -------------------------------------------------------------------------------------------------------

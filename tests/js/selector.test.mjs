@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { overlayDots } from "../../widgets/atlas/overlay.js";
 import { costOf, massOf, openLayer } from "../../widgets/selector/choose.js";
 import { best, blockScores, hashed, latest, nthLargest, quantised } from "../../widgets/selector/row.js";
 import { allParts, countedWords, named, percent, queryParts, who } from "../../widgets/selector/say.js";
@@ -169,4 +170,21 @@ test("ticks are round, scores are short", () => {
   assert.deepEqual(placesOf(0, 96, 5), [0, 20, 40, 60, 80]);
   assert.deepEqual(placesOf(30.5, 16, 8), [32, 34, 36, 38, 40, 42, 44, 46]);
   assert.deepEqual([0, 6.53, -0.36, 123.4, 0.0004].map(scoreWords), ["0", "6.5", "−0.36", "123", "4e-4"]);
+});
+
+test("dots over a map: their area is the share of pairs, and small squares are joined by their pairs", () => {
+  const share = Uint8Array.from({ length: 64 }, (_, i) => (i % 8 <= i >> 3 ? 255 : 0));
+  const here = (side, camera) => ({ left: 10, top: 20, side, camera, tokens: 8 });
+  const every = overlayDots({ side: 8, cell: 1, share }, here(80, { x: 0, y: 0, span: 8 }), true);
+  assert.equal(every.length, 36);
+  for (const { radius } of every) near(radius, 4.6);
+  near(every[0].x, 15);
+  near(every[0].y, 25);
+  share[0] = 0;
+  assert.equal(overlayDots({ side: 8, cell: 1, share }, here(80, { x: 0, y: 0, span: 8 }), true).length, 35);
+  const joined = overlayDots({ side: 8, cell: 1, share }, here(32, { x: 0, y: 0, span: 8 }), true);
+  assert.equal(joined.length, 10);
+  near(joined[0].radius, 0.46 * 8 * Math.sqrt(2 / 3)); // one of three pairs is not taken
+  const close = overlayDots({ side: 8, cell: 1, share }, here(80, { x: 1.5, y: 4, span: 2 }), true);
+  assert.deepEqual(close.map(({ x }) => Math.round(x)), [10, 50, 90, 10, 50, 90]);
 });

@@ -2,6 +2,7 @@ import { html, svg } from "../kit/dom.js";
 import { count } from "../kit/format.js";
 import { cellAt, roundTicks } from "./camera.js";
 import { keepsEverything, reachOf } from "./mask.js";
+import { overlayDots } from "./overlay.js";
 import { TILE, levelFor, tilesIn } from "./pyramid.js";
 import { paint, paintDifference, pixelsIn, tokensOf } from "./raster.js";
 import { missing, weightAt } from "./recompute.js";
@@ -144,6 +145,7 @@ export function mapView(data, shared) {
     context.drawImage(raster, left, top, side, side);
     if (hidden) hideSink(context, here, colour);
     if (!keepsEverything(mask) && !onlyKept) drawMask(context, here, mask, chosen);
+    if (data.overlay && shared.state.overlay) drawOverlay(context, here);
     context.restore();
     context.restore();
     context.strokeStyle = colour.line;
@@ -170,6 +172,20 @@ export function mapView(data, shared) {
     context.fillRect(here.left, here.top, here.side, here.side);
     hatch(context, colour.line);
     context.restore();
+  }
+
+  /** Dots, light with a dark edge, so that they read on every colour of the scale. */
+  function drawOverlay(context, here) {
+    context.fillStyle = "#fff";
+    context.strokeStyle = "rgba(0,0,0,.65)";
+    context.lineWidth = 1;
+    context.beginPath();
+    for (const { x, y, radius } of overlayDots(data.overlay, here, causal)) {
+      context.moveTo(x + radius, y);
+      context.arc(x, y, radius, 0, 2 * Math.PI);
+    }
+    context.fill();
+    context.stroke();
   }
 
   /** The edges of the mask, light on dark, so that they read on every colour of the scale. */

@@ -24,7 +24,7 @@ function render({ model, el }) {
   const heads = data.heads.map((_, index) => openHead(data, index));
   const state = {
     shown: data.shown, second: data.beside, mode: data.beside === null ? "one" : "beside",
-    log: true, statistic: "max", hidden: false, onlyKept: false, top: 1,
+    log: true, statistic: "max", hidden: false, onlyKept: false, overlay: true, top: 1,
     mask: data.mask, camera: wholeMap(tokens), cursor: data.cursor, frozen: false,
   };
   const first = () => heads[state.shown];
@@ -63,6 +63,7 @@ function render({ model, el }) {
   const bar = colourBar();
   const hidden = html("input", { type: "checkbox", onchange() { state.hidden = hidden.checked; refresh(); } });
   const hiddenLabel = html("span", {});
+  const overlay = html("input", { type: "checkbox", checked: true, onchange() { state.overlay = overlay.checked; redraw(); } });
   const several = heads.length > 1;
   const modes = segment("view", ["one", "side by side", "difference"], state.mode === "beside" ? "side by side" : "one", (chosen) => {
     state.mode = chosen === "side by side" ? "beside" : chosen;
@@ -74,7 +75,8 @@ function render({ model, el }) {
   const thumbs = headsView(heads, (index, shift) => { if (shift) state.second = index; else state.shown = index; refresh(); });
 
   const side = html("div", { class: "al-atlas-side" }, html("div", {}, number.element, windowed.element),
-    html("div", {}, masks, globalNames, bar.element, html("label", { class: "al-atlas-check" }, hidden, hiddenLabel)));
+    html("div", {}, masks, globalNames, bar.element, html("label", { class: "al-atlas-check" }, hidden, hiddenLabel),
+      data.overlay ? html("label", { class: "al-atlas-check" }, overlay, html("span", { "data-words": true }, `dots: ${data.overlay.name}`)) : null));
   const body = html("div", { class: "al-body" }, html("div", { class: "al-atlas-left" }, pictures, tools, places), side);
   const compare = html("div", { class: "al-atlas-compare" },
     html("div", { class: "al-atlas-row" }, html("span", { class: "al-atlas-head" }, "heads, and the share of its mass that the mask keeps of each, in %"),

@@ -62,7 +62,7 @@ class Atlas(Instrument):
         self.runs = list(dict.fromkeys(head.run for head in heads))
         self.text = text
         self.mask = (default_mask(first) if mask is None else mask).check(first.tokens, first.allowed.causal)
-        self.shown, self.second = shown, beside
+        self.shown, self.second, self.overlay = shown, beside, ""
         self.sink = max(leading_keys(head.map) for head in heads)
         self.cursor = checked_cursor(cursor, first.tokens) or telling_cell(first, self.mask, self.sink)
         super().__init__(data=self._payload())
@@ -192,6 +192,25 @@ class Atlas(Instrument):
             beside=second_shown,
         )
 
+    def lay_over(self, share: np.ndarray, name: str) -> "Atlas":
+        """Lay something over the maps, as dots whose area is the share of each square's pairs; return the Atlas.
+
+        share: (side, side), 0 to 1, row by row of queries, for squares of a power of two of tokens, side of them
+        name: what the share is of, such as "chosen by the indexer at k = 8". Raises ValueError for what does not fit.
+        """
+        share, tokens = np.asarray(share, float), self.heads[0].map.tokens
+        side = len(share) if share.ndim == 2 else 0
+        cell = next((2**i for i in range(30) if math.ceil(tokens / 2**i) == side), None)
+        if cell is None or share.shape != (side, side) or not (share.min() >= 0 and share.max() <= 1):
+            raise ValueError(
+                f"share has shape {share.shape}; give shares from 0 to 1 of squares of 1, 2, 4, ... of the {tokens} "
+                "tokens, (side, side)."
+            )
+        coded = np.ceil(255 * share).astype(np.uint8)  # a little is not nothing
+        self.overlay = name
+        self.data = {**self.data, "overlay": {"name": name, "side": side, "cell": cell, "share": packed(coded)}}
+        return self
+
     def name(self, head: Head) -> str:
         """What a head is called here: with its run, where there are several."""
         return f"{head.run}, {head.name}" if len(self.runs) > 1 else head.name
@@ -199,7 +218,8 @@ class Atlas(Instrument):
     # What it says -------------------------------------------------------------------------------------------------
 
     def twin(self) -> str:
-        return f"{say.QUESTION} {say.side_by_side(self.sentences())}"
+        over = f" Dots: {self.overlay}." if self.overlay else ""
+        return f"{say.QUESTION} {say.side_by_side(self.sentences())}{over}"
 
     def sentences(self) -> list[list[str]]:
         """What the untouched picture says."""

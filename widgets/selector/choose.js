@@ -103,7 +103,7 @@ export function openLayer(sent, { tokens, at, block }) {
     oracle: ({ row, m, k, head, blocks }) => (blocks ? bestBlocks(blockScores(weights(row, head), block, (a, b) => a + b), m, k, block) : best(weights(row, head), k)),
     window: ({ m, k }) => latest(m, k),
     "sinks and window": ({ m, k }) => { const sinks = Math.min(SINKS, k - 1); return latest(m, k - sinks).fill(1, 0, sinks); },
-    random: ({ row, m, k }) => best(Float64Array.from({ length: m }, (_, key) => hashed(at[row], key)), k),
+    random: ({ row, m, k }) => { const numbers = new Float64Array(m); for (let key = 0; key < m; key += 1) numbers[key] = hashed(at[row], key); return best(numbers, k); },
     H2O: ({ row, m, k }) => { const chosen = new Uint8Array(m); for (const key of history(k)[at[row]]) chosen[key] = 1; return chosen; },
     Quest: ownAndVoted(bound),
     MoBA: ownAndVoted(middle),

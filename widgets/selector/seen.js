@@ -63,7 +63,11 @@ export function opened(sent) {
     };
   }
   /** How many of the keys that a query sees have a higher score; of equal ones the first counts as higher. */
-  const rank = (scores, key) => scores.reduce((before, score, other) => before + (score > scores[key] || (score === scores[key] && other < key)), 1);
+  function rank(scores, key) {
+    let before = 1;
+    for (let other = 0; other < scores.length; other += 1) before += scores[other] > scores[key] || (scores[other] === scores[key] && other < key);
+    return before;
+  }
   const counted = sent.at.reduce((sum, at) => sum + (at >= sent.top_k), 0);
   return { ...sent, layers, selectors, curve, look, rank, counted };
 }

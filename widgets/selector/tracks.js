@@ -55,19 +55,22 @@ export function tracksChart(recording, state, seen, width, title) {
 
   /** The largest value of each bar, of the keys that are taken and of the others. */
   function bars(values, y, taken) {
-    const found = new Map();
+    const origin = cell >= 1 ? first : left;
+    const found = new Float64Array(Math.ceil(cell >= 1 ? span + 1 : right - left) + 1).fill(NaN);
     for (let key = first; key < last; key += 1) {
-      if (Boolean(seen.chosen[key]) !== taken) continue;
-      const column = cell >= 1 ? key : Math.floor(x(key));
-      const before = found.get(column);
-      if (before === undefined || Math.abs(values[key]) > Math.abs(before)) found.set(column, values[key]);
+      if (seen.chosen[key] !== taken) continue;
+      const column = cell >= 1 ? key - origin : Math.max(0, Math.floor(x(key) - origin));
+      if (!(Math.abs(values[key]) <= Math.abs(found[column]))) found[column] = values[key];
     }
     const gap = cell > 3 ? 1 : 0;
-    return [...found].map(([column, value]) => {
-      const start = Math.max(cell >= 1 ? x(column) : column, left);
-      const end = Math.min(cell >= 1 ? x(column + 1) - gap : column + 1, right);
-      return { x: start, width: Math.max(0.6, end - start), y: y(value) };
+    const drawn = [];
+    found.forEach((value, column) => {
+      if (Number.isNaN(value)) return;
+      const start = Math.max(cell >= 1 ? x(column + origin) : column + origin, left);
+      const end = Math.min(cell >= 1 ? x(column + origin + 1) - gap : column + origin + 1, right);
+      drawn.push({ x: start, width: Math.max(0.6, end - start), y: y(value) });
     });
+    return drawn;
   }
 
   // The index score, on both sides of 0.
@@ -75,8 +78,8 @@ export function tracksChart(recording, state, seen, width, title) {
   for (const score of seen.scores) { low = Math.min(low, score); high = Math.max(high, score); }
   const y = linear([low, high || 1], [SCORE[1], SCORE[0] + 6]);
   chart.append(text(0, 12, `index score${state.precision === "fp32" ? "" : `, simulated ${state.precision}`}`, "s", { "font-weight": 600 }));
-  chart.append(...shape(barsPath(bars(seen.scores, y, false), y(0)), "fill:var(--s);fill-opacity:.3"),
-    ...shape(barsPath(bars(seen.scores, y, true), y(0)), "fill:var(--s)"), rule(left, y(0), right, y(0)));
+  chart.append(...shape(barsPath(bars(seen.scores, y, 0), y(0)), "fill:var(--s);fill-opacity:.3"),
+    ...shape(barsPath(bars(seen.scores, y, 1), y(0)), "fill:var(--s)"), rule(left, y(0), right, y(0)));
   for (const tick of [...new Set([low, 0, high])]) {
     if (tick === 0 || Math.abs(y(tick) - y(0)) > 12) chart.append(text(left - 6, y(tick) + 4, scoreWords(tick), "ink-2", { "text-anchor": "end" }));
   }
@@ -92,8 +95,8 @@ export function tracksChart(recording, state, seen, width, title) {
     chart.append(rule(left, level(power), right, level(power), "line", { "stroke-width": power === -decades ? 1 : 0.6 }),
       text(left - 6, level(power) + 4, power > -3 ? `${100 * 10 ** power} %` : power > -5 ? `${(100 * 10 ** power).toFixed(-power - 2)} %` : `10${"⁻"}${[...String(-power)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`, "ink-2", { "text-anchor": "end" }));
   }
-  chart.append(...shape(barsPath(bars(seen.weights, up, false), MASS[1]), "fill:var(--ink-2);fill-opacity:.35"),
-    ...shape(barsPath(bars(seen.weights, up, true), MASS[1]), "fill:var(--mark)"));
+  chart.append(...shape(barsPath(bars(seen.weights, up, 0), MASS[1]), "fill:var(--ink-2);fill-opacity:.35"),
+    ...shape(barsPath(bars(seen.weights, up, 1), MASS[1]), "fill:var(--mark)"));
 
   // The chosen set, in three lanes: what both want, what is left out, what is taken instead.
   const half = Math.max(1.5, Math.min(4.5, cell / 2 - 0.5));

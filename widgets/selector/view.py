@@ -13,6 +13,7 @@ from widgets.selector import row, say
 if TYPE_CHECKING:  # the recorder brings torch, which a picture does not need
     from matplotlib.figure import Figure
 
+    from widgets.atlas import Atlas
     from widgets.selector.measure import Layer, Recording
 
 
@@ -177,6 +178,26 @@ class Eye(Instrument):
         recording = self.recordings[self.shown]
         cell = max(1, 2 ** int(np.ceil(np.log2(recording.tokens / 128)))) if cell is None else cell
         return density(recording.layers[self.layer if layer is None else layer], recording, cell, k)
+
+    def atlas(self, *, layer: int | None = None, **given: Any) -> "Atlas":
+        """The Atlas of one layer's attention, with the density of what the indexer chooses laid over it.
+
+        layer: of the recorded ones, the shown one when None; given: mask, cursor, as in `Atlas.of`
+        Raises ValueError where only some queries are kept: make the Atlas of all q and k, and `lay_over` the density.
+        """
+        from widgets.atlas import Atlas
+
+        recording = self.recordings[self.shown]
+        if len(recording.at) < recording.tokens:
+            raise ValueError(
+                f"{len(recording.at)} of {recording.tokens} queries are kept, and an Atlas needs all; make it with "
+                "Atlas.of(q, k), then atlas.lay_over(eye.density(), name)."
+            )
+        one = recording.layers[self.layer if layer is None else layer]
+        run = ", ".join(filter(None, (self.run, self.shown, one.name)))
+        q, k = one.q.transpose(1, 0, 2).astype(np.float32), one.k.astype(np.float32)
+        atlas = Atlas.of(q, k, tokens=self.text, scale=one.scale, run=run, **given)
+        return atlas.lay_over(self.density(layer=layer), f"chosen by the indexer at k = {count(recording.top_k)}")
 
     def figure(self) -> "Figure":
         """The untouched picture as a matplotlib figure, for print."""
