@@ -41,7 +41,7 @@ EVERY = 25  # steps between two looks at how it goes
 GLANCE = 32  # sequences for such a look
 
 BUDGETS = (4, 8, 16)
-TEST = 256  # sequences that no stage was trained on
+TEST = 256  # sequences to measure with
 LONG, LONG_TEST, LONG_BUDGETS = 4 * TRIPLES, 32, (8, 16, 32)
 EDGES = (3, 7, 15, 31, 63, 127, 3 * LONG)  # distances of the answers; beyond FAR no window of a budget sees them
 FAR = 31
@@ -57,9 +57,9 @@ def choosing(model: TinyTransformer, selector: str = "indexer", top_k: int = TOP
     return model.with_attention(("sparse",) * LAYERS, sparse={"top_k": top_k, "selector": selector, **options})
 
 
-def test(triples: int = TRIPLES, sequences: int = TEST) -> streams.Sample:
-    """Sequences to measure with, the same every time."""
-    return streams.recall(sequences, triples, torch.Generator().manual_seed(1_000_000))
+def unseen(triples: int | None = None, sequences: int | None = None) -> streams.Sample:
+    """Sequences that no stage was trained on, the same every time; None for TRIPLES, and for TEST of them."""
+    return streams.recall(sequences or TEST, triples or TRIPLES, torch.Generator().manual_seed(1_000_000))
 
 
 def train_stage(stage: str, model: TinyTransformer, folder: Path | None = None) -> dict:
@@ -67,7 +67,7 @@ def train_stage(stage: str, model: TinyTransformer, folder: Path | None = None) 
 
     folder: where a draft is kept, from which an interrupted run goes on; None for none
     """
-    seed, seen = model.config.seed, test(sequences=GLANCE)
+    seed, seen = model.config.seed, unseen(sequences=GLANCE)
     told = {"curve": []}
     draft = Draft(f"sparse-{stage}", folder, every=EVERY, told=told) if folder else None
 
@@ -176,12 +176,12 @@ def reading(model: TinyTransformer, selector: str, top_k: int | None, sample: st
 
 def readings(model: TinyTransformer, stage: str) -> list[dict]:
     """All that is measured after a stage. The warm-up changes the indexers alone, so others choose as before."""
-    short = test()
+    short = unseen()
     others = {"dense": ("oracle", "random", "window"), "warm-up": (), "sparse": tuple(SELECTORS)}[stage]
     found = [reading(model, "all", None, short)]
     found += [reading(model, selector, top_k, short) for selector in ("indexer", *others) for top_k in BUDGETS]
     if stage == "sparse":
-        long = test(LONG, LONG_TEST)
+        long = unseen(LONG, LONG_TEST)
         found.append(reading(model, "all", None, long))
         few = ("indexer", "oracle", "random", "window")
         found += [reading(model, selector, top_k, long) for selector in few for top_k in LONG_BUDGETS]
@@ -222,10 +222,8 @@ def line(each: dict) -> str:
     else:
         kept = "   mass over the oracle's " + " ".join(f"{share:.2f}" for share in each["mass"]["of_best"])
         name = f"{each['selector']}, k = {each['top_k']}"
-    return (
-        f"{each['tokens']} tokens, {name:<26} recall {each['recall']:.3f}, far {each['far_recall']:.3f}, "
-        f"loss {each['loss']:.3f}{kept}"
-    )
+    far = "not asked" if each["far_recall"] is None else f"{each['far_recall']:.3f}"
+    return f"{each['tokens']} tokens, {name:<26} recall {each['recall']:.3f}, far {far}, loss {each['loss']:.3f}{kept}"
 
 
 def settings() -> dict:
