@@ -141,7 +141,8 @@ def captured(model: TinyTransformer, tokens: Tensor, layers: Sequence[int]) -> I
             x = torch.cat(out, dim=1)
             if parts:
                 axes = (2, 2, 2, 1, 1)
-                yield tuple(torch.cat(each, axis)[0].float() for each, axis in zip(zip(*parts), axes, strict=True))  # noqa: B905
+                sides = zip(*parts, strict=True)
+                yield tuple(torch.cat(side, axis)[0].float() for side, axis in zip(sides, axes, strict=True))
     finally:
         model.train(training)
 

@@ -95,7 +95,7 @@ export function curveView(recording, move) {
         parts.push(svg("text", { x: x(tick), y: foot + 14, "text-anchor": "middle" }, count(tick)));
       }
       const told = x(recording.top_k);
-      const words = `trained k = ${count(recording.top_k)}`;
+      const words = `the model's k = ${count(recording.top_k)}`;
       const half = 3 * words.length;
       parts.push(svg("path", { d: `M${told} ${foot + 17}l4 5h-8z`, style: "fill:var(--ink-2)" }), svg("text", { x: Math.min(Math.max(told, half), width - half), y: height - 2, "text-anchor": "middle" }, words));
       stage.setAttribute("aria-valuenow", k);
@@ -112,23 +112,26 @@ export function curveView(recording, move) {
 /** The hits, misses and extras of one query, heaviest first; each key can be looked at. */
 export function wordsView(look) {
   const element = html("div", { class: "al-selector-words" });
-  const titles = { hit: ["hits", "chosen, and the oracle chooses it too"], miss: ["misses", "the oracle would take it"], extra: ["extras", "taken in its place"] };
-  const parts = Object.entries(titles).map(([name, [title, meaning]]) => {
+  const titles = { hit: ["hit", "hits", "chosen, and by the oracle too"], miss: ["miss", "misses", "the oracle's, and not chosen"], extra: ["extra", "extras", "chosen in their place"] };
+  const parts = Object.entries(titles).map(([name, [one, title, meaning]]) => {
     const head = html("div", { class: "al-selector-head", "data-words": true });
     const list = html("div", { class: "al-selector-keys", role: "group", "aria-label": title });
-    return { name, title, meaning, head, list, element: html("div", {}, head, list) };
+    return { name, one, title, meaning, head, list, element: html("div", {}, head, list) };
   });
   element.append(...parts.map((part) => part.element));
   return {
     element,
     show(recording, state, seen) {
-      for (const { name, title, meaning, head, list } of parts) {
+      for (const { name, one, title, meaning, head, list } of parts) {
         const keys = seen[name];
-        head.textContent = `${count(keys.length)} ${title}: ${meaning}`;
+        head.textContent = `${count(keys.length)} ${keys.length === 1 ? one : title}: ${meaning}`;
         const some = keys.slice(0, LISTED);
         const buttons = some.map((key) => html("button", { type: "button", class: `al-selector-${name}`, "aria-pressed": String(key === state.cursor), onclick() { look(key); } },
           html("bdi", { "data-words": true }, named(key, recording.text?.[key] ?? null)), html("span", { "data-words": true }, ` ${percent(seen.weights[key])}`)));
-        if (keys.length > LISTED) buttons.push(html("span", { class: "al-caption", "data-words": true }, `and ${count(keys.length - LISTED)} more, each ${percent(seen.weights[keys[LISTED]])} or less`));
+        if (keys.length > LISTED) {
+          const most = percent(seen.weights[keys[LISTED]]);
+          buttons.push(html("span", { class: "al-caption", "data-words": true }, `and ${count(keys.length - LISTED)} more, each ${most.startsWith("under") ? most : `${most} or less`}`));
+        }
         if (!keys.length) buttons.push(html("span", { class: "al-caption" }, "none"));
         list.replaceChildren(...buttons);
       }

@@ -11,6 +11,8 @@ const MASS = [120, 214];
 const LANE = 15;
 const LANES = { hit: 232, miss: 232 + LANE, extra: 232 + 2 * LANE };
 const FOOT = 232 + 3 * LANE;
+const LANE_TALL = 11;
+const CROSSES = 24; // misses that are marked on their bars too, where keys are narrow
 const WORDED = 13; // pixels of a key from which its text is written below it
 
 /** The part of the keys that is seen: `span` of them from `from` on, all of it inside 0 ... tokens. */
@@ -45,7 +47,7 @@ export function tracksChart(recording, state, seen, width, title) {
   const x = linear([from, from + span], [left, right]);
   const cell = (right - left) / span;
   const worded = recording.text && cell >= WORDED;
-  const height = FOOT + (worded ? 74 : 30);
+  const height = FOOT + (worded ? 66 : 30);
   const chart = svg("svg", { width, height, "aria-hidden": "true" });
   const text = (px, py, words, ink = "ink-2", more = {}) => svg("text", { x: px, y: py, style: `fill:var(--${ink})`, ...more }, words);
   const rule = (x1, y1, x2, y2, ink = "line", more = {}) => svg("line", { x1, y1, x2, y2, style: `stroke:var(--${ink})`, ...more });
@@ -65,7 +67,7 @@ export function tracksChart(recording, state, seen, width, title) {
     const gap = cell > 3 ? 1 : 0;
     const drawn = [];
     found.forEach((value, column) => {
-      if (Number.isNaN(value)) return;
+      if (Number.isNaN(value) || (cell >= 1 && x(column + origin + 1) - gap < left + 1)) return;
       const start = Math.max(cell >= 1 ? x(column + origin) : column + origin, left);
       const end = Math.min(cell >= 1 ? x(column + origin + 1) - gap : column + origin + 1, right);
       drawn.push({ x: start, width: Math.max(0.6, end - start), y: y(value) });
@@ -104,15 +106,21 @@ export function tracksChart(recording, state, seen, width, title) {
   const marks = { hit: (px, py) => `M${px - half} ${py - 5}h${2 * half}v10h${-2 * half}z`, extra: (px, py) => `M${px - half} ${py - 4}h${2 * half}v8h${-2 * half}z`,
     miss: (px, py) => `M${px - 3.5} ${py - 3.5}l7 7m0 -7l-7 7` };
   const styles = { hit: "fill:var(--mark)", miss: "fill:none;stroke:var(--bad);stroke-width:1.8", extra: "fill:none;stroke:var(--ink-2)" };
+  const crowds = Object.fromEntries(Object.keys(LANES).map((lane) => [lane, crowded(seen[lane], x, left, right, from, span)]));
+  const crowd = Math.max(1, ...Object.values(crowds).flatMap((columns) => [...columns]));
   for (const [lane, py] of Object.entries(LANES)) {
-    const places = new Set();
-    for (const key of seen[lane]) if (key >= first && key < last) places.add(Number(middle(key).toFixed(1)));
-    chart.append(rule(left, py, right, py, "line", { "stroke-width": 0.6 }), text(left - 6, py + 4, { hit: "hit", miss: "miss", extra: "extra" }[lane], lane === "miss" ? "bad" : lane === "hit" ? "mark" : "ink-2", { "text-anchor": "end" }),
-      ...shape([...places].map((px) => marks[lane](px, py)).join(""), styles[lane]));
-    if (lane === "miss") for (const key of seen.miss.slice(0, 400)) {
-      const px = middle(key);
-      if (key >= first && key < last) chart.append(...shape(marks.miss(px, up(seen.weights[key]) - 7), styles.miss));
+    const ink = { hit: "mark", miss: "bad", extra: "ink-2" }[lane];
+    chart.append(rule(left, py, right, py, "line", { "stroke-width": 0.6 }), text(left - 6, py + 4, lane, ink, { "text-anchor": "end" }));
+    if (cell >= 2) {
+      const those = seen[lane].filter((key) => key >= from - 0.5 && key + 0.5 < from + span);
+      chart.append(...shape(those.map((key) => marks[lane](middle(key), py)).join(""), styles[lane]));
+    } else { // how many of them a pixel holds
+      const tall = (count) => Math.max(2, (LANE_TALL * count) / crowd);
+      chart.append(...shape([...crowds[lane]].map((count, i) => (count ? `M${left + i} ${(py - tall(count) / 2).toFixed(1)}h1v${tall(count).toFixed(1)}h-1z` : "")).join(""), `fill:var(--${ink})`));
     }
+  }
+  for (const key of cell >= 2 ? seen.miss : seen.miss.slice(0, CROSSES)) {
+    if (key >= from - 0.5 && key + 0.5 < from + span) chart.append(...shape(marks.miss(middle(key), up(seen.weights[key]) - 7), styles.miss));
   }
 
   // The future is not looked at; where the query stands, where the needle, where the reader looks.
@@ -141,6 +149,13 @@ export function tracksChart(recording, state, seen, width, title) {
     /** The key under a place of the picture. */
     keyAt: (px) => Math.min(Math.max(Math.floor(x.invert(px)), 0), seen.position),
   };
+}
+
+/** How many of these keys stand in each pixel. */
+function crowded(keys, x, left, right, from, span) {
+  const columns = new Uint32Array(Math.max(1, Math.ceil(right - left)));
+  for (const key of keys) if (key >= from && key < from + span) columns[Math.min(columns.length - 1, Math.max(0, Math.floor(x(key) - left)))] += 1;
+  return columns;
 }
 
 /** Diagonal lines that fill a box, cut at its edges. */

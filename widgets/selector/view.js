@@ -50,7 +50,7 @@ function render({ model, el }) {
   const words = wordsView((cursor) => set(follow({ cursor })));
   const listPlace = html("div", {});
   const curvePlace = html("div", {});
-  const note = html("div", { class: "al-caption", "data-words": true }, "Tick: the middle query, bar: 10 to 90 % of them, ○: this query.");
+  const note = html("div", { class: "al-caption", "data-words": true });
   const body = html("div", { class: "al-body" },
     html("div", { class: "al-selector-top" }, html("div", {}, tools, stage, key), html("div", { class: "al-selector-side" }, number.element, listPlace, note)),
     html("div", { class: "al-selector-low" }, curvePlace, words.element));
@@ -116,6 +116,8 @@ function render({ model, el }) {
     const free = ["indexer", "oracle"].includes(state.selector);
     for (const button of granularity.children) button.disabled = !free;
     for (const button of precisions.children) button.disabled = state.selector !== "indexer";
+    note.textContent = `Tick: the middle query, bar: 10 to 90 % of them, ○: this query.${state.blocks ? ` Indexer and oracle by blocks of ${recording.block}.` : ""}`;
+    foot.elements[1].querySelector(".al-provenance").textContent = recording.provenance;
     if (soon) redraw(true);
     else draw(false);
     remember();

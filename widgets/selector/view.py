@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from widgets.kit.base import Instrument, packed
-from widgets.kit.format import count
+from widgets.kit.format import count, significant
 from widgets.selector import row, say
 
 if TYPE_CHECKING:  # the recorder brings torch, which a picture does not need
@@ -164,7 +164,7 @@ class Eye(Instrument):
         if len(recording.at) < recording.tokens:
             told += f"; {count(len(recording.at))} of {count(recording.tokens)} queries are kept"
         if recording.moved is not None:
-            told += f"; vectors kept in float16, which moves no weight by more than {recording.moved:.0e}"
+            told += f"; vectors kept in float16, which moves no weight by more than {significant(recording.moved)}"
         return f"{told}; rows are computed again from q, k and the indexer's q, k, w"
 
     def density(self, *, layer: int | None = None, k: int | None = None, cell: int | None = None) -> np.ndarray:
