@@ -109,6 +109,7 @@ def prompts(
     filler: str = "sentences",
     keys: int = 1,
     times_said: int = 1,
+    alike: float = 0.0,
 ) -> Prompts:
     """Prompts that are n tokens long with question and answer.
 
@@ -116,6 +117,7 @@ def prompts(
     or one for each; None for anywhere
     filler: "sentences", periodic, or "words", the same words at random; keys: of how many labelled keys one is asked
     times_said: 1, or more for a key that is said again with other digits, of which the last are right
+    alike: share of the rows whose digits are of three kinds only; the others have any
     Raises ValueError for an n that cannot hold all that, or beyond 2²⁴ = 16,777,216, where sums in float32 end.
     """
     least = shortest(keys, times_said)
@@ -128,18 +130,21 @@ def prompts(
     depths = depth if isinstance(depth, list) else [depth] * batch
     if len(depths) != batch or not all(each is None or 0 <= each <= 1 for each in depths):
         raise ValueError(f"depth is {depth}; give a share of the text from 0 to 1, or one for each of {batch} rows.")
-    rows = [one_prompt(n, generator, each, filler, keys, times_said) for each in depths]
+    rows = [one_prompt(n, generator, each, filler, keys, times_said, alike) for each in depths]
     tokens, key, place = zip(*rows, strict=True)
     return Prompts(torch.stack(tokens), torch.stack(key), torch.tensor(place))
 
 
 def one_prompt(
-    n: int, generator: torch.Generator, depth: float | None, filler: str, keys: int, times_said: int
+    n: int, generator: torch.Generator, depth: float | None, filler: str, keys: int, times_said: int, alike: float
 ) -> tuple[Tensor, Tensor, int]:
     """One row of `prompts`: its tokens, the key asked for, and where its sentence begins."""
-    draw = lambda *shape, below: torch.randint(below, shape, generator=generator)  # noqa: E731
+    digits = torch.arange(10)
+    if torch.rand((), generator=generator) < alike:
+        digits = torch.randperm(10, generator=generator)[:ALIKE]
+    draw = lambda: digits[torch.randint(len(digits), (DIGITS,), generator=generator)]  # noqa: E731
     labels = [LABELS[i] for i in torch.randperm(len(LABELS), generator=generator)[:keys]] if keys > 1 else [None]
-    sentences = [(label, key) for label in labels for key in draw(times_said, DIGITS, below=10)]
+    sentences = [(label, key) for label in labels for key in (draw() for _ in range(times_said))]
     order = torch.randperm(len(sentences), generator=generator).tolist()
     sentences = [sentences[i] for i in order]
     label = labels[0]
@@ -188,6 +193,7 @@ class Batch:
 
 MOST_TIMES, SHARE_REPEATED = 3000, 0.7  # as often as a segment of filler counts at most, in this share of the rows
 SHARE_NEAR = 0.15  # of the rows say the key within a segment of the question, which else is rare in longer prompts
+SHARE_ALIKE, ALIKE = 0.5, 3  # of the rows draw their key from three digits: "what follows a 7" must not be enough
 
 
 @counts("batch", "segments", "segment")
@@ -207,7 +213,7 @@ def training_batch(
     depth = torch.rand(batch, generator=generator)
     near = torch.rand(batch, generator=generator) < SHARE_NEAR
     depth = torch.where(near, 1 - depth * min(segment / max(n - least, 1), 1), depth)
-    made = prompts(batch, n, generator, depth=depth.tolist(), **prompt)
+    made = prompts(batch, n, generator, depth=depth.tolist(), alike=SHARE_ALIKE, **prompt)
     tokens = torch.cat([made.tokens, FIRST_DIGIT + made.key], dim=1)
     if not simulate:
         return Batch(tokens, None)

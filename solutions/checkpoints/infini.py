@@ -18,7 +18,7 @@ from solutions.infini import gates
 from solutions.tiny import Config, TinyTransformer, train
 
 SEGMENT, WIDTH, HEADS, ROPE_BASE = 64, 64, 2, 1000.0
-BATCH, STEPS, LEARNING_RATE, GATE_RATE = 32, 1600, 3e-3, 3e-2
+BATCH, STEPS, LEARNING_RATE, GATE_RATE = 32, 1500, 3e-3, 3e-2
 FEWEST, MOST = 2, 8  # segments of a prompt: at first at most FEWEST, in the end MOST
 GOOD, LATELY = 0.9, 20  # two segments more when the mean of the last LATELY steps is better than GOOD
 EVERY = 10  # steps between two notes of the gates
