@@ -93,7 +93,7 @@ def record(
     block: tokens of a block, where the choice is made by blocks
     Raises ValueError for a model without an indexer, and for anything else than the above.
     """
-    tokens = torch.as_tensor(tokens)
+    tokens = torch.as_tensor(tokens).to(model.head.weight.device)
     tokens = tokens[None] if tokens.dim() == 1 else tokens
     if tokens.dim() != 2 or len(tokens) != 1:
         raise ValueError(f"tokens has shape {tuple(tokens.shape)}; give one text, (n,) or (1, n).")
@@ -142,7 +142,7 @@ def captured(model: TinyTransformer, tokens: Tensor, layers: Sequence[int]) -> I
             if parts:
                 axes = (2, 2, 2, 1, 1)
                 sides = zip(*parts, strict=True)
-                yield tuple(torch.cat(side, axis)[0].float() for side, axis in zip(sides, axes, strict=True))
+                yield tuple(torch.cat(side, axis)[0].float().cpu() for side, axis in zip(sides, axes, strict=True))
     finally:
         model.train(training)
 

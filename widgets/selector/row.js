@@ -8,33 +8,34 @@ export const PRECISIONS = { fp32: null, fp8: "e4m3", fp4: "e2m1" };
 const KIND_OF = { e4m3: { largest: 448, exponent: -6, mantissa: 3 }, e2m1: { largest: 6, exponent: 0, mantissa: 1 } };
 const LEAST_ENTRY = 1e-4;
 
-const ONE = new Float32Array(1);
-const BITS = new Int32Array(ONE.buffer);
-
-/** A number with so many bits after its leading one, halves to the even; steps below the smallest normal stay equal. */
-function shortened(x, { exponent, mantissa }) {
-  const step = 2 ** (exponent - mantissa);
-  if (Math.abs(x) < 2 ** exponent) {
-    const [low, over] = [Math.floor(x / step), x / step - Math.floor(x / step)];
-    return (over > 0.5 || (over === 0.5 && low % 2 !== 0) ? low + 1 : low) * step;
-  }
-  ONE[0] = x;
-  const cut = 23 - mantissa; // of the 23 bits of a float32
-  BITS[0] += (1 << (cut - 1)) - 1 + ((BITS[0] >> cut) & 1);
-  BITS[0] &= -1 << cut;
-  return ONE[0];
+/** Halves to the even number. */
+function rint(x) {
+  const low = Math.floor(x);
+  const over = x - low;
+  return over > 0.5 || (over === 0.5 && low % 2 !== 0) ? low + 1 : low;
 }
 
-/** Vectors of `width` rounded to a kind of number times a power of two each, the power multiplied back. */
+/**
+ * Vectors of `width` rounded to a kind of number times a power of two each, the power multiplied back. A power of two
+ * leaves the bits of a float32 after its exponent as they are, so these are rounded where they stand.
+ */
 export function quantised(x, width, kind) {
   if (kind === null) return x;
-  const bits = KIND_OF[kind];
-  const found = new Float32Array(x.length);
+  const { largest, exponent, mantissa } = KIND_OF[kind];
+  const found = Float32Array.from(x);
+  const bits = new Int32Array(found.buffer);
+  const cut = 23 - mantissa; // of the 23 bits of a float32
+  const half = (1 << (cut - 1)) - 1;
   for (let from = 0; from < x.length; from += width) {
     let most = LEAST_ENTRY;
-    for (let i = from; i < from + width; i += 1) most = Math.max(most, Math.abs(x[i]));
-    const scale = 2 ** Math.ceil(Math.log2(most / bits.largest));
-    for (let i = from; i < from + width; i += 1) found[i] = shortened(x[i] / scale, bits) * scale;
+    for (let i = from; i < from + width; i += 1) { const size = Math.abs(x[i]); if (size > most) most = size; }
+    const scale = 2 ** Math.ceil(Math.log2(most / largest));
+    const normal = scale * 2 ** exponent;
+    const step = normal * 2 ** -mantissa; // below the smallest normal number steps stay equal
+    for (let i = from; i < from + width; i += 1) {
+      if (Math.abs(x[i]) < normal) found[i] = rint(x[i] / step) * step;
+      else bits[i] = (bits[i] + half + ((bits[i] >> cut) & 1)) & (-1 << cut);
+    }
   }
   return found;
 }

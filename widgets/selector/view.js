@@ -83,6 +83,7 @@ function render({ model, el }) {
     return `${start[0].toUpperCase()}${start.slice(1)}${state.head < 0 ? ", all heads" : ` head ${state.head}`}`;
   };
   let quietly = true;
+  let drawn = ""; // what the curve shows
   let asked = 0;
   function redraw(quiet) {
     quietly &&= quiet;
@@ -96,7 +97,10 @@ function render({ model, el }) {
       tracks = tracksChart({ ...recording, text: data.text }, state, seen, stage.clientWidth, `true attention, ${whose()}, log scale`);
       stage.replaceChildren(tracks.chart);
       list.draw(state, seen);
-      curve.draw(state);
+      const { layer, head, budget, precision, blocks, selector } = state;
+      const curved = [recording.name, layer, head, budget, precision, blocks, selector, curve.stage.clientWidth].join(); // the query is not among them
+      if (curved !== drawn) curve.draw(state);
+      drawn = curved;
     }
     const now = keyWords({ ...recording, text: data.text }, state, seen);
     key.textContent = `key ${now.name}: index score ${scoreWords(seen.scores[now.key])}, rank ${count(now.rank)} of ${count(seen.visible)}; attention ${percent(seen.weights[now.key])}; ${now.what}`;
