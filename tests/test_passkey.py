@@ -87,6 +87,17 @@ def test_keys_differ_within_a_batch_and_between_batches():
     assert torch.equal(prompts(20, 100, generator(1)).tokens, prompts(20, 100, generator(1)).tokens)
 
 
+def test_rows_may_have_digits_of_three_kinds_and_depths_of_their_own():
+    made = prompts(60, 300, generator(), alike=1.0)
+    assert max(len(key.unique()) for key in made.key) == 3 and len(made.key.unique()) == 10
+    kinds = [len(key.unique()) for key in prompts(200, 60, generator(), alike=0.5).key]
+    assert 60 < sum(count > 3 for count in kinds) < 100  # one in five of the others has as few by chance
+    made = prompts(3, 1000, generator(), depth=[0.0, 1.0, 0.5])
+    assert made.place.tolist() == [15, 15 + 947, 15 + round(0.5 * 947)]
+    with pytest.raises(ValueError, match="or one for each of 2 rows"):
+        prompts(2, 1000, generator(), depth=[0.5])
+
+
 def test_filler_is_periodic_or_random():
     periodic = passkey.filled(3, 240, "sentences", generator())
     assert torch.equal(periodic[:, 24:], periodic[:, :-24])
@@ -276,3 +287,31 @@ def test_the_controls_run(tmp_path, monkeypatch):
         built = load(f"infini-{name}", tmp_path)
         assert built.config.layers == layers
         find(built, prompts(2, 200, generator()).tokens)
+
+
+# What is shipped -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [0.0, 0.5])
+def test_the_shipped_model_finds_the_key_by_its_memory_alone(depth):
+    """16 times as long as anything it was trained on; the control is the same model with its memory emptied."""
+    shipped, made = load("infini"), prompts(16, 8192, generator(9), depth=depth)
+    found = find(shipped, made.tokens)
+    right, without = ((digits == made.key).float().mean().item() for digits in (found.digits, found.without_memory))
+    assert right > 0.97 and without < 0.25
+    assert found.memory_bytes == 16_896
+
+
+def test_teacher_forced_and_greedy_agree_on_whole_keys():
+    shipped, made = load("infini"), prompts(16, 1024, generator(3))
+    with torch.no_grad():
+        whole = torch.cat([made.tokens, FIRST_DIGIT + made.key], dim=1)
+        forced = shipped(whole[:, :-1])[:, -DIGITS:, FIRST_DIGIT:].argmax(dim=-1)
+    greedy = find(shipped, made.tokens).digits
+    assert torch.equal((forced == made.key).all(dim=1), (greedy == made.key).all(dim=1))
+
+
+def test_its_gates_have_moved():
+    told = about("infini")["result"]
+    assert max(abs(share - 0.5) for layer in told["gates_at_the_end"] for share in layer) > 0.3
+    assert told["right"][-1] > 0.99 and told["simulate"] and told["segments"] == recipe.MOST
