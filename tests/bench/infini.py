@@ -18,7 +18,7 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -155,14 +155,14 @@ def baselines_part() -> dict:
             "infini_memory_bytes_by_formula": 4 * infini_floats(2, 2, 32, 32)}  # fmt: skip
 
 
-def controls_part() -> dict:
+def controls_part() -> Iterator[dict]:
     variants = {
         "without simulated repetition": None,  # shipped
+        "gates at a hundredth of their rate": dict(name="control-slower-gates", gate_rate=3e-4, gate_decay=0.01),
+        "rule gamma": dict(name="control-gamma", options={"infini": {"rule": "gamma"}}),
         "gates at the rate of the weights, with decay": dict(
             name="control-slow-gates", gate_rate=recipe.LEARNING_RATE, gate_decay=0.01
         ),
-        "gates at a hundredth of theirs": dict(name="control-slower-gates", gate_rate=3e-4, gate_decay=0.01),
-        "rule gamma": dict(name="control-gamma", options={"infini": {"rule": "gamma"}}),
         "rule delta": dict(name="control-delta", options={"infini": {"rule": "delta"}}),
         "rule unit": dict(name="control-unit", options={"infini": {"rule": "unit"}}, simulate=False),
     }
@@ -176,7 +176,7 @@ def controls_part() -> dict:
         found.append({"name": label, "steps": result["steps"], "training_seconds": result["seconds"],
                       "segments": result["segments"], "gates": result["gates_at_the_end"], "right": result["right"],
                       "cells": cells})  # fmt: skip
-    return {"variants": found}
+        yield {"variants": found}
 
 
 def alignment_part() -> dict:
@@ -226,7 +226,7 @@ def speed_part() -> dict:
     return {"streams": found}
 
 
-def haystacks_part() -> dict:
+def haystacks_part() -> Iterator[dict]:
     """Harder haystacks, first with the model of the lesson, which never saw them, then with models that did."""
     tasks = {
         "random words": {"filler": "words"},
@@ -248,7 +248,7 @@ def haystacks_part() -> dict:
             found.append({"task": label, "prompt": prompt, "model": who, "cells": cells,
                           "trained_digits": result["right"][-1] if model is own else None,
                           "segments": result["segments"] if model is own else None})  # fmt: skip
-    return {"tasks": found}
+            yield {"tasks": found}
 
 
 LANGUAGE_SEGMENT, LANGUAGE_TRIPLES, LANGUAGE_BATCH, LANGUAGE_STEPS = 48, 192, 12, 250
@@ -376,9 +376,10 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
     torch.set_num_threads(1)
     for part in parser.parse_args().parts:
-        found = PARTS[part]()
         path = RESULTS / ("infini.json" if part == "passkey" else f"infini_{part}.json")
-        path.write_text(json.dumps({**found, "provenance": provenance()}, indent=1) + "\n", encoding="utf-8")
+        found = PARTS[part]()
+        for so_far in [found] if isinstance(found, dict) else found:  # a part of an hour may be stopped in between
+            path.write_text(json.dumps({**so_far, "provenance": provenance()}, indent=1) + "\n", encoding="utf-8")
         print(f"Written to {path}", flush=True)
 
 
