@@ -138,7 +138,7 @@ def select_top_k(scores: Tensor, k: int, *, causal: bool = True) -> Tensor:
         scores = scores.masked_fill(hidden, -math.inf)
     ranked, indices = scores.topk(min(k + 1, scores.shape[-1]))
     tied = (ranked[..., 1:] == ranked[..., :-1]) & (ranked[..., 1:] > -math.inf)
-    if tied.any():  # topk leaves open which of them comes first; a stable sort, ten times slower, does not
+    if tied.any():  # topk leaves open which of them comes first; a stable sort, which takes longer, does not
         ranked, indices = scores.sort(dim=-1, descending=True, stable=True)
     return indices[..., :k].masked_fill(ranked[..., :k] == -math.inf, -1)
 

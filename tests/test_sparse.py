@@ -1,8 +1,10 @@
 """Properties of sparse attention that must hold for every shape, and its cost model against the published figure."""
 
+import json
 import math
 import random
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from solutions import sparse, streams
+from solutions.checkpoints import CHECKPOINTS, about, load
+from solutions.checkpoints import sparse as recipe
 from solutions.quadratic import attention, causal_mask
 from solutions.sparse import (
     FIGURE,
@@ -68,7 +72,7 @@ def draw(*shape, seed=0, dtype=torch.float64):
 def qkv(n, m=None, *, batch=2, heads=4, kv_heads=2, d=8, d_value=5, seed=0):
     m = m or n
     return (
-        draw(batch, heads, n, d, seed=seed),
+        draw(batch, heads, n, d),
         draw(batch, kv_heads, m, d, seed=seed + 1),
         draw(batch, kv_heads, m, d_value, seed=seed + 2),
     )
@@ -76,7 +80,7 @@ def qkv(n, m=None, *, batch=2, heads=4, kv_heads=2, d=8, d_value=5, seed=0):
 
 def index_inputs(n, m=None, *, batch=2, heads=3, d=8, seed=10):
     return (
-        draw(batch, heads, n, d, seed=seed),
+        draw(batch, heads, n, d),
         draw(batch, m or n, d, seed=seed + 1),
         draw(batch, n, heads, seed=seed + 2),
     )
@@ -172,7 +176,7 @@ def test_minus_infinity_is_no_candidate():
 @pytest.mark.parametrize("seed", range(40))
 def test_gathered_is_masked(seed):
     shape, top_k = shape_of(seed)
-    q, k, v = qkv(**shape, seed=seed)
+    q, k, v = qkv(**shape)
     indices = select_top_k(draw(shape["batch"], shape["n"], shape["m"], seed=seed + 9), top_k)
     assert_close(gathered_attention(q, k, v, indices), masked_attention(q, k, v, indices))
     scaled = gathered_attention(q, k, v, indices.int(), scale=0.3)
@@ -484,6 +488,17 @@ def test_pairs():
         assert attended_pairs(n, k) == (chosen >= 0).sum()
 
 
+def test_what_a_choice_costs():
+    for name in ("window", "sinks and window", "random", "H2O"):
+        assert sparse.scored_pairs(name, 40) == 0
+    assert sparse.scored_pairs("indexer", 40) == sparse.scored_pairs("oracle", 40) == 820
+    assert sparse.scored_pairs("Quest", 10, block=4) == 0 * 4 + 1 * 4 + 2 * 2
+    assert [sparse.held_keys(name, 40, 8) for name in ("window", "H2O", "Quest", "indexer")] == [8, 8, 40, 40]
+    assert sparse.held_keys("H2O", 3, 8) == 3
+    with pytest.raises(ValueError, match="selector is 'best'; give indexer, window"):
+        sparse.scored_pairs("best", 40)
+
+
 # Few bits ----------------------------------------------------------------------------------------------------------
 
 
@@ -709,6 +724,118 @@ def test_equal_scores_and_infinite_ones_give_no_nan():
     q, k, v = qkv(9, batch=1)
     for scores in (torch.zeros(1, 9, 9), torch.full((1, 9, 9), math.inf), torch.full((1, 9, 9), 1e38)):
         assert gathered_attention(q, k, v, select_top_k(scores, 4)).isfinite().all()
+
+
+# Trained -----------------------------------------------------------------------------------------------------------
+
+TOLD = about("sparse")
+BENCH = json.loads((Path(__file__).parent / "bench" / "results" / "sparse.json").read_text(encoding="utf-8"))
+RUNS = {"shipped": TOLD["stages"]} | {name: BENCH[name]["runs"] for name in BENCH if name.startswith("seed-")}
+
+
+def said(runs, stage, selector, top_k, tokens=96):
+    """What was measured after a stage."""
+    run = next(run for run in runs if run["stage"] == stage)
+    return next(
+        each
+        for each in run["readings"]
+        if (each["selector"], each["top_k"], each["tokens"]) == (selector, top_k, tokens)
+    )
+
+
+def test_the_recipe_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+    """From end to end, much too short to learn anything; then once more, interrupted in its last stage."""
+    for name, value in {
+        "STEPS": {"dense": 4, "warm-up": 4, "sparse": 4}, "EVERY": 2, "BATCH": 2, "TRIPLES": 12, "TEST": 4, "GLANCE": 2,
+        "LONG": 24, "LONG_TEST": 2, "LONG_BUDGETS": (8,), "BUDGETS": (4,), "WIDTH": 32, "HEADS": 2,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(recipe, name, value)
+    recipe.make(tmp_path / "whole")
+    assert "36 tokens, indexer, k = 4" in capsys.readouterr().out
+    made = {path.name for path in (tmp_path / "whole").iterdir()}
+    stems = ("sparse-dense", "sparse-warm-up", "sparse-trained")
+    assert made == {f"{stem}.{kind}" for stem in stems for kind in ("json", "safetensors")} | {"sparse.json"}
+
+    whole = recipe.losses_of
+
+    def interrupted(stage, *given):
+        if stage == "sparse":
+            raise KeyboardInterrupt
+        return whole(stage, *given)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(recipe, "losses_of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.make(tmp_path / "twice")
+    assert {path.name for path in (tmp_path / "twice").glob("*.draft")} == {
+        "sparse-dense.draft",
+        "sparse-warm-up.draft",
+    }
+    recipe.make(tmp_path / "twice")
+    for stem in stems:
+        one, other = (load(stem, tmp_path / folder).state_dict() for folder in ("whole", "twice"))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not list((tmp_path / "twice").glob("*.draft"))
+
+
+def test_a_stage_moves_only_what_it_should():
+    dense_weights = load("sparse-dense").state_dict()
+    warm, trained = load("sparse-warm-up").state_dict(), load("sparse-trained").state_dict()
+    for name, weight in dense_weights.items():
+        assert torch.equal(warm[name], weight) and not torch.equal(trained[name], weight)
+    untrained = recipe.choosing(load("sparse-dense")).state_dict()
+    indexers = [name for name in warm if ".indexer." in name]
+    assert len(indexers) == 10
+    for name in indexers:
+        assert not torch.equal(warm[name], untrained[name]) and not torch.equal(trained[name], warm[name])
+
+
+def test_shipped_weights_do_what_is_written_of_them():
+    sample = recipe.unseen()
+    for stage, name in (("dense", "sparse-dense"), ("warm-up", "sparse-warm-up"), ("sparse", "sparse-trained")):
+        measured = recipe.reading(load(name), "indexer", recipe.TOP_K, sample)
+        written = said(TOLD["stages"], stage, "indexer", recipe.TOP_K)
+        assert measured["recall"] == pytest.approx(written["recall"], abs=2e-3)
+        assert measured["loss"] == pytest.approx(written["loss"], abs=2e-3)
+        assert measured["mass"]["of_best"] == pytest.approx(written["mass"]["of_best"], abs=5e-3)
+    files = [CHECKPOINTS / f"sparse-{name}.safetensors" for name in ("dense", "warm-up", "trained")]
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+
+
+@pytest.mark.parametrize("runs", RUNS.values(), ids=list(RUNS))
+def test_sparse_is_within_a_point_of_dense_in_every_seed(runs):
+    before, after = (said(runs, stage, "all", None) for stage in ("dense", "sparse"))
+    for top_k in (4, 8, 16):
+        sparse_said = said(runs, "sparse", "indexer", top_k)
+        for dense_said in (before, after):
+            assert sparse_said["recall"] > dense_said["recall"] - 0.01
+        assert sparse_said["loss"] < after["loss"] + 0.02
+        assert min(sparse_said["mass"]["of_best"]) > 0.85
+    trained = said(runs, "sparse", "indexer", 8)
+    assert trained["recall"] > 0.98 and trained["far_recall"] > 0.95
+    for stage, selector in (("dense", "indexer"), ("sparse", "random"), ("sparse", "window")):
+        other = said(runs, stage, selector, 8)
+        assert other["recall"] < trained["recall"] - 0.3 and other["far_recall"] < 0.35
+    assert said(runs, "sparse", "window", 16)["far_recall"] < 0.06
+
+
+@pytest.mark.parametrize("runs", RUNS.values(), ids=list(RUNS))
+def test_at_four_times_the_trained_length_sparse_follows_dense(runs):
+    dense_said = said(runs, "sparse", "all", None, tokens=384)
+    for top_k in (8, 16, 32):
+        assert said(runs, "sparse", "indexer", top_k, tokens=384)["recall"] > dense_said["recall"] - 0.05
+        for selector in ("random", "window"):
+            assert said(runs, "sparse", selector, top_k, tokens=384)["recall"] < dense_said["recall"] - 0.15
+
+
+def test_measured_growth():
+    growth, moved = BENCH["growth"]["exponents"], BENCH["bytes"]["exponents"]
+    for exponent in (growth["attention pairs"], moved["attention"]):
+        assert exponent == pytest.approx(1, abs=0.1)
+    assert growth["attention seconds"] < 1.5  # more than 1, since keys of a long text leave the cache
+    for exponent in (growth["indexer pairs"], growth["indexer seconds"], moved["indexer"]):
+        assert exponent == pytest.approx(2, abs=0.1)
+    assert all(row["issued_bytes"] == row["closed_form"] for row in BENCH["bytes"]["rows"])
 
 
 # What it costs -----------------------------------------------------------------------------------------------------
