@@ -394,6 +394,12 @@ STEP = Exercise(
         "the delta rule writes, where all of the values are asked for": step_with(write=update_delta),
         "the gate is left open for the segment as long as the memory is empty": nothing_when_empty,
         "the read is not divided by σ(q) · z": step_with(read=lambda q, memory, z: feature(q) @ memory),
+        "σ is applied twice to the keys: update_linear applies it itself": step_with(
+            write=lambda k, v, memory, z: update_linear(feature(k), v, memory, z)
+        ),
+        "σ is applied twice to the queries: retrieve applies it itself": step_with(
+            read=lambda q, memory, z: retrieve(feature(q), memory, z)
+        ),
     },
 )
 
@@ -495,6 +501,9 @@ DUAL = Exercise(
         "the first segment divides 0 by 0": dual_with(divide=lambda weight: weight.sum(-1, keepdim=True)),
         "the weights are those of a softmax, exp(q · k / √d)": dual_with(
             weigh=lambda q, k: (q @ k.mT / math.sqrt(q.shape[-1])).exp()
+        ),
+        "the weights are a softmax of σ(q) · σ(k) over the earlier segments": dual_with(
+            weigh=lambda q, k: (feature(q) @ feature(k).mT).exp()
         ),
         "σ is laid on the score, and not on query and key": dual_with(weigh=lambda q, k: feature(q @ k.mT)),
         "σ is left out": dual_with(weigh=lambda q, k: q @ k.mT),
@@ -794,6 +803,9 @@ SHARE = Exercise(
             share=lambda a, b, tokens: a / (tokens * b)
         ),
         "b is the sum over the keys of the filler, and not their mean": share_with(b=torch.sum),
+        "the filler is summed as it is given, and the number of tokens left out": share_with(
+            b=torch.sum, share=lambda a, b, tokens: a / (a + b)
+        ),
         "the number of tokens is left out: a / (a + b)": share_with(share=lambda a, b, tokens: a / (a + b)),
         "it is the filler's share": share_with(share=lambda a, b, tokens: tokens * b / (a + tokens * b)),
         "it is the ratio a / b, the number of tokens at which half is left": share_with(
