@@ -568,6 +568,7 @@ TILED = Exercise(
         Case("causal, 9 queries, 40 keys, blocks of 4 × 8", one_head(9, 40, 4, 8), on_machine(causal=True)),
         Case("one token", one_head(1, 1, 16, 16), on_machine(causal=True)),
         Case("scores 30 times as large", one_head(20, 20, 8, 8, scale=30.0), on_machine(causal=True)),
+        Case("float64", one_head(30, 30, 16, 8), on_machine(causal=True), dtype=torch.float64),
         Case(
             "half precision in 48 KB: 200 tokens, d = 64, blocks of 32 × 128",
             one_head(200, 200, 32, 128, d=64, capacity=KB_48),
@@ -628,6 +629,7 @@ TILED = Exercise(
         "k stays while v arrives: both at once do not fit": tiled(drop_k=False),
         "the scores are not held, though they are a tile too": tiled(hold_scores=False),
         "the output is summed up in half precision": tiled(sums_in=lambda dtype: dtype),
+        "float64 is summed up in float32": tiled(sums_in=lambda dtype: torch.float32),
         "the whole score matrix is made beside the machine": whole_beside,
         "the tiles are small, but the mask is made for all pairs at once": whole_mask,
     },
