@@ -330,7 +330,7 @@ def tiled_attention(
     """Flash attention: each program keeps block_m queries and their output in SRAM, and streams the keys past them.
 
     q: (queries, d); k, v: (keys, d); block_m, block_n: queries and keys of a tile
-    Returns (out, lse), (queries, d) in q's dtype and (queries,) in float32, or float64 with q. (Dao, 2023, algorithm 1.)
+    Returns (out, lse), (queries, d) in q's dtype and (queries,) in float32 at least. (Dao, 2023, algorithm 1.)
     Raises SRAMOverflow when `peak_tile_bytes` does not fit.
     """
     queries, keys, head_dim = len(q), len(k), q.shape[-1]
