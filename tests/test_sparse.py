@@ -830,9 +830,8 @@ def test_at_four_times_the_trained_length_sparse_follows_dense(runs):
 
 def test_measured_growth():
     growth, moved = BENCH["growth"]["exponents"], BENCH["bytes"]["exponents"]
-    for exponent in (growth["attention pairs"], moved["attention"]):
+    for exponent in (growth["attention pairs"], growth["attention seconds"], moved["attention"]):
         assert exponent == pytest.approx(1, abs=0.1)
-    assert growth["attention seconds"] < 1.5  # more than 1, since keys of a long text leave the cache
     for exponent in (growth["indexer pairs"], growth["indexer seconds"], moved["indexer"]):
         assert exponent == pytest.approx(2, abs=0.1)
     assert all(row["issued_bytes"] == row["closed_form"] for row in BENCH["bytes"]["rows"])
