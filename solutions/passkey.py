@@ -10,7 +10,7 @@ After Mohtashami and Jaggi (2023, arXiv 2305.16300), in words instead of pieces 
 
 `prompts` makes them, of any length, with the key at any depth; `training_batch` makes short ones with the answer, and
 says how often each segment of filler is to count; `find` reads a prompt as a stream and writes five digits after it.
-Harder haystacks: filler of random words, several keys of which one is asked, a key that is said anew.
+Harder haystacks: filler of random words or of real text, several keys of which one is asked, a key that is said anew.
 """
 
 import copy
@@ -82,14 +82,14 @@ def asked(label: str | None = None) -> Tensor:
     return numbers(["what", "is", "the", *name, "pass", "key", "?", "the", *name, "pass", "key", "is"])
 
 
-def filled(batch: int, n: int, filler: str, generator: torch.Generator) -> Tensor:
-    """Filler, (batch, n): the sentences over and over from any word of theirs on, or their words drawn at random."""
-    sentences = numbers(SENTENCES)
-    if filler == "words":
-        words = sentences.unique()
+def filled(batch: int, n: int, filler: str | Tensor, generator: torch.Generator) -> Tensor:
+    """Filler, (batch, n): the words of the sentences at random; or the sentences, or a text, from any word of it on."""
+    read = numbers(SENTENCES) if isinstance(filler, str) else filler
+    if isinstance(filler, str) and filler == "words":
+        words = read.unique()
         return words[torch.randint(len(words), (batch, n), generator=generator)]
-    phase = torch.randint(len(sentences), (batch, 1), generator=generator)
-    return sentences[(phase + torch.arange(n)) % len(sentences)]
+    start = torch.randint(len(read), (batch, 1), generator=generator)
+    return read[(start + torch.arange(n)) % len(read)]
 
 
 def shortest(keys: int = 1, times_said: int = 1) -> int:
@@ -106,7 +106,7 @@ def prompts(
     generator: torch.Generator,
     *,
     depth: float | list[float] | None = None,
-    filler: str = "sentences",
+    filler: str | Tensor = "sentences",
     keys: int = 1,
     times_said: int = 1,
     alike: float = 0.0,
@@ -115,7 +115,9 @@ def prompts(
 
     depth: where the asked key is said, from 0 (right after the task) to 1 (right before the question); one for all rows
     or one for each; None for anywhere
-    filler: "sentences", periodic, or "words", the same words at random; keys: of how many labelled keys one is asked
+    filler: "sentences", periodic, "words", the same words at random, or the tokens of a text, (m,), read from anywhere
+    on and over again; tokens from VOCABULARY on stand for words that the task doesn't have
+    keys: of how many labelled keys one is asked
     times_said: 1, or more for a key that is said again with other digits, of which the last are right
     alike: share of the rows whose digits are of three kinds only; the others have any
     Raises ValueError for an n that cannot hold all that, or beyond 2²⁴ = 16,777,216, where sums in float32 end.
@@ -123,8 +125,12 @@ def prompts(
     least = shortest(keys, times_said)
     if not least <= n <= LONGEST:
         raise ValueError(f"n is {n}; give {least} (task, key, question and answer, no filler) to {LONGEST:,} tokens.")
-    if filler not in FILLERS:
-        raise ValueError(f"filler is {filler!r}; give one of {', '.join(FILLERS)}.")
+    if isinstance(filler, Tensor):
+        if filler.dim() != 1 or filler.dtype != torch.int64 or not len(filler):
+            given = f"of shape {tuple(filler.shape)} and type {filler.dtype}"
+            raise ValueError(f"filler is {given}; give the tokens of a text, (m,), torch.int64.")
+    elif filler not in FILLERS:
+        raise ValueError(f"filler is {filler!r}; give one of {', '.join(FILLERS)}, or the tokens of a text.")
     if keys > len(LABELS):
         raise ValueError(f"keys is {keys}; give at most {len(LABELS)}, one for a label.")
     depths = depth if isinstance(depth, list) else [depth] * batch
@@ -136,7 +142,13 @@ def prompts(
 
 
 def one_prompt(
-    n: int, generator: torch.Generator, depth: float | None, filler: str, keys: int, times_said: int, alike: float
+    n: int,
+    generator: torch.Generator,
+    depth: float | None,
+    filler: str | Tensor,
+    keys: int,
+    times_said: int,
+    alike: float,
 ) -> tuple[Tensor, Tensor, int]:
     """One row of `prompts`: its tokens, the key asked for, and where its sentence begins."""
     digits = torch.arange(10)
@@ -224,9 +236,10 @@ def training_batch(
 
 
 def only_filler(tokens: Tensor, segment: int) -> Tensor:
-    """Which segments hold no word but the filler's, and not the task: (batch, segments)."""
-    others = torch.tensor([NUMBER[word] for word in NUMBER if word not in SENTENCES])
-    special = torch.isin(tokens, others)
+    """Which segments hold nothing of a key's sentence, of the question and of the task: (batch, segments)."""
+    words = {*OTHERS, *LABELS, *"0123456789"}
+    special = torch.isin(tokens, numbers(sorted(words)))
+    special[:, : len(TASK)] = True
     special = F.pad(special, (0, -tokens.shape[1] % segment), value=True)
     return ~special.unflatten(1, (-1, segment)).any(dim=-1)
 
@@ -302,7 +315,7 @@ def written(model: TinyTransformer, logits: Tensor, stream: Stream) -> Tensor:
     """The five likeliest digits, one after the other, (batch, 5); logits (batch, n, vocabulary): of what was read."""
     digits = []
     for _ in range(DIGITS):
-        digits.append(logits[:, -1, FIRST_DIGIT:].argmax(dim=-1))
+        digits.append(logits[:, -1, FIRST_DIGIT:VOCABULARY].argmax(dim=-1))
         if len(digits) < DIGITS:
             logits = model(FIRST_DIGIT + digits[-1][:, None], stream)
     return torch.stack(digits, dim=1)

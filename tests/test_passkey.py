@@ -1,5 +1,7 @@
 """The passkey task: prompts hold what they promise, answers are read off honestly, and the numbers have bounds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -98,6 +100,26 @@ def test_rows_may_have_digits_of_three_kinds_and_depths_of_their_own():
         prompts(2, 1000, generator(), depth=[0.5])
 
 
+def test_filler_may_be_a_text_of_other_words():
+    tokens = torch.arange(passkey.VOCABULARY, passkey.VOCABULARY + 100)
+    made = prompts(8, 600, generator(2), depth=0.5, filler=tokens)
+    for row, key in zip(made.tokens, made.key, strict=True):
+        assert torch.equal(key_in(row), key)
+        others = row[row >= passkey.VOCABULARY]
+        assert len(others) == 600 - shortest()
+        steps = (others[1:] - others[:-1]) % 100
+        assert (steps != 1).sum() <= 1  # read on, over the end of the text, but where the key's sentence stands
+    assert len({row[20].item() for row in made.tokens}) > 1
+
+
+def test_a_digit_is_answered_whatever_words_come_after_the_digits():
+    many = TinyTransformer(replace(recipe.config(0), vocabulary=passkey.VOCABULARY + 50)).eval()
+    with torch.no_grad():
+        many.head.weight[passkey.VOCABULARY :] = 1e3
+    made = prompts(2, 128, generator(), filler=torch.arange(passkey.VOCABULARY, passkey.VOCABULARY + 50))
+    assert find(many, made.tokens).digits.max() <= 9
+
+
 def test_filler_is_periodic_or_random():
     periodic = passkey.filled(3, 240, "sentences", generator())
     assert torch.equal(periodic[:, 24:], periodic[:, :-24])
@@ -121,7 +143,9 @@ def test_the_key_in_a_prompt():
     [
         (10, {}, r"n is 10; give 53 \(task, key, question and answer, no filler\) to 16,777,216 tokens"),
         (2**24 + 1, {}, "n is 16777217; give 53"),
-        (100, {"filler": "essays"}, "filler is 'essays'; give one of sentences, words"),
+        (100, {"filler": "essays"}, "filler is 'essays'; give one of sentences, words, or the tokens of a text"),
+        (100, {"filler": torch.zeros(0, dtype=torch.long)}, r"of shape \(0,\) .* give the tokens of a text"),
+        (100, {"filler": torch.zeros(4)}, r"type torch.float32; give the tokens of a text"),
         (900, {"keys": 9}, "keys is 9; give at most 8"),
         (100, {"depth": 1.2}, "depth is 1.2; give a share"),
         (100, {"keys": 0}, "give a whole number of 1 or more"),

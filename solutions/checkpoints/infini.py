@@ -104,13 +104,17 @@ def train_one(
         "simulate": simulate,
         "gate_rate": gate_rate,
         "gate_decay": gate_decay,
-        **({"prompt": prompt} if prompt else {}),
+        **({"prompt": {name: told_as(value) for name, value in prompt.items()}} if prompt else {}),
         "seconds": round(time.perf_counter() - began, 1),
         "segments": told["most"],
         "losses": [round(value, 4) for value in losses[::EVERY]],
         "right": [round(sum(part) / len(part), 4) for part in chunks(told["right"], EVERY)],
         **({"gates": told["gates"], "gates_at_the_end": gates(model).tolist()} if has_gates else {}),
     }
+
+
+def told_as(setting: str | int | Tensor) -> str | int:
+    return f"a text of {len(setting):,} tokens" if isinstance(setting, Tensor) else setting
 
 
 def chunks(values: list, size: int) -> list[list]:

@@ -5,7 +5,7 @@ baselines   the same prompts through a window with sinks, Transformer-XL's cache
 controls    Infini-attention trained without simulated repetition, with slow gates, with other rules
 alignment   question and answer across the border of a segment, which training never shows
 speed       tokens per second and resident memory while a million tokens stream by, for each rule
-haystacks   random words, several keys, a key said again: as trained for lesson 4, and trained on the harder task
+haystacks   random words, several keys, a key said again: as trained for lesson 4, and trained on the harder task; prose
 language    a stream whose answers recur far back: nats per token against bytes, five memories, three seeds
 plug        the local model of lesson 2 with Infini-attention in place of its attention, before and after some steps
 
@@ -17,8 +17,11 @@ processor time where they are called seconds.
 import argparse
 import hashlib
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -56,12 +59,18 @@ def of_seed(seed: int) -> tuple[TinyTransformer, dict]:
 
 
 def variant(
-    name: str, layers: tuple[str, ...] = ("infini",) * 2, seed: int = 0, options: dict | None = None, **settings
+    name: str,
+    layers: tuple[str, ...] = ("infini",) * 2,
+    seed: int = 0,
+    options: dict | None = None,
+    vocabulary: int = passkey.VOCABULARY,
+    **settings,
 ) -> tuple[TinyTransformer, dict]:
-    """A model of the passkey recipe with other layers or another training."""
+    """A model of the passkey recipe with other layers, more words, or another training."""
 
     def make() -> tuple[TinyTransformer, dict]:
-        model = recipe.fresh(recipe.config(seed, layers, **(options or {})))
+        config = recipe.config(seed, layers, **(options or {}))
+        model = recipe.fresh(replace(config, vocabulary=vocabulary))
         return model, recipe.train_one(model, label=name, folder=MODELS, **settings)
 
     return trained(name, make)
@@ -72,7 +81,8 @@ def cell(
 ) -> dict:
     """`measured`, or what it found the last time for the same weights and prompts: a bench of hours can be stopped."""
     weights = hashlib.sha256(b"".join(each.numpy().tobytes() for each in model.state_dict().values())).hexdigest()
-    path = MODELS / "cells" / f"{weights[:16]}-{n}-{depth:.2f}-{asked}-{seed}{''.join(map(str, prompt.values()))}.json"
+    kind = "".join(f"text{len(value)}" if isinstance(value, Tensor) else str(value) for value in prompt.values())
+    path = MODELS / "cells" / f"{weights[:16]}-{n}-{depth:.2f}-{asked}-{seed}{kind}.json"
     if not path.exists():
         write(path, json.dumps(measured(model, n, depth, asked, at_once, seed, **prompt)).encode())
     return json.loads(path.read_text())
@@ -226,6 +236,22 @@ def speed_part() -> dict:
     return {"streams": found}
 
 
+COMMON, HELD_OUT = 1000, 0.2  # words of the prose that are kept, and the share of it that training doesn't see
+
+
+def prose() -> tuple[Tensor, Tensor, int]:
+    """Python's reference as `help()` shows it, in its commonest words: a text to train on, one to try, all tokens."""
+    from pydoc_data.topics import topics
+
+    words = re.findall(r"[a-z]+|[.?]", " ".join(topics[name] for name in sorted(topics)).lower())
+    known = [word for word, _ in Counter(words).most_common(COMMON)]
+    new = [word for word in known if word not in passkey.NUMBER]
+    number = passkey.NUMBER | {word: passkey.VOCABULARY + i for i, word in enumerate(new)}
+    tokens = torch.tensor([number[word] for word in words if word in {*known}])
+    cut = round((1 - HELD_OUT) * len(tokens))
+    return tokens[:cut], tokens[cut:], passkey.VOCABULARY + len(new)
+
+
 def haystacks_part() -> Iterator[dict]:
     """Harder haystacks, first with the model of the lesson, which never saw them, then with models that did."""
     tasks = {
@@ -234,18 +260,29 @@ def haystacks_part() -> Iterator[dict]:
         "a key said 3 times, the last counts": {"times_said": 3},
     }
     found = []
-    as_it_is = [(label, prompt) for label, prompt in tasks.items() if "keys" not in prompt]  # it never saw a label
-    for label, prompt, own in [*((*task, False) for task in as_it_is), *((*task, True) for task in tasks.items())]:
-        slug = "haystack-" + "-".join(f"{key}-{value}" for key, value in prompt.items())
-        model, result = variant(slug, steps=recipe.STEPS, **prompt) if own else of_seed(0)
-        who, cells = "trained on it" if own else "the lesson's model", []
+
+    def tried(label: str, model: TinyTransformer, result: dict | None, said: dict, **prompt) -> dict:
+        who, cells = "the lesson's model" if result is None else "trained on it", []
         for n, depth in product((512, 2048, 8192, 32_768, 131_072), (0.1, 0.5)):
             cells.append(cell(model, n, depth, 10 if n > 10_000 else 20, **prompt))
             told(f"{label}, {who}"[:46], cells[-1])
-        found.append({"task": label, "prompt": prompt, "model": who, "cells": cells,
-                      "trained_digits": result["right"][-1] if own else None,
-                      "segments": result["segments"] if own else None})  # fmt: skip
+        return {"task": label, "prompt": said, "model": who, "cells": cells,
+                "trained_digits": result["right"][-1] if result else None,
+                "segments": result["segments"] if result else None}  # fmt: skip
+
+    for label, prompt in tasks.items():
+        if "keys" not in prompt:  # it never saw a label
+            found.append(tried(label, of_seed(0)[0], None, prompt, **prompt))
+            yield {"tasks": found}
+    for label, prompt in tasks.items():
+        slug = "haystack-" + "-".join(f"{key}-{value}" for key, value in prompt.items())
+        found.append(tried(label, *variant(slug, **prompt), prompt, **prompt))
         yield {"tasks": found}
+    training, other, vocabulary = prose()
+    model = variant("haystack-prose", vocabulary=vocabulary, filler=training)
+    said = {"filler": f"{len(training):,} and {len(other):,} words of Python's reference, {COMMON:,} different ones"}
+    found.append(tried("prose", *model, said, filler=other))
+    yield {"tasks": found}
 
 
 LANGUAGE_SEGMENT, LANGUAGE_TRIPLES, LANGUAGE_BATCH, LANGUAGE_STEPS = 48, 192, 12, 250
