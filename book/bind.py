@@ -20,6 +20,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+import measured
+
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 BUILD = BOOK / "_build"
@@ -33,7 +35,7 @@ PACKAGES = {
 }
 # Distributions whose scripts or styles are on the pages.
 THIRD_PARTIES = ["jupyter-server-mathjax", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
-INGREDIENTS = ["book", "lessons", "solutions", "widgets", "requirements.txt"]
+INGREDIENTS = ["book", "lessons", "solutions", "tests/bench/results", "widgets", "requirements.txt"]
 FINGERPRINT = ".made-from"
 STATE = re.compile(r'(<div data-instrument="\w+">)<script type="application/json">(.*?)</script>', re.DOTALL)
 HEAVY = 200_000  # characters of an instrument's state
@@ -77,6 +79,7 @@ def gather(source: Path) -> None:
     for folder in ("_ext", "_static", "interview", "teaching"):
         if (BOOK / folder).is_dir():
             shutil.copytree(BOOK / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "measured.md").write_text(measured.page(), encoding="utf-8")
 
 
 def print_notebooks(source: Path) -> None:
