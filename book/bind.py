@@ -36,6 +36,7 @@ PACKAGES = {
 # Distributions whose scripts or styles are on the pages.
 THIRD_PARTIES = ["jupyter-server-mathjax", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
 INGREDIENTS = ["book", "lessons", "solutions", "tests/bench/results", "widgets", "requirements.txt"]
+LESSON_LINK = re.compile(r"\[([^][]*)\]\(((?:\.\./)*)lessons/(\w+)\.md(#[\w-]*)?\)")
 FINGERPRINT = ".made-from"
 STATE = re.compile(r'(<div data-instrument="\w+">)<script type="application/json">(.*?)</script>', re.DOTALL)
 HEAVY = 200_000  # characters of an instrument's state
@@ -80,6 +81,19 @@ def gather(source: Path) -> None:
         if (BOOK / folder).is_dir():
             shutil.copytree(BOOK / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (source / "measured.md").write_text(measured.page(), encoding="utf-8")
+    for page in source.rglob("*.md"):
+        page.write_text(to_printed(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def to_printed(text: str) -> str:
+    """Links to a lesson's text lead to its page, which is printed; to a lesson that has no text yet, nowhere."""
+
+    def link(found: re.Match) -> str:
+        words, folder, lesson, anchor = found.groups("")
+        there = (BOOK / "lessons" / f"{lesson}.md").exists()
+        return f"[{words}]({folder}lessons/{lesson}.ipynb{anchor})" if there else words
+
+    return LESSON_LINK.sub(link, text)
 
 
 def print_notebooks(source: Path) -> None:

@@ -458,7 +458,7 @@ def page() -> str:
             lines.append(f"`python3 course.py measure {command}`: {together[0].takes}; {circumstances(together[0])}.")
             rows = [("what", "setting", "measured", "published"), ("---",) * 4]
             rows += [
-                (figure.what, figure.setting, f"**{measured(run, figure)}**", figure.published)
+                (figure.what, figure.setting, f"**{measured(run, figure).replace(' ', '&nbsp;')}**", figure.published)
                 for run in together
                 for figure in run.figures
             ]
