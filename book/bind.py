@@ -80,6 +80,8 @@ def gather(source: Path) -> None:
     for folder in ("_ext", "_static", "interview", "teaching"):
         if (BOOK / folder).is_dir():
             shutil.copytree(BOOK / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "pictures").mkdir()
+    shutil.copy2(BOOK / "pictures" / "map.svg", source / "pictures")
     (source / "measured.md").write_text(measured.page(), encoding="utf-8")
     for page in source.rglob("*.md"):
         page.write_text(to_printed(page.read_text(encoding="utf-8")), encoding="utf-8")
