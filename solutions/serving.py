@@ -1,7 +1,7 @@
 """What a long context costs to train and to serve: bytes of cache, requests on a node, seconds, and what a test proves.
 
-    cache of a request    2 · layers · kv_heads · head_dim · tokens · bytes     keys and values; a latent counts once
-    prefill               2 P L + 2 L² d n FLOPs                                P parameters, n layers of width d, causal
+    cache of a request    2 · layers · kv_heads · head_dim · tokens · bytes      a latent counts once
+    prefill               2 P L + 2 L² d n FLOPs      P parameters, n layers of width d, causal
     one decoding step     all weights once, and the cache of every request, read from memory
 
 All of it is arithmetic on published shapes, with 1 GB = 10⁹ bytes. Rates are peaks of the data sheets; what a kernel
