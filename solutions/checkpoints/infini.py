@@ -68,7 +68,7 @@ def train_one(
     seed, has_gates = model.config.seed, "infini" in model.config.layers
     told = {"right": [], "gates": [], "most": FEWEST, "since": 0, "seconds": 0.0}
     draft = Draft(label, folder, told=told) if folder else None
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
 
     def loss(model: TinyTransformer, step: int) -> Tensor:
         lately = told["right"][told["since"] :][-LATELY:]
@@ -106,6 +106,7 @@ def train_one(
         "gate_decay": gate_decay,
         **({"prompt": {name: told_as(value) for name, value in prompt.items()}} if prompt else {}),
         "seconds": round(time.perf_counter() - began, 1),
+        "cpu_seconds": round(time.process_time() - cpu_began, 1),
         "segments": told["most"],
         "losses": [round(value, 4) for value in losses[::EVERY]],
         "right": [round(sum(part) / len(part), 4) for part in chunks(told["right"], EVERY)],
