@@ -48,10 +48,18 @@ def length_is_sound(length: int | None = None, original_length: int | None = Non
         raise ValueError(f"the length is {tokens!r}; give the tokens of a training text, a whole number of 1 or more.")
 
 
-def head_and_length_are_sound(**given) -> None:
-    """Raise ValueError unless both are."""
+def share_is_sound(alpha: float, beta: float, **_) -> None:
+    """Raise ValueError unless a ramp can rise from alpha to beta turns."""
+    if not 0 <= alpha < beta:
+        raise ValueError(f"alpha is {alpha} and beta is {beta}; give turns with 0 <= alpha < beta.")
+
+
+def training_is_sound(**given) -> None:
+    """Raise ValueError unless the head, the length that it was trained at, and the ramp, if there is one, are sound."""
     head_is_sound(**given)
     length_is_sound(**given)
+    if "alpha" in given:
+        share_is_sound(**given)
 
 
 @shapes(frequencies="pairs")
@@ -66,7 +74,7 @@ def turns(frequencies: Tensor, length: int) -> Tensor:
     return length / wavelengths(frequencies)
 
 
-@shapes(check=head_and_length_are_sound)
+@shapes(check=training_is_sound)
 def never_turned(head_dim: int, base: float, length: int) -> int:
     """How many of the head_dim / 2 pairs make less than one turn in `length` tokens: those that break beyond it."""
     frequencies = base ** (-2 * torch.arange(head_dim // 2) / head_dim)
@@ -82,11 +90,11 @@ class Parts(NamedTuple):
     divided: int
 
 
+@shapes(check=training_is_sound)
 def parts(
     head_dim: int, base: float = 10_000.0, *, original_length: int, alpha: float = 1.0, beta: float = 32.0
 ) -> Parts:
     """What `by_parts` does to a head: pairs of beta turns or more are kept, of alpha or fewer divided."""
-    share_is_sound(alpha, beta)
     made = turns(rope_frequencies(head_dim, base), original_length)
     kept, divided = int((made >= beta).sum()), int((made <= alpha).sum())
     return Parts(kept, len(made) - kept - divided, divided)
@@ -101,13 +109,7 @@ def factor_is_sound(factor: float, **_) -> None:
         raise ValueError(f"factor is {factor}; give the new length over the old, 1 or more.")
 
 
-def share_is_sound(alpha: float, beta: float, **_) -> None:
-    """Raise ValueError unless a ramp can rise from alpha to beta turns."""
-    if not 0 <= alpha < beta:
-        raise ValueError(f"alpha is {alpha} and beta is {beta}; give turns with 0 <= alpha < beta.")
-
-
-def ntk_is_sound(head_dim: int, base: float, factor: float) -> None:
+def ntk_is_sound(head_dim: int, base: float, factor: float, **_) -> None:
     """Raise ValueError unless a base can be found that slows the last pair by the factor and the first by nothing."""
     head_is_sound(head_dim, base)
     factor_is_sound(factor)
@@ -164,6 +166,23 @@ def by_parts(
 SCALINGS = (None, "linear", "ntk", "by-parts", "yarn", "llama3")
 
 
+def rule_is_sound(scaling: str | None, factor: float, **given) -> None:
+    """Raise ValueError unless the rule is one of SCALINGS, and what it needs is sound."""
+    head_is_sound(**given)
+    factor_is_sound(factor)
+    if scaling not in SCALINGS:
+        raise ValueError(f"scaling is {scaling!r}; give one of {', '.join(map(repr, SCALINGS))}.")
+    if scaling is None and factor != 1:
+        raise ValueError(f"factor is {factor} without a scaling; give one of {', '.join(map(repr, SCALINGS[1:]))}.")
+    if scaling == "ntk":
+        ntk_is_sound(factor=factor, **given)
+    if scaling == "llama3":
+        given |= {"alpha": given["low_freq_factor"], "beta": given["high_freq_factor"]}
+    if scaling in ("by-parts", "yarn", "llama3"):
+        ramp_is_sound(factor=factor, **given)
+
+
+@shapes(check=rule_is_sound)
 def rope_frequencies(
     head_dim: int,
     base: float = 10_000.0,
@@ -185,22 +204,16 @@ def rope_frequencies(
     "yarn" has the frequencies of "by-parts"; its `yarn_temperature` goes on queries and keys.
     Returns (head_dim // 2,), float32, radians. With factor 1 every rule gives the frequencies of None.
     """
-    head_is_sound(head_dim, base)
-    if scaling not in SCALINGS:
-        raise ValueError(f"scaling is {scaling!r}; give one of {', '.join(map(repr, SCALINGS))}.")
-    factor_is_sound(factor)
     if scaling == "ntk":
-        return tiny.rope_frequencies(head_dim, ntk_base(head_dim, base, factor))
+        base = ntk_base(head_dim, base, factor)
     frequencies = tiny.rope_frequencies(head_dim, base)
-    if scaling is None and factor != 1:
-        raise ValueError(f"factor is {factor} without a scaling; give one of {', '.join(map(repr, SCALINGS[1:]))}.")
-    if scaling is None:
-        return frequencies
     if scaling == "linear":
         return frequencies / factor
+    if scaling in ("by-parts", "yarn"):
+        return by_parts(frequencies, factor, original_length, alpha, beta)
     if scaling == "llama3":
-        alpha, beta = low_freq_factor, high_freq_factor
-    return by_parts(frequencies, factor, original_length, alpha, beta)
+        return by_parts(frequencies, factor, original_length, low_freq_factor, high_freq_factor)
+    return frequencies
 
 
 @shapes(check=factor_is_sound)

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from solutions import positions
 from solutions.checks.exercise import Case, Exercise
+from solutions.checks.lesson_05 import exact
 from solutions.positions import rope_frequencies, tempered_attention
 from solutions.quadratic import attention
 from solutions.tiny import Config, TinyTransformer
@@ -19,9 +20,8 @@ TITLE = "From 2K to 128K"
 
 
 def as_tensor(function, *inputs):
-    """A number as a tensor, so that it may be off by a rounding; anything else as it is."""
-    value = function(*inputs)
-    return torch.tensor(value, dtype=torch.float64) if isinstance(value, int | float) else value
+    """What comes back, a number as a tensor, so that a rounding on the way does not count."""
+    return exact(function(*inputs))
 
 
 # 6.1 never_turned ------------------------------------------------------------------------------------------------
