@@ -69,11 +69,6 @@ class Model:
         return self.layers - self.global_layers
 
     @property
-    def cached_numbers(self) -> int:
-        """Numbers that a layer keeps of one token: a key and a value for each KV head, or one latent with its key."""
-        return self.latent + self.rope_latent if self.latent else 2 * self.kv_heads * self.head_dim
-
-    @property
     def pair_flops(self) -> int:
         """FLOPs of one (query, key) pair in all heads of a layer; a latent is unpacked into keys and values first."""
         return 2 * self.heads * (self.head_dim + (self.rope_latent or 0) + self.head_dim)
@@ -162,9 +157,9 @@ def kv_bytes(model: Model, tokens: int, *, bits: float = 16, group: int | None =
     slots = model.global_layers * tokens
     if model.window:
         slots += model.local_layers * min(tokens, model.window)
-    numbers = slots * model.cached_numbers
-    scales = math.ceil(numbers / group) if group else 0
-    return math.ceil(numbers * bits / 8) + 4 * scales
+    of_a_token = model.latent + model.rope_latent if model.latent else 2 * model.kv_heads * model.head_dim
+    scales = math.ceil(slots * of_a_token / group) if group else 0
+    return math.ceil(slots * of_a_token * bits / 8) + 4 * scales
 
 
 @shapes(check=bits_are_positive)
@@ -307,7 +302,7 @@ def decode_intensity(model: Model, bits: float = 16) -> float:
     1 for multi-head attention in bf16, heads / kv_heads for grouped; below a device's peak FLOPs over its peak bytes,
     memory sets the pace.
     """
-    return model.decode_pair_flops / (model.cached_numbers * bits / 8)
+    return model.decode_pair_flops * model.layers / kv_bytes(model, 1, bits=bits)
 
 
 # Training --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,480 @@
+"""The exercises of lesson 06 on serving: the bytes of a cache, the requests on a node, equal work, what a test proves.
+
+Their answers are numbers, and a wrong one looks as good as a right one. So there is a model of every kind (multi-head,
+grouped, latent, windowed), contexts shorter than a window, a node on which nothing fits, and a test that is all right.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from solutions import ring, serving
+from solutions.checks.exercise import Case, Exercise
+from solutions.checks.lesson_05 import exact
+from solutions.checks.running import Rejected
+from solutions.serving import H100_BYTES, MODELS, Model, kv_bytes, weight_bytes
+
+# 6.7 kv_bytes ----------------------------------------------------------------------------------------------------
+
+TINY = Model("tiny", layers=6, heads=6, kv_heads=3, head_dim=32, parameters=1, window=10, global_every=3)
+
+
+def cached(label, model, tokens, **bits):
+    model = MODELS.get(model, model)
+    return Case(label, lambda normal: (model, tokens), lambda function, *given: exact(function(*given, **bits)))
+
+
+def bytes_layer_by_layer(model, tokens, *, bits=16, group=None):
+    total = 0
+    for layer in range(model.layers):
+        local = model.window and (model.global_every is None or (layer + 1) % model.global_every)
+        held = min(tokens, model.window) if local else tokens
+        if model.latent is None:
+            total += held * model.kv_heads * model.head_dim * 2
+        else:
+            total += held * (model.latent + model.rope_latent)
+    return total * (bits / 8 + (4 / group if group else 0))
+
+
+def bytes_by_token(model, tokens, *, bits=16, group=None):
+    """Token after token: what each adds, where the local layers have given one back."""
+    each = (model.latent or 0) + (model.rope_latent or 0) or model.kv_heads * model.head_dim * 2
+    slots = model.layers * min(tokens, model.window or tokens)
+    slots += model.global_layers * (tokens - min(tokens, model.window or tokens))
+    size = bits / 8 if group is None else bits / 8 + 32 / group / 8
+    return int(slots * each * size)
+
+
+def each(model):
+    return model.latent + model.rope_latent if model.latent else 2 * model.kv_heads * model.head_dim
+
+
+def slots_of(model, tokens):
+    local = min(tokens, model.window) if model.window else 0
+    return model.global_layers * tokens + model.local_layers * local
+
+
+def bytes_with(slots=slots_of, each=each, size=lambda bits, group: bits / 8 + (4 / group if group else 0)):
+    """Bytes made of the slots, the numbers of each, and the bytes of a number, so that a mistake can replace one."""
+
+    def kv_bytes(model, tokens, *, bits=16, group=None):
+        return slots(model, tokens) * each(model) * size(bits, group)
+
+    return kv_bytes
+
+
+def latent_as(numbers):
+    return lambda model: numbers(model) if model.latent else each(model)
+
+
+KV_BYTES = Exercise(
+    number="6.7",
+    title="the cache of real models",
+    difficulty=2,
+    minutes=8,
+    reference=serving.kv_bytes,
+    hints=(
+        "Which heads are stored, those of the queries or those of the keys? How many tokens does a layer with a window "
+        "of 1,024 hold at token 131,072, and how many at token 500?",
+        "Three factors: token slots over all layers (tokens in a global layer, the smaller of tokens and window in a "
+        "local one), numbers in a slot (2 · kv_heads · head_dim, or latent + rope_latent), and bytes of a number. "
+        "Scales come on top.",
+        "slots = model.global_layers * tokens, and model.local_layers * min(tokens, model.window) more if there is a "
+        "window. A number takes bits / 8 bytes, and 4 / group more where a group shares a scale and a zero point.",
+    ),
+    cases=(
+        cached("Llama 2 7B, 131,072 tokens", "Llama-2-7B", 131_072),
+        cached("Llama 3.1 70B: grouped heads", "Llama-3.1-70B", 131_072),
+        cached("Llama 3.1 70B in 8 bits", "Llama-3.1-70B", 131_072, bits=8),
+        cached("Llama 3.1 70B in 4 bits, groups of 32", "Llama-3.1-70B", 131_072, bits=4, group=32),
+        cached("Llama 3.1 8B in 2 bits, groups of 64", "Llama-3.1-8B", 4096, bits=2, group=64),
+        cached("Gemma 3 12B: one layer in six is global", "Gemma-3-12B", 131_072),
+        cached("Gemma 3 12B, 500 tokens: less than the window", "Gemma-3-12B", 500),
+        cached("Mistral 7B, 32,768 tokens: every layer has a window", "Mistral-7B", 32_768),
+        cached("DeepSeek-V3: one latent for all heads", "DeepSeek-V3", 131_072),
+        cached("6 layers, 3 KV heads of 32, a window of 10, 27 tokens", TINY, 27),
+        cached("one token", "Llama-3.1-8B", 1),
+    ),
+    right_answers=(bytes_layer_by_layer, bytes_by_token),
+    mistakes={
+        "the query heads are counted, where only the KV heads are stored": bytes_with(
+            each=lambda model: each(model) if model.latent else 2 * model.heads * model.head_dim
+        ),
+        "keys are counted and values are not: the factor 2 is missing": bytes_with(
+            each=lambda model: each(model) if model.latent else model.kv_heads * model.head_dim
+        ),
+        "every layer keeps its window only, though global layers keep every token": bytes_with(
+            slots=lambda model, tokens: model.layers * min(tokens, model.window or tokens)
+        ),
+        "the window is ignored, and every layer keeps every token": bytes_with(
+            slots=lambda model, tokens: model.layers * tokens
+        ),
+        "a local layer keeps `window` tokens even where there are fewer": bytes_with(
+            slots=lambda model, tokens: model.global_layers * tokens + model.local_layers * (model.window or 0)
+        ),
+        "the local layers are not counted at all": bytes_with(slots=lambda model, tokens: model.global_layers * tokens),
+        "one layer is counted, not all": bytes_with(slots=lambda model, tokens: slots_of(model, tokens) / model.layers),
+        "the latent counts twice, as if a key and a value were stored": bytes_with(
+            each=latent_as(lambda model: 2 * (model.latent + model.rope_latent))
+        ),
+        "the latent is counted without the rotated key beside it": bytes_with(
+            each=latent_as(lambda model: model.latent)
+        ),
+        "full heads are counted where one latent is stored for all of them": bytes_with(
+            each=latent_as(lambda model: 2 * model.kv_heads * model.head_dim)
+        ),
+        "bits are counted, and not bytes": bytes_with(size=lambda bits, group: bits + (32 / group if group else 0)),
+        "every number takes 2 bytes, whatever bits says": bytes_with(
+            size=lambda bits, group: 2 + (4 / group if group else 0)
+        ),
+        "the groups have no scale and no zero point": bytes_with(size=lambda bits, group: bits / 8),
+        "a group has a scale and no zero point": bytes_with(
+            size=lambda bits, group: bits / 8 + (2 / group if group else 0)
+        ),
+    },
+)
+
+# 6.8 requests_that_fit -------------------------------------------------------------------------------------------
+
+
+def node(label, model, tokens, **given):
+    return Case(
+        label, lambda normal: (MODELS[model], tokens), lambda function, *which: exact(function(*which, **given))
+    )
+
+
+def fit_one_by_one(
+    model, tokens, *, device_bytes=H100_BYTES, devices=8, usable=0.9, bits=16, group=None, weight_bits=16
+):
+    free = devices * device_bytes * usable - model.parameters * weight_bits / 8
+    each, requests = kv_bytes(model, tokens, bits=bits, group=group), 0
+    while (requests + 1) * each <= free:
+        requests += 1
+    return requests
+
+
+def fit_by_device(
+    model, tokens, *, device_bytes=H100_BYTES, devices=8, usable=0.9, bits=16, group=None, weight_bits=16
+):
+    """What one device holds of everything: its share of the weights, and of every request."""
+    room = usable * device_bytes - weight_bytes(model, weight_bits) / devices
+    of_a_request = kv_bytes(model, tokens, bits=bits, group=group) / devices
+    return int(room // of_a_request) if room > 0 else 0
+
+
+def usable_memory(device_bytes, devices, usable):
+    return devices * device_bytes * usable
+
+
+def fit(
+    memory=usable_memory,
+    weights=lambda model, bits, weight_bits, devices: weight_bytes(model, weight_bits),
+    cache=lambda model, tokens, bits, group: kv_bytes(model, tokens, bits=bits, group=group),
+    whole=lambda requests: max(0, math.floor(requests)),
+    room=lambda memory, weights, usable: memory - weights,
+):
+    """Requests made of the memory, the weights, the cache of one and a rounding, so that a mistake can replace one."""
+
+    def requests_that_fit(
+        model, tokens, *, device_bytes=H100_BYTES, devices=8, usable=0.9, bits=16, group=None, weight_bits=16
+    ):
+        free = room(memory(device_bytes, devices, usable), weights(model, bits, weight_bits, devices), usable)
+        return whole(free / cache(model, tokens, bits, group))
+
+    return requests_that_fit
+
+
+FIT = Exercise(
+    number="6.8",
+    title="how many requests a node holds",
+    difficulty=2,
+    minutes=8,
+    reference=serving.requests_that_fit,
+    hints=(
+        "Eight devices of 80 GB. What lies in their memory before the first request comes, and how much does one "
+        "request need when its context is full?",
+        "The room is what may be used of all devices, less one copy of the weights (weight_bytes). A request takes "
+        "kv_bytes at its full length. What if there is no room at all?",
+        "room = devices * device_bytes * usable - weight_bytes(model, weight_bits). Divide by kv_bytes(model, tokens, "
+        "bits=bits, group=group), round down, and never return less than 0.",
+    ),
+    cases=(
+        node("70B at 131,072 tokens, 8 devices of 80 GB", "Llama-3.1-70B", 131_072),
+        node("70B, the cache in 8 bits", "Llama-3.1-70B", 131_072, bits=8),
+        node("70B, the cache in 4 bits, groups of 32", "Llama-3.1-70B", 131_072, bits=4, group=32),
+        node("8B, 32.6 requests", "Llama-3.1-8B", 131_072),
+        node("405B in 8 bits", "Llama-3.1-405B", 131_072, weight_bits=8),
+        node("405B in 16 bits: the weights alone do not fit", "Llama-3.1-405B", 131_072),
+        node("70B at 10 million tokens: not one request fits", "Llama-3.1-70B", 10_000_000),
+        node(
+            "8B on one device of 24 GB, all of it usable", "Llama-3.1-8B", 8192, device_bytes=24e9, devices=1, usable=1
+        ),
+        node("Gemma 3 12B on two devices, 70 % usable", "Gemma-3-12B", 32_768, devices=2, usable=0.7),
+    ),
+    right_answers=(fit_one_by_one, fit_by_device),
+    mistakes={
+        "the weights are forgotten, which lie there before the first request": fit(weights=lambda *_: 0),
+        "every device holds all the weights": fit(
+            weights=lambda model, bits, weight_bits, devices: devices * weight_bytes(model, weight_bits)
+        ),
+        "the weights take as many bits as the cache": fit(
+            weights=lambda model, bits, weight_bits, devices: weight_bytes(model, bits)
+        ),
+        "the weights always take 16 bits": fit(
+            weights=lambda model, bits, weight_bits, devices: weight_bytes(model, 16)
+        ),
+        "parameters are taken for bytes": fit(weights=lambda model, bits, weight_bits, devices: model.parameters),
+        "all memory is usable, and nothing is left for what else a step needs": fit(
+            memory=lambda device_bytes, devices, usable: devices * device_bytes
+        ),
+        "the share that is usable is taken after the weights, and not of the whole": fit(
+            memory=lambda device_bytes, devices, usable: devices * device_bytes,
+            room=lambda memory, weights, usable: (memory - weights) * usable,
+        ),
+        "one device is counted": fit(memory=lambda device_bytes, devices, usable: device_bytes * usable),
+        "a GB is taken for a GiB": fit(
+            memory=lambda device_bytes, devices, usable: devices * device_bytes / 1e9 * 2**30 * usable
+        ),
+        "the cache always takes 16 bits": fit(cache=lambda model, tokens, bits, group: kv_bytes(model, tokens)),
+        "the scales of the groups are forgotten": fit(
+            cache=lambda model, tokens, bits, group: kv_bytes(model, tokens, bits=bits)
+        ),
+        "requests are half as long, as in the mean, and all of them may grow to the end": fit(
+            cache=lambda model, tokens, bits, group: kv_bytes(model, max(1, tokens // 2), bits=bits, group=group)
+        ),
+        "the last request fits only in part": fit(whole=lambda requests: max(0, math.ceil(requests))),
+        "requests are rounded to the nearest whole number": fit(whole=lambda requests: max(0, round(requests))),
+        "a request is divided: the result is not rounded": fit(whole=lambda requests: max(0, requests)),
+        "there are fewer than 0 requests where the weights do not fit": fit(whole=math.floor),
+    },
+)
+
+# 6.9 zigzag_rows -------------------------------------------------------------------------------------------------
+
+
+def parts_of(result, ranks) -> list[Tensor]:
+    """The rows of each rank; rejects what is no list of as many tensors of whole numbers."""
+    what = f"a list of {ranks} tensors, the rows of each rank"
+    if not isinstance(result, list | tuple) or len(result) != ranks:
+        given = f"{len(result)} parts" if isinstance(result, list | tuple) else f"one {type(result).__name__}"
+        raise Rejected(f"your function returned {given}, expected {what}")
+    parts = [torch.as_tensor(part) for part in result]
+    for rank, part in enumerate(parts):
+        if part.dim() != 1 or part.is_floating_point():
+            raise Rejected(f"rank {rank} has rows of shape {tuple(part.shape)} and {part.dtype}, expected {what}")
+    return parts
+
+
+def rows_in_turn(function, n, ranks):
+    """The rows of all ranks in one tensor, with -1 where the next rank begins."""
+    parts = parts_of(function(n, ranks), ranks)
+    return torch.cat([torch.cat((part, part.new_tensor([-1]))) for part in parts])
+
+
+def fair(function, n, ranks):
+    """Where the pieces can't be equal: is every row held once, in order, and the work within 10 % of the mean?"""
+    parts = parts_of(function(n, ranks), ranks)
+    once = torch.cat(parts).sort().values.tolist() == list(range(n))
+    ascending = all((part.diff() > 0).all() for part in parts)
+    return torch.tensor([once, ascending, once and ring.imbalance(parts) < 1.1])
+
+
+def rows_by_arithmetic(n, ranks):
+    edges = [n * piece // (2 * ranks) for piece in range(2 * ranks + 1)]
+    held = []
+    for rank in range(ranks):
+        late = 2 * ranks - 1 - rank
+        held.append(torch.tensor([*range(edges[rank], edges[rank + 1]), *range(edges[late], edges[late + 1])]))
+    return held
+
+
+def rows_by_piece_number(n, ranks):
+    piece = torch.arange(n) * 2 * ranks // n
+    owner = torch.minimum(piece, 2 * ranks - 1 - piece)
+    return [(owner == rank).nonzero().flatten() for rank in range(ranks)]
+
+
+def two_of(second, cut=lambda ranks: 2 * ranks, join=lambda early, late: torch.cat((early, late))):
+    """Each rank's first piece, and the one that `second` numbers."""
+
+    def zigzag_rows(n, ranks):
+        pieces = torch.arange(n).tensor_split(cut(ranks))
+        return [join(pieces[rank], pieces[second(rank, ranks) % len(pieces)]) for rank in range(ranks)]
+
+    return zigzag_rows
+
+
+ZIGZAG = Exercise(
+    number="6.9",
+    title="equal work in a causal ring",
+    difficulty=2,
+    minutes=8,
+    reference=ring.zigzag_rows,
+    hints=(
+        "Row i looks at i + 1 keys. Cut 8 rows into 4 pieces of 2: how many pairs does each piece score? Which two "
+        "pieces together make half of all?",
+        "Cut into 2 · ranks pieces. The first and the last score as many together as the second and the last but one, "
+        "and so on inwards.",
+        "torch.arange(n).tensor_split(2 * ranks) gives the pieces. Rank i holds pieces[i] and pieces[-1 - i], joined "
+        "with torch.cat.",
+    ),
+    cases=(
+        Case("8 rows, 2 ranks", lambda normal: (8, 2), rows_in_turn),
+        Case("24 rows, 4 ranks", lambda normal: (24, 4), rows_in_turn),
+        Case("30 rows, 3 ranks", lambda normal: (30, 3), rows_in_turn),
+        Case("one rank", lambda normal: (6, 1), rows_in_turn),
+        Case("8,192 rows, 16 ranks", lambda normal: (8192, 16), rows_in_turn),
+        Case("1,003 rows, 5 ranks: pieces of unequal length", lambda normal: (1003, 5), fair),
+    ),
+    right_answers=(rows_by_arithmetic, rows_by_piece_number),
+    mistakes={
+        "each rank has one piece, and the last has nearly twice the work": ring.contiguous_rows,
+        "rank i has pieces i and ranks + i, and the last still has the most work": two_of(
+            lambda rank, ranks: ranks + rank
+        ),
+        "rank i has pieces i and 2 · ranks - i, one too far": two_of(lambda rank, ranks: 2 * ranks - rank),
+        "rank i has pieces i and 2 · ranks - 2 - i, one too early": two_of(lambda rank, ranks: 2 * ranks - 2 - rank),
+        "there are `ranks` pieces, so that every row has two ranks": two_of(
+            lambda rank, ranks: ranks - 1 - rank, cut=lambda ranks: ranks
+        ),
+        "the late piece is given and the early one is not": two_of(
+            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: late
+        ),
+        "the late piece comes first, and the rows do not ascend": two_of(
+            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: torch.cat((late, early))
+        ),
+        "the late piece runs backwards": two_of(
+            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: torch.cat((early, late.flip(0)))
+        ),
+        "rows are dealt out one by one: the work is equal, but there are no pieces to skip": lambda n, ranks: [
+            torch.arange(rank, n, ranks) for rank in range(ranks)
+        ],
+    },
+)
+
+# 6.10 needle_interval --------------------------------------------------------------------------------------------
+
+
+def both_ends(function, *given):
+    """The two ends as a tensor, so that a rounding on the way does not count."""
+    result = function(*given)
+    if not isinstance(result, list | tuple | Tensor) or len(result) != 2:
+        raise Rejected(f"your function returned {result!r}, expected two shares, the low and the high end")
+    return torch.stack([torch.as_tensor(end, dtype=torch.float64) for end in result])
+
+
+def found(label, *given):
+    return Case(label, lambda normal: given, both_ends)
+
+
+def ends_by_formula(right, asked, z=1.96):
+    missed = asked - right
+    root = z * math.sqrt(z**2 + 4 * right * missed / asked)
+    return (2 * right + z**2 - root) / (2 * (asked + z**2)), (2 * right + z**2 + root) / (2 * (asked + z**2))
+
+
+def ends_by_search(right, asked, z=1.96):
+    """From the definition: the shares at which what was seen is z standard errors away."""
+
+    def too_far(share):
+        return (share - right / asked) ** 2 > z**2 * share * (1 - share) / asked
+
+    ends = []
+    for outside in (0.0, 1.0):
+        inside = right / asked
+        for _ in range(100):
+            middle = (outside + inside) / 2
+            outside, inside = (middle, inside) if too_far(middle) else (outside, middle)
+        ends.append(inside)
+    return ends
+
+
+def ends_with(
+    middle=lambda seen, asked, z: (seen + z * z / (2 * asked)) / (1 + z * z / asked),
+    error=lambda seen, asked, z: math.sqrt(seen * (1 - seen) / asked + z * z / (4 * asked**2)) / (1 + z * z / asked),
+    z_of=lambda z: z,
+):
+    """Ends made of a middle and an error, so that a mistake can replace one."""
+
+    def needle_interval(right, asked, z=1.96):
+        z = z_of(z)
+        centre, reach = middle(right / asked, asked, z), z * error(right / asked, asked, z)
+        return max(0.0, centre - reach), min(1.0, centre + reach)
+
+    return needle_interval
+
+
+def seen_as_it_is(seen, asked, z):
+    return seen
+
+
+def error_of_the_seen(seen, asked, z):
+    return math.sqrt(seen * (1 - seen) / asked)
+
+
+def moved(seen, asked, z):
+    return (seen + z * z / (2 * asked)) / (1 + z * z / asked)
+
+
+def error_of_the_moved(seen, asked, z):
+    """Agresti and Coull's: the plain error, at the moved middle, of asked + z² trials."""
+    return error_of_the_seen(moved(seen, asked, z), asked + z * z, z)
+
+
+NEEDLE = Exercise(
+    number="6.10",
+    title="what ten needles prove",
+    difficulty=3,
+    minutes=10,
+    reference=serving.needle_interval,
+    hints=(
+        "All 10 needles of a cell were found. Is a true share of 0.9 ruled out? The plain interval, seen ± z · "
+        "√(seen (1 - seen) / asked), says so. Whose error should stand under the root?",
+        "The ends are the shares p that lie z of their own standard errors from what was seen: "
+        "(p - seen)² = z² p (1 - p) / asked. That is a quadratic equation in p.",
+        "middle = (seen + z² / (2 asked)) / (1 + z² / asked). The reach on each side is z / (1 + z² / asked) times the "
+        "root of seen (1 - seen) / asked + z² / (4 asked²).",
+    ),
+    cases=(
+        found("9 of 10", 9, 10),
+        found("10 of 10: a perfect cell", 10, 10),
+        found("32 of 32", 32, 32),
+        found("0 of 5", 0, 5),
+        found("50 of 100", 50, 100),
+        found("437 of 500, as many as RULER asks", 437, 500),
+        found("7 of 20, z = 2.576 for 99 %", 7, 20, 2.576),
+        found("1 of 1", 1, 1),
+    ),
+    right_answers=(ends_by_formula, ends_by_search),
+    mistakes={
+        "the error is that of the share seen, so that a perfect cell has no width": ends_with(
+            seen_as_it_is, error_of_the_seen
+        ),
+        "the middle is not moved towards one half": ends_with(middle=seen_as_it_is),
+        "the middle is moved and the error is that of the share seen": ends_with(error=error_of_the_seen),
+        "the plain error is taken at the moved middle, which is too wide for a perfect cell": ends_with(
+            error=error_of_the_moved
+        ),
+        "the middle is not divided by 1 + z² / asked": ends_with(
+            middle=lambda seen, asked, z: seen + z * z / (2 * asked)
+        ),
+        "the reach is not divided by 1 + z² / asked": ends_with(
+            error=lambda seen, asked, z: math.sqrt(seen * (1 - seen) / asked + z * z / (4 * asked**2))
+        ),
+        "the root is forgotten: a variance is added to a share": ends_with(
+            error=lambda seen, asked, z: (seen * (1 - seen) / asked + z * z / (4 * asked**2)) / (1 + z * z / asked)
+        ),
+        "the spread of one trial is taken, and more trials do not narrow it": ends_with(
+            error=lambda seen, asked, z: math.sqrt(seen * (1 - seen) + z * z / (4 * asked)) / (1 + z * z / asked)
+        ),
+        "z is left out, and the interval holds two thirds of the time": ends_with(z_of=lambda z: 1.0),
+        "z is 1.96, whatever was asked for": ends_with(z_of=lambda z: 1.96),
+        "z is halved, as if the interval had one side": ends_with(z_of=lambda z: z / 2),
+        "needles are counted, where a share is asked for": lambda right, asked, z=1.96: tuple(
+            end * asked for end in serving.needle_interval(right, asked, z)
+        ),
+    },
+)
+
+EXERCISES = (KV_BYTES, FIT, ZIGZAG, NEEDLE)
