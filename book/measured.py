@@ -222,7 +222,7 @@ LESSONS: dict[str, list[Run]] = {
                    "runs/*/cells/tokens=1000000&depth=0.5/digits_without_memory", "%"),
             Figure("Bytes of memory at a million tokens", "two layers, two heads, 32 × 33 numbers each",
                    "runs/*/cells/tokens=1000000&depth=0.5/memory_bytes", "KiB"),
-            Figure("Training", "1,500 steps, one thread", "runs/*/training_seconds", "s"),
+            Figure("Training", "1,500 steps, one thread, processor time", "runs/*/training_cpu_seconds", "s"),
         ]),
         Run("train infini", "ten minutes", shipped("infini"), [
             Figure("Gates of the shipped model", "two layers of two heads, began at 0.5",
