@@ -1,7 +1,8 @@
-"""Exercises of lesson 06: which pairs break past the trained length, the rules that slow them, and where a model fails.
+"""Exercises of lesson 06: which pairs break past the trained length, the rules that slow them, where a model fails.
 
 An error of this field hides in the fast pairs or in the slow ones, and shows only far from home. So the rules are asked
-about every pair of a real head, in float64, and about pairs that do not come in order.
+about every pair of a real head, in float64, and about pairs that do not come in order. What it takes to serve the
+longer text is asked in `lesson_06_serving`.
 """
 
 import math
@@ -10,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from solutions import positions
+from solutions.checks import lesson_06_serving
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.lesson_05 import exact
 from solutions.positions import rope_frequencies, tempered_attention
@@ -575,4 +577,12 @@ LOSS_BY_POSITION = Exercise(
 )
 
 
-EXERCISES = (NEVER_TURNED, INTERPOLATED, NTK_BASE, BY_PARTS, TEMPERED, LOSS_BY_POSITION)
+EXERCISES = (
+    NEVER_TURNED,
+    INTERPOLATED,
+    NTK_BASE,
+    BY_PARTS,
+    TEMPERED,
+    LOSS_BY_POSITION,
+    *lesson_06_serving.EXERCISES,
+)
