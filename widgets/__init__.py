@@ -1,10 +1,11 @@
 """The instruments: what the course's notebooks and pages draw with."""
 
 from widgets.atlas import Atlas
+from widgets.interview import Mock, Practice, whiteboard
 from widgets.ledger import Ledger
 from widgets.predict import predict
 from widgets.selector import Eye
 from widgets.tape import Tape
 from widgets.theatre import Theatre
 
-__all__ = ["Atlas", "Eye", "Ledger", "Tape", "Theatre", "predict"]
+__all__ = ["Atlas", "Eye", "Ledger", "Mock", "Practice", "Tape", "Theatre", "predict", "whiteboard"]

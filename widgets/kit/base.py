@@ -79,16 +79,19 @@ class Instrument(anywidget.AnyWidget):
     A subclass sets `view` (the path of its view.js), fills `data` and says itself in `twin()`.
     data: what was measured, sent once; arrays inside it are `packed`.
     reader: what the reader did (a choice, a prediction). Live, it can be read back here.
+    alone: stands on a page or two of a site, and brings its code there instead of adding to what every page loads.
     """
 
     view: ClassVar[Path]
+    alone: ClassVar[bool] = False
     data = traitlets.Dict().tag(sync=True)
     reader = traitlets.Dict().tag(sync=True)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # traitlets makes a subclass of its own for every instance; only a class that brings a view is a kind.
         if "view" in cls.__dict__:
-            KINDS[cls.kind()] = cls.view
+            if not cls.alone:
+                KINDS[cls.kind()] = cls.view
             cls._esm = link.module(cls.view)
             cls._css = link.stylesheet([cls.view])
         super().__init_subclass__(**kwargs)
@@ -112,6 +115,7 @@ class Instrument(anywidget.AnyWidget):
         # "</" would end the script element early.
         text = text.replace("</", "<\\/")
         return (
+            f"{link.piece(self.kind(), self.view) if self.alone else ''}"
             f'<div data-instrument="{self.kind()}">'
             f'<script type="application/json">{text}</script>'
             f"{self._twin_html()}</div>"
@@ -122,11 +126,12 @@ class Instrument(anywidget.AnyWidget):
 
     def save_html(self, path: str | os.PathLike[str]) -> Path:
         """Write one self-contained page, alive without network or kernel. Returns its path."""
+        views = {} if self.alone else {self.kind(): self.view}
         page = PAGE.format(
             title=html.escape(self.twin().splitlines()[0]),
-            css=link.stylesheet([self.view]),
+            css=link.stylesheet(list(views.values())),
             body=self.static_html(),
-            script=link.script({self.kind(): self.view}),
+            script=link.script(views),
         )
         path = Path(path)
         path.write_text(page, encoding="utf-8")

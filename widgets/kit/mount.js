@@ -30,12 +30,15 @@ export function staticModel(state) {
   };
 }
 
-/** Draw one instrument in its place; where that fails, the text twin stays. @param {() => {kind: string, state: any}} read */
+/**
+ * Draw one instrument in its place, also of a kind that its page brought along; where that fails, the text twin stays.
+ * @param {() => {kind: string, state: any}} read
+ */
 function draw(place, kinds, read) {
   const el = document.createElement("div");
   try {
     const { kind, state } = read();
-    kinds[kind].render({ model: staticModel(decode(state)), el });
+    (kinds[kind] ?? globalThis.courseKinds[kind]).render({ model: staticModel(decode(state)), el });
     place.querySelector("[data-twin]").hidden = true;
     place.append(el);
   } catch (error) {
