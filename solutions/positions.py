@@ -335,3 +335,24 @@ def exact_lags(batch: int, n: int, generator: torch.Generator, *, far: float = 0
         copied = tokens.gather(1, source[:, i : i + 1].clamp(min=0))[:, 0]
         tokens[:, i] = torch.where(told[:, i], copied, tokens[:, i])
     return streams.Sample(tokens, torch.where(told, lag, 0), torch.zeros_like(told))
+
+
+@torch.no_grad()
+@counts("farthest")
+def copied_from(model: nn.Module, sample: streams.Sample, lags: tuple[int, ...], farthest: int) -> Tensor:
+    """Where a model copies from when it is asked for each lag: the share of answers that equal the token d before.
+
+    Answers that have `farthest` tokens before their marker count; a symbol agrees by chance once in SYMBOLS.
+    Returns (len(lags), farthest + 1), of which column d is for the token d places before the marker: 1 at d = lag for a
+    model that is right.
+    """
+    choice, shares = model(sample.tokens[:, :-1]).argmax(dim=-1), []
+    for lag in lags:
+        row, place = ((sample.distance == lag) & (torch.arange(sample.tokens.shape[1]) > farthest)).nonzero().T
+        if not len(row):
+            raise ValueError(
+                f"no answer at lag {lag} has {farthest} tokens before its marker; give more or longer texts."
+            )
+        source = place[:, None] - 1 - torch.arange(farthest + 1)
+        shares.append((sample.tokens[row[:, None], source] == choice[row, place - 1][:, None]).float().mean(dim=0))
+    return torch.stack(shares)
