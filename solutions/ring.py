@@ -272,6 +272,7 @@ def ring_attention(
 
 # Processes -------------------------------------------------------------------------------------------------------
 
+STARTING = 120.0  # seconds that the server may take to import, on a machine that is busy
 GRACE = 1.0  # seconds in which the other ranks notice that one is gone, so that the first to fail can be told
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
@@ -302,7 +303,7 @@ def run(ranks: int, function: Callable, *args, seconds: float = 30.0) -> list:
     """Call function(*args) in `ranks` processes that form a gloo group on 127.0.0.1; return what each returned.
 
     function: of a module, at its top level, since each process imports it; inside, `dist.get_rank()` tells who it is
-    args, results: what pickle takes, by value; seconds: for all of it
+    args, results: what pickle takes, by value; seconds: from the start of the ranks to their end
     Works from a notebook. Processes are forked from a server that has done nothing but import, which takes some seconds
     once and then next to none; they share no thread, lock or graph with the caller. Where the system has no such
     server, each process starts afresh.
@@ -312,6 +313,9 @@ def run(ranks: int, function: Callable, *args, seconds: float = 30.0) -> list:
     context = multiprocessing.get_context(START)
     if START == "forkserver":
         context.set_forkserver_preload([__name__, "torch.fx.experimental.symbolic_shapes"])  # the first backward's
+        server = context.Process(target=int, daemon=True)  # ends when the server has imported all that
+        server.start()
+        server.join(STARTING)
     task = pickle.dumps((function, args))
     with tempfile.TemporaryDirectory() as folder:
         processes = [
