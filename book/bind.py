@@ -111,6 +111,14 @@ def print_notebooks(source: Path) -> None:
     cover.unlink()
 
 
+def print_translations(source: Path) -> None:
+    """The lessons that there are in other languages: the English notebook, executed once, with other prose."""
+    import translate
+
+    translate.print_translations(source / "lessons", source / "translations")
+    translate.print_translations(ROOT / "lessons", source / "_assets" / "notebooks")
+
+
 def place_assets(source: Path) -> None:
     """What a page asks for beside its text.
 
@@ -128,7 +136,7 @@ def place_assets(source: Path) -> None:
 
     mathjax = Path(jupyter_server_mathjax.__file__).parent / "static"
     shutil.copytree(mathjax, source / "_assets" / "mathjax", ignore=shutil.ignore_patterns("localization"))
-    (source / "_assets" / "notebooks").mkdir()
+    (source / "_assets" / "notebooks").mkdir(exist_ok=True)
     for page in (source / "lessons").glob("*.ipynb"):
         if not (ROOT / "lessons" / page.name).exists():
             raise BindError(f"lessons/{page.name} is missing; run `python3 course.py build` first")
@@ -218,6 +226,7 @@ def bind() -> None:
     for label, step in [
         ("text", lambda: gather(source)),
         ("notebooks", lambda: print_notebooks(source)),
+        ("translations", lambda: print_translations(source)),
         ("assets", lambda: place_assets(source)),
         ("pages", lambda: make_pages(source, fresh)),
         ("states", lambda: set_heavy_states_aside(fresh)),

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import translate
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -15,6 +16,9 @@ UNUSED_FILES = (
     "**/*.map", "scripts/fontawesome.*", "scripts/bootstrap.*", "vendor", "locales", "*-macros.html",
     "searchtools.js", "language_data.js", *UNUSED_SCRIPTS, "scripts/sphinx-book-theme.js",
 )  # fmt: skip
+
+
+LANGUAGES = {"en": "English", **translate.LANGUAGES}
 
 
 def set_address(app: Sphinx, config: Config) -> None:
@@ -29,12 +33,22 @@ def set_address(app: Sphinx, config: Config) -> None:
 
 
 def frame(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Give the template `launch_links` [(text, address)] and, for a lesson, `notebook`, the learner's file."""
+    """Give the template `launch_links` [(text, address)]; for a lesson `notebook`, the learner's file; and `languages`
+    [(code, name, address)] where it is in more than one. What surrounds a translation, and its code, is English.
+    """
     groups = [button["buttons"] for button in context.get("header_buttons", []) if button["type"] == "group"]
-    is_lesson = pagename.startswith("lessons/")
-    context["launch_links"] = [(link["text"], link["url"]) for group in groups for link in group if is_lesson]
-    notebook = f"notebooks/{pagename.removeprefix('lessons/')}.ipynb"
-    context["notebook"] = context["pathto"](notebook, 1) if is_lesson else None
+    folder, _, name = pagename.rpartition("/")
+    context["launch_links"] = [(link["text"], link["url"]) for group in groups for link in group if folder == "lessons"]
+    language = folder.removeprefix("translations/") if folder.startswith("translations/") else "en"
+    context["language"] = language
+    learners = {"lessons": "notebooks", f"translations/{language}": f"notebooks/{language}"}.get(folder)
+    context["notebook"] = context["pathto"](f"{learners}/{name}.ipynb", 1) if learners else None
+    pages = {code: f"translations/{code}/{name}" for code in LANGUAGES} | {"en": f"lessons/{name}"}
+    there = [code for code in LANGUAGES if learners and pages[code] in app.env.found_docs]
+    context["languages"] = [(code, LANGUAGES[code], context["pathto"](pages[code])) for code in there if len(there) > 1]
+    if language != "en":
+        context["prev"] = context["next"] = None  # the lessons around it are in English
+        context["body"] = context["body"].replace('<div class="cell ', '<div lang="en" class="cell ')
     # docutils makes references a list whose entries have a role that WAI-ARIA has since withdrawn
     context["body"] = context.get("body", "").replace(' role="doc-biblioentry"', ' role="listitem"')
     context["script_files"] = [

@@ -1,8 +1,9 @@
 """Shapes that the text writes in plain Markdown and the site draws.
 
 - An exercise is a section titled `Exercise 1.2, stable softmax (difficulty 2, 8 minutes, about 6 lines)`. It gets the
-  class `exercise` and the address `exercise-1-2`, and its parenthesis becomes a line of its own. It ends with the cell
-  that checks the answer and the hints that follow at once; what the lesson says next stands after it.
+  class `exercise` and the address `exercise-1-2`, in each language that there are lessons in, and its parenthesis
+  becomes a line of its own. It ends with the cell that checks the answer and the hints that follow at once; what the
+  lesson says next stands after it.
 - A quotation that begins with **Keep.** gets the class `keep`.
 - A hidden cell is a closed box named by its prompt ("Solution 1.2"), to the eye and to a screen reader alike.
 - A prediction shows its question and not its code, which holds the answer.
@@ -19,8 +20,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxTranslator
 
-NUMBER = re.compile(r"Exercise (\d+)\.(\d+)\b")
-EFFORT = re.compile(r"\s*\(([^()]*\bminutes?\b[^()]*)\)\s*$")
+NUMBER = re.compile(r"(?:Exercise|Ejercicio|연습문제|Exercițiul) (\d+)\.(\d+)\b")
+EFFORT = re.compile(r"\s*\(([^()]*(?:\b(?:minut[eo]?s?)\b|\d분)[^()]*)\)\s*$")
 COLUMNS = re.compile(r"\S(  +|\t)\S")
 
 

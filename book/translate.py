@@ -1,0 +1,122 @@
+"""The lessons in other languages: the words of a lesson apart from its code.
+
+A translation is `book/translations/LANGUAGE/NN_name.po`, the format that translators' tools read (gettext): each
+paragraph of the English text with its translation. Code, exercises and what they print come from the English lesson, so
+they can't go out of step. A paragraph that has changed in English has no translation any more: the page shows it in
+English, and a test names it.
+
+    python book/translate.py      brings the files up to date with the English text and says what there is to translate
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po, write_po
+from nbformat import NotebookNode
+
+BOOK = Path(__file__).resolve().parent
+TRANSLATIONS = BOOK / "translations"
+LANGUAGES = {"es": "Español", "ko": "한국어", "ro": "Română"}
+WORDS = re.compile(r"[^\W\d_]{2}")
+TAG = re.compile(r"<[^>]*>")
+
+
+def files(language: str) -> list[Path]:
+    """The catalogs of a language, one a lesson that has been translated."""
+    return sorted((TRANSLATIONS / language).glob("*.po"))
+
+
+def paragraphs(markdown: str) -> list[str]:
+    """The paragraphs of a cell, in order; one whose lines are code or markup alone is no paragraph."""
+    if markdown.startswith("```"):
+        return []
+    return [part for part in re.split(r"\n{2,}", markdown.strip()) if WORDS.search(TAG.sub("", part))]
+
+
+def english(name: str) -> list[str]:
+    """The paragraphs of a lesson's text."""
+    text = (BOOK / "lessons" / f"{name}.md").read_text(encoding="utf-8")
+    cells = jupytext.reads(text, fmt="md:myst").cells
+    return [part for cell in cells if cell.cell_type == "markdown" for part in paragraphs(cell.source)]
+
+
+def read(path: Path) -> Catalog:
+    with path.open("rb") as file:
+        return read_po(file, locale=path.parent.name)
+
+
+def known(path: Path) -> dict[str, str]:
+    """English paragraph: its translation, as far as there is one that a person has looked at."""
+    return {each.id: each.string for each in read(path) if each.id and each.string and not each.fuzzy}
+
+
+def stale(path: Path) -> list[str]:
+    """What keeps a translation from being whole and current, a sentence for each paragraph."""
+    there, wanted = known(path), english(path.stem)
+    place = f"{path.parent.name}/{path.name}"
+    new = [f"{place}: new or changed in English: {first_words(part)}" for part in wanted if part not in there]
+    gone = [f"{place}: no longer in the English text: {first_words(part)}" for part in there if part not in wanted]
+    return new + gone
+
+
+def first_words(paragraph: str) -> str:
+    return repr(" ".join(paragraph.split())[:70])
+
+
+def translated(notebook: NotebookNode, path: Path) -> NotebookNode:
+    """A copy of a printed notebook with the prose of a catalog; its code cells and their outputs are the same."""
+    there = known(path)
+    copy = nbformat.from_dict(notebook)
+    for cell in copy.cells:
+        if cell.cell_type == "markdown":
+            for part in paragraphs(cell.source):
+                cell.source = cell.source.replace(part, there.get(part, part))
+    return copy
+
+
+def print_translations(folder: Path, destination: Path) -> None:
+    """Print each translation of the notebooks in `folder` to `destination/LANGUAGE/NN_name.ipynb`."""
+    for language in LANGUAGES:
+        for path in files(language):
+            notebook = nbformat.read(folder / f"{path.stem}.ipynb", as_version=4)
+            (destination / language).mkdir(parents=True, exist_ok=True)
+            nbformat.write(translated(notebook, path), destination / language / f"{path.stem}.ipynb")
+
+
+def update(path: Path) -> None:
+    """Bring a catalog up to date: paragraphs in the order of the text, changed ones marked fuzzy, lost ones dropped."""
+    template = Catalog()
+    for part in english(path.stem):
+        template.add(part)
+    catalog = read(path)
+    catalog.update(template)
+    catalog.obsolete.clear()
+    write(path, catalog)
+
+
+def write(path: Path, catalog: Catalog) -> None:
+    """Write a catalog under a header of what tools need, without dates: the same content gives the same bytes."""
+    header = f'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\nLanguage: {path.parent.name}\\n"\n\n'
+    with path.open("wb") as file:
+        file.write(header.encode())
+        write_po(file, catalog, width=0, omit_header=True, include_previous=True)
+
+
+def main() -> int:
+    found = []
+    for language in LANGUAGES:
+        for path in files(language):
+            update(path)
+            found += stale(path)
+    print("\n".join(found) or "Every translation is whole.")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The lessons in other languages: the same cells, the same exercises, no paragraph behind the English one."""
+
+import re
+import shutil
+import sys
+
+import nbformat
+import pytest
+from bound import ROOT
+
+sys.path.insert(0, str(ROOT / "book"))
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import text_shapes
+import translate
+from babel.messages.pofile import read_po
+
+CATALOGS = [path for language in translate.LANGUAGES for path in translate.files(language)]
+every_catalog = pytest.mark.parametrize("path", CATALOGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+MARKUP = [r"`[^`]+`", r"\*\*", r"^#+ ", r"^- ", r"\|", r"\$[^$]+\$", r"\]\(([^)]+)\)"]
+
+
+def printed(path) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "lessons" / f"{path.stem}.ipynb", as_version=4)
+
+
+def test_lesson_0_is_there_in_three_languages():
+    assert {path.parent.name for path in CATALOGS if path.stem == "00_start_here"} == {"es", "ko", "ro"}
+
+
+@every_catalog
+def test_no_paragraph_is_stale(path):
+    """To mend it: python book/translate.py, then translate what it names in the catalogs."""
+    assert translate.stale(path) == []
+
+
+@every_catalog
+def test_the_code_is_the_english_lessons(path):
+    english, other = printed(path), translate.translated(printed(path), path)
+    assert len(english.cells) == len(other.cells)
+    for one, two in zip(english.cells, other.cells, strict=True):
+        assert one.cell_type == two.cell_type
+        assert one.metadata == two.metadata
+        if one.cell_type == "code":
+            assert one == two
+    assert sum(one.source != two.source for one, two in zip(english.cells, other.cells, strict=True)) >= 10
+
+
+@every_catalog
+def test_the_exercises_are_the_same(path):
+    def exercises(notebook):
+        text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        return [match for title in re.findall(r"^### (.+)$", text, re.M) if (match := text_shapes.NUMBER.match(title))]
+
+    english, other = exercises(printed(path)), exercises(translate.translated(printed(path), path))
+    assert [match.groups() for match in english] == [match.groups() for match in other] != []
+    for one, two in zip(english, other, strict=True):
+        efforts = [re.findall(r"\d+", text_shapes.EFFORT.search(match.string)[1]) for match in (one, two)]
+        assert efforts[0] == efforts[1], two.string
+
+
+@every_catalog
+def test_the_markup_is_kept(path):
+    """What is code, strong, a list, a table or a link in English is so in the translation."""
+    for english, other in translate.known(path).items():
+        for mark in MARKUP:
+            counts = [len(re.findall(mark, text, re.MULTILINE)) for text in (english, other)]
+            assert counts[0] == counts[1], f"{mark} in {translate.first_words(english)}"
+
+
+@every_catalog
+def test_the_figures_are_the_same(path):
+    """2,048 is 2.048 in Spanish and Romanian; the digits stay."""
+    for english, other in translate.known(path).items():
+        digits = [sorted(re.findall(r"\d+", re.sub(r"(?<=\d)[.,](?=\d)", "", text))) for text in (english, other)]
+        assert set(digits[0]) <= set(digits[1]), translate.first_words(english)
+
+
+def test_a_paragraph_that_changed_is_named_and_shown_in_english(tmp_path, monkeypatch):
+    monkeypatch.setattr(translate, "BOOK", tmp_path / "book")
+    path = tmp_path / "translations" / "es" / "00_start_here.po"
+    for folder in (path.parent, tmp_path / "book" / "lessons"):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / "book/translations/es/00_start_here.po", path)
+    text = (ROOT / "book/lessons/00_start_here.md").read_text(encoding="utf-8")
+    before, after = "Six words, three numbers each", "Seven words, three numbers each"
+    assert before in text
+    (tmp_path / "book/lessons/00_start_here.md").write_text(text.replace(before, after), encoding="utf-8")
+
+    said = translate.stale(path)
+    assert len(said) == 2
+    assert "es/00_start_here.po: new or changed in English: '**Who reads whom?** Seven words" in said[0]
+    assert "no longer in the English text: '**Who reads whom?** Six words" in said[1]
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"## Three pictures\n\n{after}.")])
+    shown = translate.translated(notebook, path).cells[0].source
+    assert shown == f"## Tres imágenes\n\n{after}."
+
+    translate.update(path)  # keeps the old translation beside the new paragraph, to be looked at
+    with path.open("rb") as file:
+        fuzzy = [each for each in read_po(file) if each.id and each.fuzzy]
+    assert [each.id.startswith("**Who reads whom?** Seven") for each in fuzzy] == [True]
+    assert fuzzy[0].string.startswith("**¿Quién lee a quién?**")
+    assert [sentence.partition(": ")[2][:3] for sentence in translate.stale(path)] == ["new"]
+
+
+def test_what_is_code_is_no_paragraph():
+    assert translate.paragraphs("```python\ndef f(x):\n\n    return 'words here'\n```") == []
+    assert translate.paragraphs("One.\n\n</details>\n\n$$x^2$$\n\nTwo words.") == ["One.", "Two words."]
