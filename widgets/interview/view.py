@@ -28,7 +28,7 @@ class Interview(Instrument):
     def __init__(self, data: dict[str, Any], progress: str | os.PathLike[str] | None):
         self.file = keep.place() if progress is None else Path(progress)
         reader, notice = keep.load(self.file)
-        questions = [bank.as_data(question) for question in bank_questions()]
+        questions = shown_questions()
         titles = {str(lesson): bank.lesson_title(lesson) for lesson in sorted({each["lesson"] for each in questions})}
         kept = f"kept in {self.file.parent.name}/{self.file.name}" if self.file else NOT_KEPT
         boxes = {"days": mock.BOXES, "rise": mock.RISE, "fall": mock.FALL}
@@ -112,3 +112,8 @@ class Mock(Interview):
 @cache
 def bank_questions() -> list[bank.Question]:
     return bank.questions()
+
+
+@cache
+def shown_questions() -> list[dict[str, Any]]:
+    return [bank.as_data(question) for question in bank_questions()]
