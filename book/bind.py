@@ -88,12 +88,12 @@ def gather(source: Path) -> None:
 
 
 def to_printed(text: str) -> str:
-    """Links to a lesson's text lead to its page, which is printed; to a lesson that has no text yet, nowhere."""
+    """Links to a lesson's text lead to its page, which is printed; to a lesson that has no page yet, nowhere."""
+    contents = (BOOK / "_toc.yml").read_text(encoding="utf-8").split()
 
     def link(found: re.Match) -> str:
         words, folder, lesson, anchor = found.groups("")
-        there = (BOOK / "lessons" / f"{lesson}.md").exists()
-        return f"[{words}]({folder}lessons/{lesson}.ipynb{anchor})" if there else words
+        return f"[{words}]({folder}lessons/{lesson}.ipynb{anchor})" if f"lessons/{lesson}" in contents else words
 
     return LESSON_LINK.sub(link, text)
 

@@ -20,6 +20,8 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import course_map
+
 ROOT = Path(__file__).resolve().parent.parent
 NOT_YET = "not measured yet"
 
@@ -347,6 +349,38 @@ LESSONS: dict[str, list[Run]] = {
             Figure("What the second keeps", "at any length", "runs/name=Infini/state_bytes/4096", "KiB"),
         ]),
     ],
+    "06_from_2k_to_128k": [
+        Run("train positions", "twenty minutes", shipped("positions"), [
+            Figure("Loss inside the trained length", "positions up to 128 of 1,024, copying from up to 31 back",
+                   "runs/rule=none&steps=0/loss_by_position/0", "nats"),
+            Figure("Loss beyond it, positions left alone", "positions 512 to 1,024, three seeds; chance is 3.47 nats",
+                   "runs/rule=none&steps=0/loss_by_position/4", "nats",
+                   "LLaMA 7B, 2,048 tokens: perplexity 7.20 there, above 1,000 at 8,192 (Chen et al. 2023)"),
+            Figure("The same, position interpolation", "factor 8, no training",
+                   "runs/rule=linear&steps=0/loss_by_position/4", "nats",
+                   "perplexity 16.1 at 8,192, 6.95 after training (Chen et al. 2023)"),
+            Figure("The same, NTK-aware", "factor 8, no training", "runs/rule=ntk&steps=0/loss_by_position/4", "nats",
+                   "perplexity at 10,240, factor 2: PI 8.07, NTK 6.24, YaRN 6.04 (Peng et al. 2023, table 1)"),
+            Figure("The same, base raised 50 times", "no training", "runs/rule=abf&steps=0/loss_by_position/4", "nats"),
+            Figure("The same, by parts with β = 4", "factor 8, no training",
+                   "runs/rule=by-parts 4&steps=0/loss_by_position/4", "nats"),
+            Figure("The same, by parts with the published β = 32", "at 128 tokens no pair turns 32 times",
+                   "runs/rule=by-parts 32&steps=0/loss_by_position/4", "nats"),
+            Figure("The same, YaRN with β = 4", "by parts, and its temperature",
+                   "runs/rule=yarn&steps=0/loss_by_position/4", "nats"),
+            Figure("Positions left alone, after 10 steps at 1,024", "batch 2",
+                   "runs/rule=none&steps=10/loss_by_position/4", "nats",
+                   "usable window 2,560 of 8,192 after 10,000 steps, from 2,048 (Chen et al. 2023); ours "
+                   "never needs a far token"),
+            Figure("By parts with β = 4, after 10 steps", "batch 2",
+                   "runs/rule=by-parts 4&steps=10/loss_by_position/4", "nats"),
+            Figure("Recall from 600 tokens back after 150 steps, positions left alone",
+                   "lags that the old length did not hold", "far/rule=none/curve/steps=150/recall_by_lag/5", "%"),
+            Figure("The same, by parts with β = 4", "three seeds",
+                   "far/rule=by-parts 4/curve/steps=150/recall_by_lag/5", "%"),
+            Figure("Training the model", "400 steps, processor time, three seeds", "models/*/cpu_seconds", "s"),
+        ]),
+    ],
 }
 # fmt: on
 
@@ -452,7 +486,8 @@ def page() -> str:
     """The page "What we measured", in Markdown."""
     lines = [INTRODUCTION]
     for name, runs in LESSONS.items():
-        lines += [f"## {title(name)}", f"{{doc}}`To the lesson <lessons/{name}>`"]
+        number = int(name[:2])
+        lines += [f"## Lesson {number}", f"[{course_map.LESSONS[number].title}](lessons/{name}.md)"]
         for command, group in groupby(runs, lambda run: run.command):
             together = list(group)
             lines.append(f"`python3 course.py measure {command}`: {together[0].takes}; {circumstances(together[0])}.")
@@ -465,11 +500,6 @@ def page() -> str:
             columns = 4 if any(row[3] for row in rows[2:]) else 3
             lines.append("\n".join(f"| {' | '.join(row[:columns])} |" for row in rows))
     return "\n\n".join(lines) + "\n"
-
-
-def title(lesson: str) -> str:
-    text = (ROOT / "book" / "lessons" / f"{lesson}.md").read_text(encoding="utf-8")
-    return re.search(r"^# (.+)$", text, re.MULTILINE)[1]
 
 
 def listing() -> str:
