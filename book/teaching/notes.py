@@ -1,0 +1,55 @@
+"""Write what the checkers know into the teaching notes: of each exercise its time, and how it goes wrong.
+
+Run as `python book/teaching/notes.py`. Between the two marks of a note stands one entry for each exercise of its lesson
+with its first named mistakes. They are the checkers' own sentences, and a test compares them.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTES = ROOT / "book" / "teaching"
+MARKS = re.compile(r"<!-- exercises -->\n.*?<!-- /exercises -->", re.DOTALL)
+SHOWN = 4
+
+
+def entries(lesson: str) -> str:
+    """The exercises of a lesson ("01") as Markdown."""
+    from solutions.checks import EXERCISES
+
+    lines = ["## Exercises and common errors", "", '"Your output equals what you get when ..."', ""]
+    for exercise in EXERCISES.values():
+        if exercise.lesson == lesson:
+            size = f"difficulty {exercise.difficulty}, {exercise.minutes} minutes"
+            first = without_variants(exercise.mistakes)[:SHOWN]
+            others = len(exercise.mistakes) - len(first)
+            lines.append(f"- **{exercise.number}, {exercise.title}** ({size}; {others} more named)")
+            lines += [f"  - {sentence}" for sentence in first]
+    return "\n".join(["<!-- exercises -->", *lines, "<!-- /exercises -->"])
+
+
+def without_variants(sentences: Iterable[str]) -> list[str]:
+    """Those that don't begin as an earlier one does: "..., and the diagonal is hidden too" tells little more."""
+    kept: list[str] = []
+    for sentence in sentences:
+        if not any(sentence.startswith(earlier) for earlier in kept):
+            kept.append(sentence)
+    return kept
+
+
+def written(note: str, lesson: str) -> str:
+    """A note with the entries of its lesson between its marks; without marks it stays as it is."""
+    return MARKS.sub(lambda _: entries(lesson), note)
+
+
+def main() -> int:
+    for path in sorted(NOTES.glob("[0-9][0-9]_*.md")):
+        note = path.read_text(encoding="utf-8")
+        path.write_text(written(note, path.name[:2]), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
