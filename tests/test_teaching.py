@@ -1,8 +1,11 @@
-"""The class: what `course.py release` writes, and what nbgrader makes of good and bad submissions to it."""
+"""The class: what `course.py release` writes and nbgrader makes of submissions, good and bad; slides; the notes."""
 
+import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -12,9 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 TEACHING = ROOT / "book" / "teaching"
 sys.path[:0] = [str(ROOT / "book"), str(TEACHING), str(TEACHING / "class")]
 
+import colab  # noqa: E402
 import grading  # noqa: E402
+import notes  # noqa: E402
 import press  # noqa: E402
 import release  # noqa: E402
+import slides  # noqa: E402
 
 from solutions import quadratic  # noqa: E402
 from solutions.checks import EXERCISES  # noqa: E402
@@ -217,3 +223,149 @@ def test_a_borrowed_answer_is_found_under_any_name_and_through_other_functions(c
         return detour(q, k, v, causal=causal, mask=mask, scale=scale)
 
     assert "it calls solutions.quadratic.attention, the answer itself" in judged(capsys, attention, "attention")
+
+
+# --- the slides ---
+
+
+class Marks(HTMLParser):
+    """Tags that stand open, and what would be fetched."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.fetched = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.fetched += [value for name, value in attributes if name in ("src", "href") and value[:5] != "data:"]
+        self.open += [] if tag in ("meta", "img", "br", "link", "hr") else [tag]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("text", press.lessons(), ids=lambda text: text.stem)
+def test_slides_hold_what_the_lesson_holds_and_fetch_nothing(text):
+    notebook = press.read(ROOT / "solutions" / f"{text.stem}.ipynb")
+    page, words = slides.page(notebook), text.read_text(encoding="utf-8")
+    assert page.count('<section class="keep">') == words.count("> **Keep.**")
+    assert page.count('<section class="predict">') == words.count("\npredict(\n")
+    assert page.count('<section class="exercise">') == words.count("### Exercise ")
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert page.count('<section class="figure">') == len(pictures)
+    assert all(len(alt) > 30 for alt in re.findall(r'<img alt="([^"]*)"', page))
+    marks = Marks()
+    marks.feed(page)
+    assert (marks.open, marks.fetched) == ([], [])
+    for formula in re.findall(r"<math.*?</math>", page, re.DOTALL):
+        ElementTree.fromstring(re.sub(r"&(?!lt;|gt;|amp;)\w+;", " ", formula))
+        assert "\\" not in formula
+
+
+def test_the_answer_of_a_prediction_waits():
+    cell = new_code_cell('predict("1 < 2?", choices=["yes", "no"], answer="yes", why="Count.")')
+    [(kind, parts)] = slides.prediction(cell)
+    assert kind == "predict" and "<p>1 &lt; 2?</p>" in parts and "<li>yes</li><li>no</li>" in parts[2]
+    assert parts[3] == '<p class="later"><b>yes</b>. Count.</p>'
+    assert slides.prediction(new_code_cell('predict("Which?", choices=["a", "b"])'))[0][1][3] == ""
+    assert slides.prediction(new_code_cell("x = predict")) == []
+
+
+def test_slides_are_written_or_the_reason_is_said(tmp_path, capsys):
+    assert slides.main(["--out", str(tmp_path), "00"]) == 0
+    assert "<title>Start here</title>" in (tmp_path / "00_start_here.html").read_text(encoding="utf-8")
+    assert slides.main(["12"]) == 1
+    assert "there is no lesson 12" in capsys.readouterr().err
+
+
+# --- the notes ---
+
+NOTES = sorted(TEACHING.glob("[0-9][0-9]_*.md"))
+
+
+@pytest.mark.parametrize("path", NOTES, ids=lambda path: path.stem)
+def test_a_note_quotes_the_checkers_as_they_are(path):
+    note = path.read_text(encoding="utf-8")
+    assert note == notes.written(note, path.name[:2]), "python book/teaching/notes.py writes it anew"
+
+
+@pytest.mark.parametrize("text", press.lessons(), ids=lambda text: text.stem)
+def test_a_note_times_the_sections_that_the_lesson_has(text):
+    if not any(exercise.lesson == text.stem[:2] for exercise in EXERCISES.values()):
+        return
+    note = (TEACHING / text.name).read_text(encoding="utf-8")
+    timed = dict(re.findall(r"^\| ([^|]+) \| (\d+) \|", note, re.MULTILINE))
+    sections = re.findall(r"^## (.+)$", text.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name in sections if name in timed] == list(timed)
+    start = (press.TEXT / "00_start_here.md").read_text(encoding="utf-8")
+    lesson = re.search(rf"^\| {int(text.stem[:2])}\. .* \| (\d+) \+ \d+ \|", start, re.MULTILINE)
+    assert lesson is None or sum(map(int, timed.values())) == int(lesson[1])
+
+
+def test_the_plan_adds_up_the_minutes_of_the_exercises():
+    plan = (TEACHING / "index.md").read_text(encoding="utf-8")
+    for number, minutes in re.findall(r"^\| \[(\d)\. .*\| \d+ \| (\d+) \|$", plan, re.MULTILINE):
+        here = [exercise.minutes for exercise in EXERCISES.values() if exercise.lesson == f"0{number}"]
+        assert sum(here) == int(minutes)
+
+
+# --- elsewhere: Binder and Colab ---
+
+
+PIN = re.compile(r"^([\w-]+)==([\w.]+)", re.MULTILINE)
+PINS = dict(PIN.findall((ROOT / "requirements.txt").read_text(encoding="utf-8")))
+BINDER = dict(PIN.findall((ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8")))
+
+
+def test_binder_pins_what_the_course_pins():
+    assert {name: PINS[name] for name in BINDER} == BINDER
+    if sys.platform != "win32":
+        assert all((ROOT / "binder" / name).stat().st_mode & 0o111 for name in ("postBuild", "start"))
+
+
+def test_lessons_for_colab_wait_for_an_address(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_ADDRESS", "")
+    assert colab.main(["--out", str(tmp_path), "00"]) == 1
+    assert "no public address yet" in capsys.readouterr().err
+    monkeypatch.setenv("COURSE_ADDRESS", "https://github.com/somebody/attention/")
+    assert colab.main(["--out", str(tmp_path), "00"]) == 0
+    link, setup, *lesson = press.read(tmp_path / "00_start_here.ipynb").cells
+    colab_page = "https://colab.research.google.com/github/somebody/attention/blob/main/lessons/00_start_here.ipynb"
+    assert link.source == f"[Open in Colab]({colab_page})"
+    assert "git clone --quiet --depth 1 --branch main https://github.com/somebody/attention course" in setup.source
+    assert [cell.id for cell in lesson] == [cell.id for cell in press.read(ROOT / "lessons/00_start_here.ipynb").cells]
+    assert len(colab.opening("00_start_here", "https://gitlab.com/somebody/attention", "main")) == 1
+
+
+COLAB = """
+import json, sys
+from pathlib import Path
+sys.modules["google.colab"] = sys
+sys.modules.update(dict.fromkeys({missing!r}))
+sys.path[:] = [folder for folder in sys.path if folder != {root!r}]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_cell({setup!r}).raise_error()
+for lesson in sorted(Path("course/lessons").glob("*.ipynb")):
+    first = next(cell for cell in json.loads(lesson.read_text())["cells"] if cell["cell_type"] == "code")
+    shell.run_cell("".join(first["source"])).raise_error()
+    print(lesson.name)
+print(sys.modules["solutions"].__file__)
+"""
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the course's own repository to fetch")
+def test_the_first_cell_on_colab_fetches_the_course_and_lessons_import_what_binder_has(tmp_path):
+    public, content = tmp_path / "public", tmp_path / "content"
+    content.mkdir()
+    subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, public], check=True)
+    subprocess.run(["git", "-C", public, "update-ref", "refs/heads/public", "HEAD"], check=True)
+    setup = colab.opening("00_start_here", f"file://{public}", "public")[-1].source
+    missing = [name.replace("-", "_") for name in PINS if name not in BINDER]
+    assert "triton" in missing and "nbgrader" in missing
+    code = COLAB.format(setup=setup, missing=missing, root=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", code], cwd=content, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "05_deepseek_sparse_attention.ipynb" in done.stdout
+    assert str(content / "course" / "solutions" / "__init__.py") in done.stdout
