@@ -6,6 +6,7 @@ import re
 import sqlite3
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,14 @@ def test_a_link_to_nowhere_is_named(file):
     assert "why-divide-by-the-square-root-of-d" in bank.headings(bank.LESSONS / "01_quadratic_attention.md")
 
 
+def test_there_are_enough_questions_of_each_level(questions):
+    counted = Counter((question.lesson, question.level) for question in questions)
+    assert len(questions) >= 90
+    assert {lesson for lesson, _ in counted} == set(range(1, 7))
+    assert min(counted[lesson, level] for lesson in range(1, 7) for level in bank.LEVELS) >= 3
+    assert len({question.title for question in questions}) == len(questions)
+
+
 def test_every_question_can_be_shown(questions):
     for question in questions:
         shown = json.dumps(bank.as_data(question))
@@ -382,7 +391,7 @@ def test_its_words_are_the_same_whatever_was_answered(kept, questions):
 
 @pytest.mark.parametrize("given", [{"level": "hard"}, {"lesson": 9}, {"lesson": "3"}])
 def test_a_level_or_lesson_without_questions_is_refused(given):
-    with pytest.raises(ValueError, match=r"give one of (screen, onsite, research|1, 2, [\d, ]+), or None for all"):
+    with pytest.raises(ValueError, match=r"give one of (screen, onsite, research|1, 2, 3, 4, 5, 6), or None for all"):
         Practice(**given)
 
 
