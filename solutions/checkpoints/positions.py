@@ -1,0 +1,199 @@
+"""The trained comparison of lesson 6: one model that knows 128 positions, read at 1,024 under every rule.
+
+The model copies symbols from an exact number of tokens back, at most 31: what it needs is never far, only the positions
+are new. Each rule's loss by position is measured as the model is, and after 10 and 100 steps at the new length; then
+lags of 200 and 600, which did not fit into the old length, are learnt with the old frequencies and by parts. Writes
+positions.json with every run, and beside it the weights of one seed.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from solutions import streams
+from solutions.checkpoints import round_weights, save
+from solutions.positions import (
+    FAR_LAGS,
+    LAGS,
+    SYMBOLS,
+    VOCABULARY,
+    copied_from,
+    exact_lags,
+    extend,
+    loss_by_position,
+    rope_frequencies,
+    yarn_temperature,
+)
+from solutions.tiny import Config, TinyTransformer, train
+
+SEEDS = (0, 1, 2)
+LAYERS, WIDTH, HEADS, BASE = 2, 64, 2, 10_000.0
+OLD, NEW = 128, 1024  # tokens of a text: in training, and then
+BATCH, STEPS = 32, 400
+TUNED, TUNE_BATCH, TUNE_RATE = (10, 100), 2, 1e-3
+FAR_STEPS, FAR_EVERY, FAR_BATCH, FAR_RATE, FAR_SHARE = 150, 10, 4, 3e-3, 0.5
+TEST = 32  # texts that no model was trained on
+EDGES = [128, 192, 256, 512, 1024]
+FARTHEST = 400  # tokens back, in which to look for what a model copies
+
+BY_TURNS = {"factor": NEW / OLD, "original_length": OLD}
+RULES = {
+    "none": {},
+    "linear": {"scaling": "linear", "factor": NEW / OLD},
+    "ntk": {"scaling": "ntk", "factor": NEW / OLD},
+    "abf": {"base": 50 * BASE},
+    "by-parts 4": {"scaling": "by-parts", "beta": 4.0, **BY_TURNS},
+    "by-parts 32": {"scaling": "by-parts", "beta": 32.0, **BY_TURNS},
+    "yarn": {"scaling": "yarn", "beta": 4.0, **BY_TURNS},
+}
+FAR_RULES = ("none", "by-parts 4")
+
+
+def config(seed: int) -> Config:
+    """The model: rotation is all it knows of positions, in every entry of its heads."""
+    return Config(
+        VOCABULARY, ("full",) * LAYERS, width=WIDTH, heads=HEADS, rope_base=BASE, rope_share=1.0, previous_token=False,
+        seed=seed,
+    )  # fmt: skip
+
+
+def under(rule: str, model: TinyTransformer) -> TinyTransformer:
+    """A copy of the model, with a rule's frequencies and its temperature."""
+    temperature = yarn_temperature(NEW / OLD) if rule == "yarn" else 1.0
+    return extend(model, rope_frequencies(WIDTH // HEADS, **{"base": BASE, **RULES[rule]}), temperature)
+
+
+def train_one(seed: int) -> tuple[TinyTransformer, dict]:
+    """One model, trained at the old length, and how it went. Losses are in nats."""
+    model = TinyTransformer(config(seed))
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss(model: TinyTransformer, step: int) -> Tensor:
+        return streams.loss(model, exact_lags(BATCH, OLD, generator))
+
+    start, cpu_start = time.perf_counter(), time.process_time()
+    losses = train(model, loss, steps=STEPS, label=f"seed {seed}")
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    round_weights(model)
+    return model, {
+        "seed": seed,
+        "steps": STEPS,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
+        "losses": [round(value, 4) for value in losses[:: max(STEPS // 50, 1)]],
+    }
+
+
+def measured(model: TinyTransformer) -> list[float]:
+    """Loss by position at the new length, on texts that no model was trained on."""
+    tried = exact_lags(TEST, NEW, torch.Generator().manual_seed(1_000_000))
+    return [round(value, 4) for value in loss_by_position(model, tried.tokens, EDGES, tried.distance > 0).tolist()]
+
+
+def recall_by_lag(model: TinyTransformer) -> list[float]:
+    """Share of the answers that are right, for each lag, far ones too."""
+    tried = exact_lags(TEST, NEW, torch.Generator().manual_seed(1_000_000), far=FAR_SHARE)
+    bands = streams.recall_by_distance(model, tried, LAGS + FAR_LAGS)
+    return [round(right / asked, 4) for right, asked in bands]
+
+
+def looks(model: TinyTransformer, rule: str, seed: int) -> dict:
+    """Where the untrained rule sends a model that is asked for each near lag: how far back, and how often."""
+    tried = exact_lags(TEST, NEW, torch.Generator().manual_seed(1_000_000))
+    share, distance = copied_from(under(rule, model), tried, LAGS, FARTHEST).max(dim=1)
+    return {
+        "seed": seed,
+        "rule": rule,
+        "distance": distance.tolist(),
+        "share": [round(value, 4) for value in share.tolist()],
+    }
+
+
+def tune(model: TinyTransformer, rule: str, seed: int) -> list[dict]:
+    """Loss by position before training at the new length, and after as many steps as TUNED says."""
+    model, generator, found = under(rule, model), torch.Generator().manual_seed(1000 + seed), []
+
+    def look(step: int) -> None:
+        if step in (0, *TUNED):
+            found.append({"seed": seed, "rule": rule, "steps": step, "loss_by_position": measured(model)})
+
+    def loss(model: TinyTransformer, step: int) -> Tensor:
+        look(step)
+        return streams.loss(model, exact_lags(TUNE_BATCH, NEW, generator))
+
+    train_evenly(model, loss, TUNED[-1], TUNE_RATE, f"{rule}, seed {seed}")
+    look(TUNED[-1])
+    return found
+
+
+def learn_far(model: TinyTransformer, rule: str, seed: int) -> dict:
+    """Recall by lag every FAR_EVERY steps, while lags are asked for that did not fit into the old length."""
+    model, generator, curve = under(rule, model), torch.Generator().manual_seed(2000 + seed), []
+
+    def look(step: int) -> None:
+        if step % FAR_EVERY == 0:
+            curve.append({"steps": step, "recall_by_lag": recall_by_lag(model)})
+
+    def loss(model: TinyTransformer, step: int) -> Tensor:
+        look(step)
+        return streams.loss(model, exact_lags(FAR_BATCH, NEW, generator, far=FAR_SHARE))
+
+    train_evenly(model, loss, FAR_STEPS, FAR_RATE, f"far lags, {rule}, seed {seed}")
+    look(FAR_STEPS)
+    first = [
+        next((at["steps"] for at in curve if at["recall_by_lag"][i] >= 0.95), None) for i in range(len(LAGS + FAR_LAGS))
+    ]
+    return {"seed": seed, "rule": rule, "steps_to_95": first, "curve": curve}
+
+
+def train_evenly(model, loss, steps: int, rate: float, label: str) -> None:
+    """At one rate from the first step to the last, so that what 10 steps bring is the beginning of what 100 bring."""
+    train(model, loss, steps=steps, learning_rate=rate, warm_up=1, full_rate=1.0, label=label)
+
+
+def run(seed: int) -> tuple[TinyTransformer, dict]:
+    """All that is measured with one seed, told as it comes."""
+    model, result = train_one(seed)
+    runs, copied, far = [], [looks(model, rule, seed) for rule in RULES], []
+    for each in copied:
+        print(f"seed {seed}  {each['rule']:12} asked for {LAGS} back, looks {each['distance']} back", flush=True)
+    for rule in RULES:
+        runs += tune(model, rule, seed)
+        for each in runs[-len(TUNED) - 1 :]:
+            losses = " ".join(f"{value:6.3f}" for value in each["loss_by_position"])
+            print(f"seed {seed}  {rule:12} {each['steps']:4} steps   loss by position {losses}", flush=True)
+    for rule in FAR_RULES:
+        far.append(learn_far(model, rule, seed))
+        first = ", ".join(map(str, far[-1]["steps_to_95"]))
+        print(f"seed {seed}  {rule:12} steps to 95% of lags {LAGS + FAR_LAGS}: {first}", flush=True)
+    return model, {"model": result, "runs": runs, "copied": copied, "far": far}
+
+
+def keep(folder: Path, found: list[tuple[TinyTransformer, dict]]) -> None:
+    """Write what all seeds found, and the weights of the first."""
+    settings = {
+        "layers": LAYERS, "width": WIDTH, "heads": HEADS, "base": BASE, "old_length": OLD, "new_length": NEW,
+        "batch": BATCH, "steps": STEPS, "learning_rate": 3e-3, "tune_batch": TUNE_BATCH, "tune_rate": TUNE_RATE,
+        "far_batch": FAR_BATCH, "far_rate": FAR_RATE, "far_share": FAR_SHARE, "test_texts": TEST, "edges": EDGES,
+        "lags": LAGS + FAR_LAGS, "farthest": FARTHEST, "rules": RULES, "chance": 1 / SYMBOLS,
+    }  # fmt: skip
+    (model, first), told = found[0], [each for _, each in found]
+    save(
+        model,
+        "positions",
+        folder,
+        recipe="positions",
+        result=first["model"],
+        settings=settings,
+        models=[each["model"] for each in told],
+        runs=[run for each in told for run in each["runs"]],
+        copied=[run for each in told for run in each["copied"]],
+        far=[run for each in told for run in each["far"]],
+    )
+
+
+def make(folder: Path) -> None:
+    """Train a model of each seed, read it under every rule, train on: a quarter of an hour on one free thread."""
+    keep(folder, [run(seed) for seed in SEEDS])
