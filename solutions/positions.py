@@ -135,7 +135,7 @@ def angles_are_sound(position: Tensor, factor: float, **_) -> None:
 def interpolated_angles(position: Tensor, frequencies: Tensor, factor: float) -> Tensor:
     """How far each pair has turned at each position, when the new positions are squeezed into the old length.
 
-    Position interpolation (Chen et al., 2023, equation 4): position m becomes m / factor, between the whole ones.
+    Position interpolation (Chen et al., 2023): position m becomes m / factor, between the whole ones.
     position: (n,), whole numbers or not; frequencies: (pairs,); factor: new length over old
     Returns (n, pairs), radians, in the dtype of the frequencies: the same as if all frequencies were divided.
     """
@@ -218,7 +218,7 @@ def rope_frequencies(
 
 @shapes(check=factor_is_sound)
 def yarn_temperature(factor: float) -> float:
-    """What queries and keys are each multiplied by, so the logits by its square (Peng et al., 2023, equation 22).
+    """What queries and keys are each multiplied by, so the logits by its square (Peng et al., 2023, definition 3).
 
     The paper divides logits by t and gives sqrt(1 / t) = 0.1 ln(factor) + 1, which is this: 1 at factor 1, 1.416 at 64.
     """
