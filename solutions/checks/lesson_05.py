@@ -224,7 +224,7 @@ CHOOSE = Exercise(
     number="5.2",
     title="the k best of the past, and the leak",
     difficulty=3,
-    minutes=10,
+    minutes=15,
     reference=sparse.select_top_k,
     hints=(
         "Query 2 has three keys, and k is 5. Which five positions does a top-k return when the future holds -inf? What "
@@ -380,7 +380,7 @@ GATHER = Exercise(
     number="5.3",
     title="attention to the chosen keys",
     difficulty=4,
-    minutes=14,
+    minutes=20,
     reference=sparse.gathered_attention,
     hints=(
         "One set of keys serves all heads. What shape have the keys that n queries fetch, k of them each? And with "
@@ -573,6 +573,13 @@ def certain(normal):
     return normal(1, 3, 4), target
 
 
+def overlooked(normal):
+    """A key that gets half of the attention, and of which the indexer thinks nothing at all."""
+    scores = normal(1, 2, 4)
+    scores[..., 1] = -300.0
+    return scores, torch.tensor([[[0.25, 0.5, 0.25, 0.0], [0.0, 0.5, 0.0, 0.5]]])
+
+
 def pull_on_scores(function, scores, target):
     """The gradient that reaches the scores; none counts as 0."""
     scores = scores.clone().requires_grad_()
@@ -636,11 +643,15 @@ def in_no_grad(scores, target):
     return divergence(scores.detach(), target)
 
 
+def floored(scores, target):
+    return forward_rows(scores.log_softmax(dim=-1).clamp(min=-100), target).mean()
+
+
 DIVERGE = Exercise(
     number="5.5",
     title="a divergence that survives -inf",
     difficulty=3,
-    minutes=10,
+    minutes=12,
     reference=sparse.divergence,
     hints=(
         "What is the logarithm of a weight of 0? And what does Python make of 0.0 * -float('inf')?",
@@ -657,6 +668,8 @@ DIVERGE = Exercise(
         Case("one candidate", two_distributions(1, 3, 1)),
         Case("what the scores feel of it", two_distributions(1, 4, 6), pull_on_scores),
         Case("what they feel with fewer candidates", two_distributions(2, 4, 4, few=True), pull_on_scores),
+        Case("a key that the indexer overlooks by far", overlooked),
+        Case("what the scores feel of it there", overlooked, pull_on_scores),
         Case("float64", two_distributions(1, 3, 7), dtype=torch.float64),
     ),
     right_answers=(divergence_row_by_row, divergence_by_parts),
@@ -680,6 +693,7 @@ DIVERGE = Exercise(
             lambda scores, target: (scores.softmax(dim=-1) - target).square().sum(dim=-1).mean()
         ),
         "no gradient reaches the scores (detach or no_grad)": in_no_grad,
+        "logarithms end at a floor (clamp), where a key that is overlooked most pulls no more": floored,
     },
 )
 
@@ -901,7 +915,7 @@ ROTATE = Exercise(
     number="5.7",
     title="half a rotation, in the right pairs",
     difficulty=3,
-    minutes=8,
+    minutes=10,
     reference=tiny.rotate,
     hints=(
         "A vector of 8 entries, two frequencies: which two entries turn together with the first frequency, which with "
@@ -1159,7 +1173,7 @@ CROSSOVER = Exercise(
     number="5.10",
     title="from where on it is cheaper",
     difficulty=2,
-    minutes=6,
+    minutes=9,
     reference=sparse.flops_crossover,
     hints=(
         "At position L, dense attention takes L times the FLOPs of a pair. What does sparse attention take, with its "
@@ -1259,7 +1273,7 @@ MEAN = Exercise(
     number="5.11",
     title="what a whole text costs",
     difficulty=3,
-    minutes=10,
+    minutes=13,
     reference=sparse.figure_mean,
     hints=(
         "The figure says what a token costs at its position. A text of 64K tokens has one at every position. Is its "
