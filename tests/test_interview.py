@@ -314,6 +314,7 @@ def test_two_pages_at_once_lose_nothing_of_each_other(kept):
 def test_a_mock_left_halfway_goes_on_and_an_ended_one_does_not_come_back(kept):
     half = {"begun": "2026-05-01T12:00:00.000Z", "elapsed": 700, "events": [{"kind": "opening", "ticked": []}]}
     answered(kept, mock=half)
+    answered(kept, mock={**half, "elapsed": 701, "events": []})  # an answer counts more than a second
     again = Mock(progress=kept)
     assert again.reader["mock"] == half
     again.reader = {**again.reader, "mock": None, "mocks": [half]}

@@ -146,7 +146,7 @@ def test_an_answer_is_given_by_keys_alone_and_kept_for_the_next_visit(visit):
     first = question(page)
     page.get_by_role("textbox").focus()
     page.keyboard.type("variance d, so I divide")
-    page.clock.run_for(65_000)
+    page.clock.fast_forward(65_000)
     page.keyboard.press("Control+Enter")
     for _ in range(20):
         if page.evaluate("document.activeElement.type === 'checkbox'"):
@@ -185,7 +185,7 @@ def test_an_answer_after_the_time_is_kept_and_marked(visit):
     page = visit("practice")
     first = question(page)
     press(page, "Start the clock")
-    page.clock.run_for((60 * first.minutes + 42) * 1000)
+    page.clock.fast_forward((60 * first.minutes + 42) * 1000)
     assert page.get_by_role("timer").inner_text() == "0:42 over"
     assert faults(page) == []
     make(page, len(first.points))
@@ -226,11 +226,11 @@ def test_a_mock_left_halfway_goes_on_where_it_was(visit):
     page = visit("mock")
     press(page, "Begin")
     assert title(page) == Mock().data["opening"]
-    page.clock.run_for(5 * 60_000)
+    page.clock.fast_forward(5 * 60_000)
     make(page, 9)
     asked = question(page)
     assert asked.level == "onsite" and told(page).startswith("Now minute 5 of 45")
-    page.clock.run_for(60_000)
+    page.clock.fast_forward(60_000)
     make(page, 0)
     assert page.locator(".al-iv-meta").inner_text().startswith(f"follow-up to {asked.id}")
     follow_up = title(page)
@@ -250,7 +250,7 @@ def test_a_mock_left_halfway_goes_on_where_it_was(visit):
 def test_a_whole_mock_follows_up_and_ends_at_the_whiteboard(visit):
     page = visit("mock")
     press(page, "Begin")
-    page.clock.run_for(7 * 60_000)  # late for the opening, and kept
+    page.clock.fast_forward(7 * 60_000)  # late for the opening, and kept
     make(page, 3)
     kinds = []
     for _ in range(40):
@@ -258,7 +258,7 @@ def test_a_whole_mock_follows_up_and_ends_at_the_whiteboard(visit):
         if "whiteboard" in meta:
             break
         kinds.append("follow" if meta.startswith("follow-up") else "question")
-        page.clock.run_for(120_000 if kinds[-1] == "question" else 30_000)
+        page.clock.fast_forward(120_000 if kinds[-1] == "question" else 30_000)
         if kinds[-1] == "follow":
             press(page, "Reveal")
             press(page, "I had it")
@@ -268,12 +268,22 @@ def test_a_whole_mock_follows_up_and_ends_at_the_whiteboard(visit):
     task = title(page)
     assert re.fullmatch(r"Exercise \d\.\d+, .+", task)
     assert re.search(r"lessons/\w+\.html#exercise-\d-\d+$", page.locator(".al-iv-card a").get_attribute("href"))
-    page.clock.run_for(60_000)
+    page.clock.fast_forward(60_000)
     press(page, "check says right")
     assert told(page).startswith("Over, after ") and f"{kinds.count('question')} questions" in told(page)
     assert task.split(",")[0] in page.locator(".al-iv-card").inner_text()
     assert kept(page)["mocks"][0]["events"][0]["late"] is True
     assert len(kept(page)["answers"]) == kinds.count("question")
+
+
+def test_a_mock_ended_before_it_began_does_not_come_back(visit):
+    page = visit("mock")
+    press(page, "Begin")
+    page.clock.fast_forward(20_000)
+    press(page, "end here")
+    assert told(page) == "Over before the first question."
+    page.reload()
+    assert page.get_by_role("button", name="Continue").count() == 0
 
 
 def test_practice_and_mock_on_one_page_lose_nothing_of_each_other(visit):

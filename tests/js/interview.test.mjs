@@ -80,6 +80,10 @@ test("two pages lose nothing of each other", () => {
   const mock = begun(at(0).toISOString());
   const further = { ...mock, elapsed: 90 };
   assert.deepEqual(union(kept({ mock }), kept({ mock: further })).mock, further);
+  const answered = { ...mock, elapsed: 89, events: [opening(1)] }; // an answer counts more than a second
+  for (const pair of [[further, answered], [answered, further]]) {
+    assert.deepEqual(union(...pair.map((each) => kept({ mock: each }))).mock, answered);
+  }
   assert.deepEqual(union(kept({ mock: further }), kept({ mocks: [further] })), kept({ mocks: [further] }));
 });
 

@@ -6,6 +6,7 @@ import { begun, earned, ends, lessons, step } from "./mock.js";
 
 const SAVE_EVERY = 15; // seconds of an open mock that a closed page can lose
 
+const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const table = (head, rows) => html("table", {},
   html("thead", {}, html("tr", {}, ...head.map((word) => html("th", { scope: "col" }, word)))),
   html("tbody", {}, ...rows.map(([first, ...rest]) => html("tr", {}, html("th", { scope: "row" }, first), ...rest.map((word) => html("td", {}, word))))));
@@ -59,7 +60,7 @@ export function interview(el, data, shelf, live) {
   function lobby() {
     drawLine();
     const half = mock !== null;
-    tell(half ? ["You left a mock at ", drawLine(), `, after ${mock.events.length} answers. Its clock stood still.`]
+    tell(half ? ["You left a mock at ", drawLine(), `, after ${plural(mock.events.length, "answer")}. Its clock stood still.`]
       : ["Stand up, say it aloud, and tick only what you really said. ", `${whole} minutes`, ", then a report."]);
     put(html("div", { class: "al-iv-card" },
       html("div", { class: "al-iv-actions" },
@@ -68,10 +69,9 @@ export function interview(el, data, shelf, live) {
           { class: half ? "al-iv-button" : "al-iv-button al-iv-first" })),
       html("div", { class: "al-iv-rules" }, table(["when", "then"], data.rules))));
   }
-  /** What was begun is kept, ended or not. */
+  /** What was begun is kept among the ended ones, so that it cannot come back as the open one. */
   function shelve() {
-    if (mock.events.length) shelf.keep({ mock: null, mocks: [...shelf.kept.mocks, mock] });
-    else shelf.keep({ mock: null });
+    shelf.keep({ mock: null, mocks: [...shelf.kept.mocks, mock] });
   }
   function go() {
     since = Date.now();
@@ -149,7 +149,7 @@ export function interview(el, data, shelf, live) {
     const asked = events.filter((event) => event.kind === "question").length;
     const task = events.find((event) => event.kind === "task");
     const RESULT = { right: "right", hint: "right with a hint", not: "not yet" };
-    tell(asked ? ["Over, after ", clock(took), `. ${asked} question${asked > 1 ? "s" : ""}, ${Math.round((100 * made) / asked)} % of their points, follow-ups counted.`]
+    tell(asked ? ["Over, after ", clock(took), `. ${plural(asked, "question")}, ${Math.round((100 * made) / asked)} % of their points, follow-ups counted.`]
       : ["Over before the first question."]);
     const opening = events.find((event) => event.kind === "opening")?.ticked ?? [];
     const worst = [...rows].sort((a, b) => a.made / a.of - b.made / b.of)[0];

@@ -81,9 +81,13 @@ def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     answers = {(answer["when"], answer["id"]): answer for answer in [*one["answers"], *other["answers"]]}
     mocks = {mock["begun"]: mock for mock in [*one["mocks"], *other["mocks"]]}
     open_ones = [mock for mock in (one["mock"], other["mock"]) if mock and mock["begun"] not in mocks]
+
+    def progress(mock: dict[str, Any]) -> tuple:
+        return mock["begun"], len(mock["events"]), mock.get("elapsed", 0)
+
     return {
         "answers": [answers[key] for key in sorted(answers)],
-        "mock": max(open_ones, key=lambda mock: (mock["begun"], mock.get("elapsed", 0)), default=None),
+        "mock": max(open_ones, key=progress, default=None),
         "mocks": [mocks[key] for key in sorted(mocks)],
     }
 

@@ -15,7 +15,7 @@ export function union(one, other) {
   const by = (name, list) => Object.values(Object.fromEntries(list.map((each) => [name(each), each]))).sort((a, b) => (name(a) < name(b) ? -1 : 1));
   const mocks = by((each) => each.begun, [...one.mocks, ...other.mocks]);
   const open = [one.mock, other.mock].filter((each) => each && !mocks.some((ended) => ended.begun === each.begun));
-  open.sort((a, b) => (a.begun === b.begun ? b.elapsed - a.elapsed : a.begun < b.begun ? 1 : -1));
+  open.sort((a, b) => (a.begun === b.begun ? b.events.length - a.events.length || b.elapsed - a.elapsed : a.begun < b.begun ? 1 : -1));
   return { answers: by((each) => `${each.when} ${each.id}`, [...one.answers, ...other.answers]), mock: open[0] ?? null, mocks };
 }
 
