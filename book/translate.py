@@ -1,9 +1,9 @@
 """The lessons in other languages: the words of a lesson apart from its code.
 
 A translation is `book/translations/LANGUAGE/NN_name.po`, the format that translators' tools read (gettext): each
-paragraph of the English text with its translation. Code, exercises and what they print come from the English lesson, so
-they can't go out of step. A paragraph that has changed in English has no translation any more: the page shows it in
-English, and a test names it.
+paragraph of the English text, each item of a list and each cell of a table with its translation. Code, exercises and
+what they print come from the English lesson, so they can't go out of step, nor can the figures of a table. A paragraph
+that has changed in English has no translation any more: the page shows it in English, and a test names it.
 
     python book/translate.py      brings the files up to date with the English text and says what there is to translate
 """
@@ -32,11 +32,22 @@ def files(language: str) -> list[Path]:
     return sorted((TRANSLATIONS / language).glob("*.po"))
 
 
+def pieces(markdown: str) -> list[str]:
+    """A cell's text cut into paragraphs, items of lists, cells of tables, and what stands between: joined, the text."""
+    if markdown.startswith("```"):
+        return [markdown]
+    found = []
+    for part in re.split(r"(\n{2,})", markdown):
+        cut = r"( *\|[ \n]*)" if part.startswith("|") else r"(\n(?=- ))" if part.startswith("- ") else None
+        found += re.split(cut, part) if cut else [part]
+    return found
+
+
 def paragraphs(markdown: str) -> list[str]:
-    """The paragraphs of a cell, in order; one whose lines are code or markup alone is no paragraph."""
+    """The pieces of a cell that are words, so to be translated: figures, code and markup alone are not."""
     if markdown.startswith("```"):
         return []
-    return [part for part in re.split(r"\n{2,}", markdown.strip()) if WORDS.search(TAG.sub("", part))]
+    return [piece for piece in pieces(markdown) if WORDS.search(TAG.sub("", piece))]
 
 
 def english(name: str) -> list[str]:
@@ -75,8 +86,7 @@ def translated(notebook: NotebookNode, path: Path) -> NotebookNode:
     copy = nbformat.from_dict(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":
-            for part in paragraphs(cell.source):
-                cell.source = cell.source.replace(part, there.get(part, part))
+            cell.source = "".join(there.get(piece, piece) for piece in pieces(cell.source))
     return copy
 
 

@@ -11,9 +11,12 @@ from bound import ROOT
 sys.path.insert(0, str(ROOT / "book"))
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
+import bind
+import press
 import text_shapes
 import translate
 from babel.messages.pofile import read_po
+from bs4 import BeautifulSoup
 
 CATALOGS = [path for language in translate.LANGUAGES for path in translate.files(language)]
 every_catalog = pytest.mark.parametrize("path", CATALOGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -104,6 +107,58 @@ def test_a_paragraph_that_changed_is_named_and_shown_in_english(tmp_path, monkey
     assert [sentence.partition(": ")[2][:3] for sentence in translate.stale(path)] == ["new"]
 
 
+def test_a_table_and_a_list_are_translated_piece_by_piece():
+    text = "| what | bytes |\n|---|---|\n| the mask | 12 + 3 |\n\n- one thing\n- `code`, two"
+    assert translate.paragraphs(text) == ["what", "bytes", "the mask", "- one thing", "- `code`, two"]
+    assert "".join(translate.pieces(text)) == text
+
+
 def test_what_is_code_is_no_paragraph():
     assert translate.paragraphs("```python\ndef f(x):\n\n    return 'words here'\n```") == []
     assert translate.paragraphs("One.\n\n</details>\n\n$$x^2$$\n\nTwo words.") == ["One.", "Two words."]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A tiny lesson and its Spanish page, bound as the site is."""
+    source = tmp_path_factory.mktemp("bound") / "source"
+    bind.gather(source)
+    for page in source.glob("*.md"):
+        page.unlink()
+    cells = [nbformat.v4.new_markdown_cell("# Start here"), nbformat.v4.new_code_cell("1 + 1")]
+    lesson = nbformat.v4.new_notebook(cells=cells, metadata=press.METADATA)
+    (source / "lessons").mkdir()
+    nbformat.write(lesson, source / "lessons" / "00_start_here.ipynb")
+    spanish = translate.translated(lesson, ROOT / "book/translations/es/00_start_here.po")
+    for folder in (source / "translations/es", source / "_assets/notebooks", source / "_assets/notebooks/es"):
+        folder.mkdir(parents=True)
+        nbformat.write(spanish, folder / "00_start_here.ipynb")
+    (source / "index.md").write_text("# Small\n", encoding="utf-8")
+    listed = ["lessons/00_start_here", "translations/es/00_start_here"]
+    chapters = "".join(f"- file: {name}\n" for name in listed)
+    (source / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{chapters}", encoding="utf-8")
+    site = source.parent / "html"
+    bind.make_pages(source, site)
+    read = [(site / f"{name}.html").read_text(encoding="utf-8") for name in listed]
+    return [BeautifulSoup(text, "html.parser") for text in read]
+
+
+def test_a_page_says_its_language_and_that_of_its_code(pages):
+    english, spanish = pages
+    assert (english.html["lang"], spanish.html["lang"]) == ("en", "es")
+    assert spanish.h1.get_text().startswith("Empieza aquí")
+    assert spanish.select_one("article .cell")["lang"] == "en"
+    assert english.select_one("article .cell").get("lang") is None
+    for around in (".brand", ".bd-links", ".tools", ".licence"):
+        element = spanish.select_one(around)
+        assert "en" in {element.get("lang"), *(parent.get("lang") for parent in list(element.parents)[:2])}, around
+
+
+def test_a_page_leads_to_the_same_lesson_in_the_other_languages(pages):
+    english, spanish = pages
+    links = [[(a["lang"], a["href"]) for a in page.select(".tools a[hreflang]")] for page in pages]
+    assert links[0] == [("en", "#"), ("es", "../translations/es/00_start_here.html")]
+    assert links[1] == [("en", "../../lessons/00_start_here.html"), ("es", "#")]
+    assert [page.select_one(".tools [aria-current]").get_text() for page in pages] == ["English", "Español"]
+    assert english.select_one("a[download]")["href"] == "../notebooks/00_start_here.ipynb"
+    assert spanish.select_one("a[download]")["href"] == "../../notebooks/es/00_start_here.ipynb"
