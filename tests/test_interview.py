@@ -266,7 +266,7 @@ def test_every_question_can_be_shown(questions):
 def test_markup_is_shown_and_not_run():
     assert bank.html("a <b onclick='x'>b</b> & $a < b$") == (
         "<p>a &lt;b onclick='x'&gt;b&lt;/b&gt; &amp; "
-        '<span class="math inline"><math><mi>a</mi><mo>&lt;</mo><mi>b</mi></math></span></p>'
+        '<span><math><mi>a</mi><mo>&lt;</mo><mi>b</mi></math></span></p>'
     )
     inside = bank.html("[x](../lessons/03_flash_attention.md#tiles)", inline=True)
     assert inside == '<a data-lesson="03_flash_attention" href="../lessons/03_flash_attention.html#tiles">x</a>'

@@ -396,6 +396,7 @@ def _mathml(tex: str, options: dict) -> str:
 def html(text: str, *, inline: bool = False) -> str:
     """Markdown as HTML: formulas as MathML, links into the course as the site has them, all else in a new tab."""
     rendered = _markdown().renderInline(text) if inline else _markdown().render(text).strip()
+    rendered = re.sub(r' class="math \w+"', "", rendered)  # by that name a site's MathJax looks for TeX
     rendered = re.sub(r'href="(\.\./lessons/)(\w+)\.md', r'data-lesson="\2" href="\1\2.html', rendered)
     return rendered.replace('href="http', 'target="_blank" rel="noopener" href="http')
 
