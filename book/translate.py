@@ -69,11 +69,9 @@ def known(path: Path) -> dict[str, str]:
 
 def stale(path: Path) -> list[str]:
     """What keeps a translation from being whole and current, a sentence for each paragraph."""
-    there, wanted = known(path), english(path.stem)
-    place = f"{path.parent.name}/{path.name}"
-    new = [f"{place}: new or changed in English: {first_words(part)}" for part in wanted if part not in there]
-    gone = [f"{place}: no longer in the English text: {first_words(part)}" for part in there if part not in wanted]
-    return new + gone
+    there, place = known(path), f"{path.parent.name}/{path.name}"
+    missing = [part for part in dict.fromkeys(english(path.stem)) if part not in there]
+    return [f"{place}: new or changed in English: {first_words(part)}" for part in missing]
 
 
 def first_words(paragraph: str) -> str:
