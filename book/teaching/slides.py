@@ -59,9 +59,11 @@ def paragraphs(cell: NotebookNode) -> list[str]:
 
 
 def terms(paragraph: str) -> str:
-    """What names a term, in bold: a short paragraph, or the sentences of a long one; "" if none does."""
+    """What names a term, in bold: a short paragraph, the sentences of a long one, the heads of a list; or ""."""
     if paragraph.startswith((">", "|", "-", "<")):
         return ""
+    if paragraph.startswith("1. "):
+        return "\n".join(re.findall(r"^\d+\. \*\*.*?\*\*", paragraph, re.MULTILINE))
     named = [sentence for sentence in SENTENCE.split(paragraph) if "**" in sentence and "**Predict" not in sentence]
     return paragraph if named and len(paragraph) < LONG else " ".join(named)
 
@@ -78,13 +80,14 @@ def add_text(deck: Deck, pieces: list[str]) -> None:
         elif FORMULA.match(piece) and before:
             deck.append(("formula", [rendered(before), rendered(piece)]))
         elif FORMULA.match(piece) or opened:
-            deck[-1][1].append(rendered(piece))
+            deck[-1][1].append(rendered(terms(piece) if piece.startswith("1. ") else piece))
         elif not FORMULA.match(after) and (named := terms(piece)):
             if deck[-1][0] not in ("step", "terms") or len(deck[-1][1]) > PARTS:
                 deck.append(("terms", []))
             deck[-1][1].append(rendered(named))
         before = piece if not (heading or keep or opened or FORMULA.match(piece)) else ""
-        opened = bool(heading) or (opened and FORMULA.match(piece) is not None)
+        # what a colon announces belongs to it: a formula, a table, a list
+        opened = bool(heading) or (opened and (piece.endswith(":") or FORMULA.match(piece) is not None))
 
 
 def prediction(cell: NotebookNode) -> Deck:
