@@ -394,6 +394,31 @@ def train(arguments: list) -> int:
     return finish(start([environment(), "-m", "solutions.checkpoints", *arguments], ROOT))
 
 
+def measure(arguments: list) -> int:
+    """measure a figure of the course again (without a name it says which there are)"""
+    return finish(start([environment(), ROOT / "book" / "measured.py", *arguments], ROOT))
+
+
+def deck(arguments: list) -> int:
+    """write the interview questions as an Anki deck"""
+    return finish(start([environment(), "-m", "widgets.interview.deck", *arguments], ROOT))
+
+
+def release(arguments: list) -> int:
+    """write the course for a class that is graded with nbgrader"""
+    return finish(start([environment(), ROOT / "book" / "teaching" / "release.py", *arguments], ROOT))
+
+
+def slides(arguments: list) -> int:
+    """write the slides of a lesson, one file that needs no network"""
+    return finish(start([environment(), ROOT / "book" / "teaching" / "slides.py", *arguments], ROOT))
+
+
+def pdf(arguments: list) -> int:
+    """print the site as one PDF"""
+    return finish(start([environment(), ROOT / "book" / "printed.py", *arguments], ROOT))
+
+
 def doctor(arguments: list) -> int:
     """say what works here, and what to do about what doesn't"""
     argparse.ArgumentParser(prog=f"{DOOR} doctor", description="Say what works here.").parse_args(arguments)
@@ -529,7 +554,10 @@ with sync_playwright() as playwright:
     ),
 ]
 
-COMMANDS = {command.__name__: command for command in [lab, test, book, build, train, doctor]}
+COMMANDS = {
+    command.__name__: command
+    for command in [lab, test, book, build, train, measure, deck, release, slides, pdf, doctor]
+}
 
 
 # --- words for what goes wrong ---

@@ -11,13 +11,13 @@ import os
 from collections import Counter
 from collections.abc import Callable
 
-from solutions.checks import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05
+from solutions.checks import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06
 from solutions.checks import progress as _progress
 from solutions.checks.exercise import Case, Exercise, Verdict
 
 __all__ = ["EXERCISES", "Case", "Exercise", "Verdict", "check", "hint", "progress"]
 
-LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05)
+LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 _hints_given: Counter[str] = Counter()
 

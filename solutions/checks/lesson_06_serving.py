@@ -1,4 +1,4 @@
-"""The exercises of lesson 06 on serving: the bytes of a cache, the requests on a node, equal work, what a test proves.
+"""The exercises of lesson 06 on serving: equal work, the bytes of a cache, the requests on a node, what a test proves.
 
 Their answers are numbers, and a wrong one looks as good as a right one. So there is a model of every kind (multi-head,
 grouped, latent, windowed), contexts shorter than a window, a node on which nothing fits, and a test that is all right.
@@ -15,7 +15,110 @@ from solutions.checks.lesson_05 import exact
 from solutions.checks.running import Rejected
 from solutions.serving import H100_BYTES, MODELS, Model, kv_bytes, weight_bytes
 
-# 6.7 kv_bytes ----------------------------------------------------------------------------------------------------
+# 6.7 zigzag_rows -------------------------------------------------------------------------------------------------
+
+
+def parts_of(result, ranks) -> list[Tensor]:
+    """The rows of each rank; rejects what is no list of as many tensors of whole numbers."""
+    what = f"a list of {ranks} tensors, the rows of each rank"
+    if not isinstance(result, list | tuple) or len(result) != ranks:
+        given = f"{len(result)} parts" if isinstance(result, list | tuple) else f"one {type(result).__name__}"
+        raise Rejected(f"your function returned {given}, expected {what}")
+    parts = [torch.as_tensor(part) for part in result]
+    for rank, part in enumerate(parts):
+        if part.dim() != 1 or part.is_floating_point():
+            raise Rejected(f"rank {rank} has rows of shape {tuple(part.shape)} and {part.dtype}, expected {what}")
+    return parts
+
+
+def rows_in_turn(function, n, ranks):
+    """The rows of all ranks in one tensor, with -1 where the next rank begins."""
+    parts = parts_of(function(n, ranks), ranks)
+    return torch.cat([torch.cat((part, part.new_tensor([-1]))) for part in parts])
+
+
+def fair(function, n, ranks):
+    """Where the pieces can't be equal: is every row held once, in order, and the work within 10 % of the mean?"""
+    parts = parts_of(function(n, ranks), ranks)
+    once = torch.cat(parts).sort().values.tolist() == list(range(n))
+    ascending = all((part.diff() > 0).all() for part in parts)
+    return torch.tensor([once, ascending, once and ring.imbalance(parts) < 1.1])
+
+
+def rows_by_arithmetic(n, ranks):
+    edges = [n * piece // (2 * ranks) for piece in range(2 * ranks + 1)]
+    held = []
+    for rank in range(ranks):
+        late = 2 * ranks - 1 - rank
+        held.append(torch.tensor([*range(edges[rank], edges[rank + 1]), *range(edges[late], edges[late + 1])]))
+    return held
+
+
+def rows_by_piece_number(n, ranks):
+    piece = torch.arange(n) * 2 * ranks // n
+    owner = torch.minimum(piece, 2 * ranks - 1 - piece)
+    return [(owner == rank).nonzero().flatten() for rank in range(ranks)]
+
+
+def two_of(second, cut=lambda ranks: 2 * ranks, join=lambda early, late: torch.cat((early, late))):
+    """Each rank's first piece, and the one that `second` numbers."""
+
+    def zigzag_rows(n, ranks):
+        pieces = torch.arange(n).tensor_split(cut(ranks))
+        return [join(pieces[rank], pieces[second(rank, ranks) % len(pieces)]) for rank in range(ranks)]
+
+    return zigzag_rows
+
+
+ZIGZAG = Exercise(
+    number="6.7",
+    title="equal work in a causal ring",
+    difficulty=2,
+    minutes=8,
+    reference=ring.zigzag_rows,
+    hints=(
+        "Row i looks at i + 1 keys. Cut 8 rows into 4 pieces of 2: how many pairs does each piece score? Which two "
+        "pieces together make half of all?",
+        "Cut into 2 · ranks pieces. The first and the last score as many together as the second and the last but one, "
+        "and so on inwards.",
+        "torch.arange(n).tensor_split(2 * ranks) gives the pieces. Rank i holds pieces[i] and pieces[-1 - i], joined "
+        "with torch.cat.",
+    ),
+    cases=(
+        Case("8 rows, 2 ranks", lambda normal: (8, 2), rows_in_turn),
+        Case("24 rows, 4 ranks", lambda normal: (24, 4), rows_in_turn),
+        Case("30 rows, 3 ranks", lambda normal: (30, 3), rows_in_turn),
+        Case("one rank", lambda normal: (6, 1), rows_in_turn),
+        Case("8,192 rows, 16 ranks", lambda normal: (8192, 16), rows_in_turn),
+        Case("1,003 rows, 5 ranks: pieces of unequal length", lambda normal: (1003, 5), fair),
+    ),
+    right_answers=(rows_by_arithmetic, rows_by_piece_number),
+    mistakes={
+        "each rank has one piece, and the last has nearly twice the work": ring.contiguous_rows,
+        "rank i has pieces i and ranks + i, and the last still has the most work": two_of(
+            lambda rank, ranks: ranks + rank
+        ),
+        "rank i has pieces i and 2 · ranks - i, one too far": two_of(lambda rank, ranks: 2 * ranks - rank),
+        "rank i has pieces i and 2 · ranks - 2 - i, one too early": two_of(lambda rank, ranks: 2 * ranks - 2 - rank),
+        "there are `ranks` pieces, so that every row has two ranks": two_of(
+            lambda rank, ranks: ranks - 1 - rank, cut=lambda ranks: ranks
+        ),
+        "the late piece is given and the early one is not": two_of(
+            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: late
+        ),
+        "the late piece comes first, and the rows do not ascend": two_of(
+            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: torch.cat((late, early))
+        ),
+        "the late piece runs backwards": two_of(
+            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: torch.cat((early, late.flip(0)))
+        ),
+        "rows are dealt out one by one: the work is equal, but there are no pieces to skip": lambda n, ranks: [
+            torch.arange(rank, n, ranks) for rank in range(ranks)
+        ],
+    },
+)
+
+# 6.8 kv_bytes ----------------------------------------------------------------------------------------------------
 
 TINY = Model("tiny", layers=6, heads=6, kv_heads=3, head_dim=32, parameters=1, window=10, global_every=3)
 
@@ -69,7 +172,7 @@ def latent_as(numbers):
 
 
 KV_BYTES = Exercise(
-    number="6.7",
+    number="6.8",
     title="the cache of real models",
     difficulty=2,
     minutes=8,
@@ -135,7 +238,7 @@ KV_BYTES = Exercise(
     },
 )
 
-# 6.8 requests_that_fit -------------------------------------------------------------------------------------------
+# 6.9 requests_that_fit -------------------------------------------------------------------------------------------
 
 
 def node(label, model, tokens, **given):
@@ -186,7 +289,7 @@ def fit(
 
 
 FIT = Exercise(
-    number="6.8",
+    number="6.9",
     title="how many requests a node holds",
     difficulty=2,
     minutes=8,
@@ -247,109 +350,6 @@ FIT = Exercise(
         "requests are rounded to the nearest whole number": fit(whole=lambda requests: max(0, round(requests))),
         "a request is divided: the result is not rounded": fit(whole=lambda requests: max(0, requests)),
         "there are fewer than 0 requests where the weights do not fit": fit(whole=math.floor),
-    },
-)
-
-# 6.9 zigzag_rows -------------------------------------------------------------------------------------------------
-
-
-def parts_of(result, ranks) -> list[Tensor]:
-    """The rows of each rank; rejects what is no list of as many tensors of whole numbers."""
-    what = f"a list of {ranks} tensors, the rows of each rank"
-    if not isinstance(result, list | tuple) or len(result) != ranks:
-        given = f"{len(result)} parts" if isinstance(result, list | tuple) else f"one {type(result).__name__}"
-        raise Rejected(f"your function returned {given}, expected {what}")
-    parts = [torch.as_tensor(part) for part in result]
-    for rank, part in enumerate(parts):
-        if part.dim() != 1 or part.is_floating_point():
-            raise Rejected(f"rank {rank} has rows of shape {tuple(part.shape)} and {part.dtype}, expected {what}")
-    return parts
-
-
-def rows_in_turn(function, n, ranks):
-    """The rows of all ranks in one tensor, with -1 where the next rank begins."""
-    parts = parts_of(function(n, ranks), ranks)
-    return torch.cat([torch.cat((part, part.new_tensor([-1]))) for part in parts])
-
-
-def fair(function, n, ranks):
-    """Where the pieces can't be equal: is every row held once, in order, and the work within 10 % of the mean?"""
-    parts = parts_of(function(n, ranks), ranks)
-    once = torch.cat(parts).sort().values.tolist() == list(range(n))
-    ascending = all((part.diff() > 0).all() for part in parts)
-    return torch.tensor([once, ascending, once and ring.imbalance(parts) < 1.1])
-
-
-def rows_by_arithmetic(n, ranks):
-    edges = [n * piece // (2 * ranks) for piece in range(2 * ranks + 1)]
-    held = []
-    for rank in range(ranks):
-        late = 2 * ranks - 1 - rank
-        held.append(torch.tensor([*range(edges[rank], edges[rank + 1]), *range(edges[late], edges[late + 1])]))
-    return held
-
-
-def rows_by_piece_number(n, ranks):
-    piece = torch.arange(n) * 2 * ranks // n
-    owner = torch.minimum(piece, 2 * ranks - 1 - piece)
-    return [(owner == rank).nonzero().flatten() for rank in range(ranks)]
-
-
-def two_of(second, cut=lambda ranks: 2 * ranks, join=lambda early, late: torch.cat((early, late))):
-    """Each rank's first piece, and the one that `second` numbers."""
-
-    def zigzag_rows(n, ranks):
-        pieces = torch.arange(n).tensor_split(cut(ranks))
-        return [join(pieces[rank], pieces[second(rank, ranks) % len(pieces)]) for rank in range(ranks)]
-
-    return zigzag_rows
-
-
-ZIGZAG = Exercise(
-    number="6.9",
-    title="equal work in a causal ring",
-    difficulty=2,
-    minutes=8,
-    reference=ring.zigzag_rows,
-    hints=(
-        "Row i looks at i + 1 keys. Cut 8 rows into 4 pieces of 2: how many pairs does each piece score? Which two "
-        "pieces together make half of all?",
-        "Cut into 2 · ranks pieces. The first and the last score as many together as the second and the last but one, "
-        "and so on inwards.",
-        "torch.arange(n).tensor_split(2 * ranks) gives the pieces. Rank i holds pieces[i] and pieces[-1 - i], joined "
-        "with torch.cat.",
-    ),
-    cases=(
-        Case("8 rows, 2 ranks", lambda normal: (8, 2), rows_in_turn),
-        Case("24 rows, 4 ranks", lambda normal: (24, 4), rows_in_turn),
-        Case("30 rows, 3 ranks", lambda normal: (30, 3), rows_in_turn),
-        Case("one rank", lambda normal: (6, 1), rows_in_turn),
-        Case("8,192 rows, 16 ranks", lambda normal: (8192, 16), rows_in_turn),
-        Case("1,003 rows, 5 ranks: pieces of unequal length", lambda normal: (1003, 5), fair),
-    ),
-    right_answers=(rows_by_arithmetic, rows_by_piece_number),
-    mistakes={
-        "each rank has one piece, and the last has nearly twice the work": ring.contiguous_rows,
-        "rank i has pieces i and ranks + i, and the last still has the most work": two_of(
-            lambda rank, ranks: ranks + rank
-        ),
-        "rank i has pieces i and 2 · ranks - i, one too far": two_of(lambda rank, ranks: 2 * ranks - rank),
-        "rank i has pieces i and 2 · ranks - 2 - i, one too early": two_of(lambda rank, ranks: 2 * ranks - 2 - rank),
-        "there are `ranks` pieces, so that every row has two ranks": two_of(
-            lambda rank, ranks: ranks - 1 - rank, cut=lambda ranks: ranks
-        ),
-        "the late piece is given and the early one is not": two_of(
-            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: late
-        ),
-        "the late piece comes first, and the rows do not ascend": two_of(
-            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: torch.cat((late, early))
-        ),
-        "the late piece runs backwards": two_of(
-            lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: torch.cat((early, late.flip(0)))
-        ),
-        "rows are dealt out one by one: the work is equal, but there are no pieces to skip": lambda n, ranks: [
-            torch.arange(rank, n, ranks) for rank in range(ranks)
-        ],
     },
 )
 
@@ -477,4 +477,4 @@ NEEDLE = Exercise(
     },
 )
 
-EXERCISES = (KV_BYTES, FIT, ZIGZAG, NEEDLE)
+EXERCISES = (ZIGZAG, KV_BYTES, FIT, NEEDLE)

@@ -19,6 +19,7 @@ INSTRUMENTS = {
     "03": ["theatre"],
     "04": ["ledger", "tape"],
     "05": ["atlas", "selector"],
+    "06": ["ledger"],
 }
 ALL_INSTRUMENTS_ARE = "(theme) => [...document.querySelectorAll('.al')].every((el) => el.dataset.theme === theme)"
 
