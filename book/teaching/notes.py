@@ -40,8 +40,11 @@ def without_variants(sentences: Iterable[str]) -> list[str]:
 
 
 def written(note: str, lesson: str) -> str:
-    """A note with the entries of its lesson between its marks; without marks it stays as it is."""
-    return MARKS.sub(lambda _: entries(lesson), note)
+    """A note with the entries of its lesson between its marks. Without marks, or exercises, it stays as it is."""
+    from solutions.checks import EXERCISES
+
+    known = any(exercise.lesson == lesson for exercise in EXERCISES.values())
+    return MARKS.sub(lambda _: entries(lesson), note) if known else note
 
 
 def main() -> int:
