@@ -47,6 +47,16 @@ GRACE_SECONDS = 10
 LAB_DEFAULTS = """
 {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 """
+# nbgrader is here for `release`; a learner need not see its menus. A teacher who wants them deletes these two.
+WITHOUT_NBGRADER = {
+    "etc/jupyter/labconfig/page_config.json": '{"disabledExtensions": {"@jupyter/nbgrader": true}}',
+    "etc/jupyter/jupyter_server_config.json": """
+{"ServerApp": {"jpserver_extensions": {
+  "nbgrader.server_extensions.formgrader": false, "nbgrader.server_extensions.validate_assignment": false,
+  "nbgrader.server_extensions.assignment_list": false, "nbgrader.server_extensions.course_list": false
+}}}
+""",
+}
 
 
 class Refusal(Exception):
@@ -124,6 +134,8 @@ def environment() -> Path:
     # Without isolation: setuptools is there by now (torch asks for it), so this needs no network.
     install("--quiet", "--no-build-isolation", "--no-deps", "--editable", ROOT)
     put(VENV / "share/jupyter/lab/settings/overrides.json", LAB_DEFAULTS.encode())
+    for name, content in WITHOUT_NBGRADER.items():
+        put(VENV / name, content.encode())
     put(STAMP, recipe(environment_version()).encode())
     return PYTHON
 
@@ -140,7 +152,7 @@ def environment_version() -> str:
 def recipe(version: str) -> str:
     """What the environment is made from: the lists, the settings, the Python, the folder that the install points to."""
     lists = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "pyproject.toml")]
-    return hashlib.sha256("\0".join([*lists, LAB_DEFAULTS, version, str(ROOT)]).encode()).hexdigest()
+    return hashlib.sha256("\0".join([*lists, LAB_DEFAULTS, *WITHOUT_NBGRADER.values(), version, str(ROOT)]).encode()).hexdigest()
 
 
 def stamped() -> str:

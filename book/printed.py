@@ -78,7 +78,8 @@ class PrintError(Exception):
 def contents() -> list[str]:
     """The pages to print: those of the table of contents, without translations; the cover becomes the title page."""
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    pages = [page["file"] for chapter in chapters for page in (chapter, *chapter.get("sections", []))]
     return [page for page in pages if not page.startswith("translations/")]
 
 

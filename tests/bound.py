@@ -9,7 +9,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+CHAPTERS = [
+    page["file"]
+    for part in TOC["parts"]
+    for chapter in part["chapters"]
+    for page in (chapter, *chapter.get("sections", []))
+]
 LESSONS = [name for name in CHAPTERS if name.startswith("lessons/")]
 PAGES = [TOC["root"], *CHAPTERS, "search"]
 

@@ -59,7 +59,7 @@ def test_a_link_within_the_site_leads_somewhere(site, page):
 def test_an_exercise_has_its_box_its_blank_and_its_solution_closed(site, lesson):
     text = (ROOT / "book" / f"{lesson}.md").read_text(encoding="utf-8")
     numbers = re.findall(r"^### Exercise (\d+)\.(\d+)", text, re.MULTILINE)
-    assert numbers
+    assert numbers or lesson == "lessons/07_the_interview"  # whose tasks are the other lessons' exercises
     page = markup(site, lesson)
     for chapter, place in numbers:
         box = re.search(rf'<section class="exercise" id="exercise-{chapter}-{place}">.*?</section>', page, re.DOTALL)
