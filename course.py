@@ -152,7 +152,8 @@ def environment_version() -> str:
 def recipe(version: str) -> str:
     """What the environment is made from: the lists, the settings, the Python, the folder that the install points to."""
     lists = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "pyproject.toml")]
-    return hashlib.sha256("\0".join([*lists, LAB_DEFAULTS, *WITHOUT_NBGRADER.values(), version, str(ROOT)]).encode()).hexdigest()
+    parts = [*lists, LAB_DEFAULTS, *WITHOUT_NBGRADER.values(), version, str(ROOT)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def stamped() -> str:

@@ -194,7 +194,7 @@ class RingAttention(torch.autograd.Function):
         q, k, v, out, lse = ctx.saved_tensors
         ring, group = ctx.ring, q.shape[1] // k.shape[1]
         delta = (out * grad_out).sum(dim=-1)
-        grad_q, home, sending = torch.zeros_like(q), None, []
+        grad_q, home, leaving = torch.zeros_like(q), None, None
         for step, (owner, block) in enumerate(ring.blocks(torch.stack((k, v)), "backward")):
             grad_block = torch.zeros_like(block)
             for rows, columns, visible in ring.pieces(owner, ctx.causal):
@@ -212,13 +212,15 @@ class RingAttention(torch.autograd.Function):
                 coming, receiving = ring.receive(block, block.shape[-2], GRADIENT)
                 receiving.wait()
                 grad_block += coming
-            sending.append((ring.send(grad_block, "backward", GRADIENT), grad_block))
+            if leaving:
+                leaving[0].wait()
+            leaving = ring.send(grad_block, "backward", GRADIENT), grad_block  # kept until it has left
         if ring.ranks > 1:
             coming, receiving = ring.receive(home, home.shape[-2], GRADIENT)
             receiving.wait()
             home = home + coming
-        for work, _ in sending:
-            work.wait()
+        if leaving:
+            leaving[0].wait()
         return grad_q, *home, None, None
 
 
