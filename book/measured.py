@@ -406,7 +406,7 @@ LESSONS: dict[str, list[Run]] = {
             Figure("Digits found with a full cache at twice the trained length", "512 trained, key in the middle",
                    r"full cache, 1,024 tokens +\d+% +(\d+)%", "printed %"),
             Figure("The same model under YaRN", "no training", r"YaRN, 1,024 tokens +\d+% +(\d+)%", "printed %"),
-            Figure("Digits found of one of two keys", "Infini-attention, 512 tokens, trained on one key without a label",
+            Figure("Digits found of one of two keys", "Infini-attention, 512 tokens, trained on one, unlabelled",
                    r"Infini-attention +\d+% +\d+% +(\d+)% +\d+%\n", "printed %"),
         ]),
     ],

@@ -20,8 +20,14 @@ ONE_LETTER = re.compile(r"\{(\w*)\}")
 
 
 def words(node: nodes.Node) -> str:
-    """A node's text on one line, its formulas without most of their markup: `\\ell\\,e^{m-m'}` reads `ell e^(m-m')`."""
+    """A node's text on one line, without markup for the browser, its formulas with little of theirs.
+
+    `\\ell\\,e^{m-m'}` reads `ell e^(m-m')`.
+    """
     node = node.deepcopy()
+    for markup in [*node.findall(nodes.raw)]:  # an instrument and its state, for the browser
+        if markup.parent is not None:
+            markup.parent.remove(markup)
     for formula in [*node.findall(nodes.math), *node.findall(nodes.math_block)]:
         plain = ONE_LETTER.sub(r"\1", MARKUP.sub(" ", formula.astext())).replace("\\", "")
         formula[:] = [nodes.Text(plain.replace("{", "(").replace("}", ")"))]
@@ -35,7 +41,7 @@ def title_text(title: nodes.title) -> str:
 
 
 def own_text(section: nodes.section) -> str:
-    """What a section says itself: neither its title, nor its subsections, nor its terms, nor markup for the browser."""
+    """What a section says itself: neither its title, nor its subsections, nor its terms."""
     apart = (nodes.section, nodes.title, nodes.raw, glossary)
     return " ".join(words(child) for child in section if not isinstance(child, apart))
 
