@@ -1,6 +1,7 @@
 """What stands around a page: where it can be opened (launch and download links), and only the scripts that it needs."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ def set_address(app: Sphinx, config: Config) -> None:
         options["launch_buttons"].pop("colab_url", None)
 
 
+def named_folds(toctree: str) -> str:
+    """A list of pages in which each fold says, to a screen reader, whose pages it holds."""
+    return re.sub(r'(>([^<]*)</a><details[^>]*><summary)>', r'\1 aria-label="pages of: \2">', toctree)
+
+
 def frame(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Give the template `launch_links` [(text, address)]; for a lesson `notebook`, the learner's file; and `languages`
     [(code, name, address)] where it is in more than one. What surrounds a translation, and its code, is English.
@@ -51,6 +57,9 @@ def frame(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any]
         context["body"] = context["body"].replace('<div class="cell ', '<div lang="en" class="cell ')
     # docutils makes references a list whose entries have a role that WAI-ARIA has since withdrawn
     context["body"] = context.get("body", "").replace(' role="doc-biblioentry"', ' role="listitem"')
+    if "generate_toctree_html" in context:
+        listed = context["generate_toctree_html"]
+        context["generate_toctree_html"] = lambda *given, **options: named_folds(str(listed(*given, **options)))
     context["script_files"] = [
         script for script in context["script_files"] if not str(script.filename or "").endswith(UNUSED_SCRIPTS)
     ]
