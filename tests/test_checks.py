@@ -957,9 +957,9 @@ def test_progress_as_text_and_table(capsys):
     check(named("attention")(lambda q, k, v: None))
     shown = progress()
     assert repr(shown).splitlines()[:3] == [
-        "lesson                          done  tried  open",
-        "0. Start here                      1      0     0",
-        "1. Quadratic attention             1      1     6",
+        "lesson                        done  tried  open",
+        "0. Start here                    1      0     0",
+        "1. Quadratic attention           1      1     6",
     ]
     assert repr(shown).endswith("Next: 1.1, stable softmax.")
     assert '<tr><th scope="row">1. Quadratic attention</th><td>1</td><td>1</td><td>6</td></tr>' in shown._repr_html_()

@@ -410,6 +410,11 @@ def test_a_mock_of_another_length_is_refused(minutes):
         Mock(minutes)
 
 
+def test_the_nine_points_are_those_of_lesson_6():
+    lesson = (bank.ROOT / "book" / "lessons" / "06_from_2k_to_128k.md").read_text(encoding="utf-8")
+    assert [name for name, *_ in mock.NINE] == re.findall(r"^\d\. \*\*(.+?)\.\*\*", lesson, re.MULTILINE)
+
+
 def test_the_rules_that_are_read_are_the_rules_that_are_played():
     data, told = Mock().data, " ".join(" ".join(rule) for rule in mock.rules())
     assert data["boxes"] == {"days": mock.BOXES, "rise": mock.RISE, "fall": mock.FALL}

@@ -27,7 +27,7 @@ from solutions.sparse import (
     select_top_k,
 )
 
-TITLE = "Sparse, by a learned choice"
+TITLE = "DeepSeek sparse attention"
 
 
 def within(budget, what, function, *inputs):
@@ -215,6 +215,12 @@ def best_of_all_then_masked(scores, k, *, causal=True):
     return indices.masked_fill(indices > position, -1) if causal else indices
 
 
+def by_topk(scores, k, *, causal=True):
+    if causal:
+        scores = scores.masked_fill(~causal_mask(*scores.shape[1:]), -math.inf)
+    return scores.topk(k).indices
+
+
 def zero_is_nobody(scores, k, *, causal=True):
     chosen = select_top_k(scores, k, causal=causal)
     return chosen.masked_fill(scores.gather(-1, chosen.clamp(min=0)) <= 0, -1)
@@ -251,6 +257,7 @@ CHOOSE = Exercise(
     mistakes={
         "a query with fewer than k keys is given keys of the future: the index of a hidden score is an index all the "
         "same": ranked_by(finish=lambda indices, gone: indices),
+        "topk is taken at its word: it returns k positions for every query, those of hidden scores too": by_topk,
         "nothing hides the future": ranked_by(lambda scores, hidden: scores),
         "hidden scores become 0 and not -inf, and beat all negative ones": ranked_by(
             lambda scores, hidden: scores.masked_fill(hidden, 0)

@@ -73,6 +73,7 @@ def test_axe_finds_nothing(page, site, name):
         page.emulate_media(color_scheme=theme)
         page.wait_for_function("(theme) => document.documentElement.dataset.theme === theme", arg=theme)
         page.wait_for_function(ALL_INSTRUMENTS_ARE, arg=theme)
+        page.wait_for_function("document.getAnimations().every((each) => each.playState !== 'running')")
         assert faults(page) == [], theme
 
 

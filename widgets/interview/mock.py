@@ -22,14 +22,14 @@ OPENING = "How would you extend an LLM's context from 2K to 128K tokens?"
 # The answer in nine points: what a strong one says, and the lesson that is asked about when it was not said.
 NINE = (
     ("Clarify", "I ask first: what is 128K for, from which model, on what budget, and how will we know it works?", 6),
-    ("Positions", "The slow rotary pairs meet angles that they never saw; I rescale those and spare the fast.", 6),
-    ("Staged training", "Length grows in stages, on a mix that keeps short text, with a gate between the stages.", 6),
-    ("Training memory", "Scores are never stored, activations are recomputed, the sequence is split over devices.", 3),
-    ("Serving memory", "The cache is counted for each request: grouped, latent, windowed or quantised keys.", 6),
-    ("Compute", "Pairs grow with the square, so I say where attention overtakes the rest of the model.", 1),
-    ("Evaluation", "Loss by position, several needles by depth with intervals, and the old short tasks.", 4),
-    ("Failure modes", "I name how each step breaks, and the plot on which I would see it.", 5),
-    ("Trade-offs", "Window, memory, selection or full attention: what each buys, what it costs, when not.", 2),
+    ("Positions first", "The slow rotary pairs meet angles they never saw; I rescale those and spare the fast.", 6),
+    ("Train in stages", "Length grows in stages, on a mix that keeps short text, with a gate between the stages.", 6),
+    ("Fit the training", "Scores are never stored, activations are recomputed, the sequence is split over devices.", 3),
+    ("Fit the cache", "The cache is counted for each request: grouped, latent, windowed or quantised keys.", 6),
+    ("Fit the time", "Prefill is operations, half of them pairs; decoding reads the cache; choosing costs too.", 1),
+    ("Prove it", "Loss by position, several needles by depth with intervals, and the old short tasks.", 4),
+    ("Know how it fails", "I name how each step breaks, and the plot on which I would see it.", 5),
+    ("Say what you would not do", "No pre-training at 128K, no windows for a memory, no trust in one needle.", 2),
 )
 NINE_LINK = "[Lesson 6, The answer in nine points](../lessons/06_from_2k_to_128k.md#the-answer-in-nine-points)"
 
@@ -66,7 +66,7 @@ def rules(minutes: int = 45) -> list[tuple[str, str]]:
 
 
 def tasks() -> list[dict[str, Any]]:
-    """The course's exercises that fit a whiteboard: judged here, 5 to 12 minutes long."""
+    """The course's exercises that fit a whiteboard: judged here, 5 to 12 minutes long, of 12 lines at most."""
     from solutions.checks import EXERCISES
 
     files = {int(path.stem[:2]): path.stem for path in LESSONS.glob("[0-9][0-9]_*.md")}
@@ -80,7 +80,7 @@ def tasks() -> list[dict[str, Any]]:
             "file": files[int(exercise.lesson)],
         }
         for exercise in EXERCISES.values()
-        if 5 <= exercise.minutes <= dict(PARTS)["whiteboard"] and not exercise.unjudged
+        if 5 <= exercise.minutes <= dict(PARTS)["whiteboard"] and exercise.lines <= 12 and not exercise.unjudged
     ]
 
 
