@@ -47,9 +47,12 @@ GRACE_SECONDS = 10
 LAB_DEFAULTS = """
 {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 """
-# nbgrader is here for `release`; a learner need not see its menus. A teacher who wants them deletes these two.
+# nbgrader is here for `release`; a learner need not see its menus, nor the button of the Notebook that came with it. A
+# teacher who wants them deletes these two.
 WITHOUT_NBGRADER = {
-    "etc/jupyter/labconfig/page_config.json": '{"disabledExtensions": {"@jupyter/nbgrader": true}}',
+    "etc/jupyter/labconfig/page_config.json": """
+{"disabledExtensions": {"@jupyter/nbgrader": true, "@jupyter-notebook/lab-extension": true}}
+""",
     "etc/jupyter/jupyter_server_config.json": """
 {"ServerApp": {"jpserver_extensions": {
   "nbgrader.server_extensions.formgrader": false, "nbgrader.server_extensions.validate_assignment": false,
