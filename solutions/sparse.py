@@ -31,10 +31,8 @@ from solutions.tiny import ATTENTIONS, Attention, Config, TinyTransformer, rope_
 # What may be asked -----------------------------------------------------------------------------------------------
 
 
-def top_k_fits(scores: Tensor, k: int, causal: bool = False, **_) -> None:
-    """Raise ValueError unless there are k keys to choose from, and every score can be compared."""
-    if k > scores.shape[-1]:
-        raise ValueError(f"k is {k} for {scores.shape[-1]} keys; give at most {scores.shape[-1]}, which chooses all.")
+def scores_compare(scores: Tensor, causal: bool = False, **_) -> None:
+    """Raise ValueError unless every score can be compared, and causal queries can be the last of the tokens."""
     if scores.isnan().any():
         at = scores.isnan().nonzero()[0].tolist()
         raise ValueError(f"scores holds nan at {at}, which has no place in an order; give numbers, or -inf for no key.")
@@ -109,29 +107,36 @@ def power_of_two(x: Tensor, **_) -> None:
 # The mechanism ---------------------------------------------------------------------------------------------------
 
 
+def widened(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in float32, where they have fewer bits: products and sums are made there, and rounded once after."""
+    return tuple(x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors)
+
+
 @shapes(q="batch index_heads n index_dim", k="batch m index_dim", w="batch n index_heads")
 def index_scores(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     """Score every key for every query with a few small heads (DeepSeek-V3.2-Exp, equation 1).
 
     q: (batch, index_heads, n, index_dim); k: (batch, m, index_dim), one key for all heads
     w: (batch, n, index_heads): how much each head counts for this query; of either sign, so a score may be negative
-    Returns (batch, n, m), of which only the order matters. On the way it holds index_heads scores of every pair, so of
-    a long text give it a few queries at a time, as `sparse_attention` does.
+    Returns (batch, n, m), of which only the order matters; of half precision the products and sums are made in float32,
+    and rounded once at the end. On the way it holds index_heads scores of every pair, so of a long text give it a few
+    queries at a time, as `sparse_attention` does.
     """
-    fit = torch.einsum("bhnd,bmd->bhnm", q, k).relu()
-    return torch.einsum("bhnm,bnh->bnm", fit, w)
+    fit = torch.einsum("bhnd,bmd->bhnm", *widened(q, k)).relu()
+    return torch.einsum("bhnm,bnh->bnm", fit, w.to(fit.dtype)).to(q.dtype)
 
 
 @counts("k")
-@shapes(scores="batch n m", check=top_k_fits)
+@shapes(scores="batch n m", check=scores_compare)
 def select_top_k(scores: Tensor, k: int, *, causal: bool = True) -> Tensor:
     """The k keys with the largest scores, the best first; of equal scores the key that comes first in the sequence.
 
     scores: (batch, n, m); -inf means "not this key"
     causal: hide the keys after each query, where the queries are the last n of m tokens
-    Returns positions, (batch, n, k), torch.int64; -1 where a query has fewer than k keys to choose from. The first j
-    columns are the choice of the j best.
-    Raises ValueError for a k of 0 or above m, and for a nan.
+    k: 1 or more; from m on all keys are chosen
+    Returns positions, (batch, n, min(k, m)), torch.int64; -1 where a query has fewer keys to choose from. The first j
+    columns are the choice of the j best. (What stands around the function refuses a k below 1 and a nan: the body need
+    not.)
     """
     if causal:
         hidden = ~causal_mask(*scores.shape[-2:], device=scores.device)
@@ -160,8 +165,8 @@ def gathered_attention(q: Tensor, k: Tensor, v: Tensor, indices: Tensor, *, scal
     q: (batch, heads, n, d); k: (batch, kv_heads, m, d); v: (batch, kv_heads, m, d_value)
     indices: (batch, n, k), positions of keys, each once, or -1: the same for all heads; they alone say what is seen
     scale: 1 / √d when it is None
-    Returns (batch, heads, n, d_value). A query of nothing but -1 gets 0.
-    Raises ValueError for positions out of range, given twice, or of another batch's shape.
+    Returns (batch, heads, n, d_value). A query of nothing but -1 gets 0. (What stands around the function refuses
+    positions out of range, given twice, or of another shape: the body need not.)
     """
     group = q.shape[1] // k.shape[1]
     q = q.transpose(1, 2).unflatten(2, (-1, group))  # (batch, n, kv_heads, group, d): a group shares its keys
@@ -212,7 +217,7 @@ def sparse_attention(
         rows = slice(start, start + block)
         seen = m - n + min(start + block, n)
         scores = index_scores(index_q[:, :, rows], index_k[:, :seen], index_w[:, rows])
-        indices = select_top_k(scores, min(top_k, seen))
+        indices = select_top_k(scores, top_k)
         out.append(gathered_attention(q[:, :, rows], k[:, :, :seen], v[:, :, :seen], indices))
     return torch.cat(out, dim=2)
 
@@ -244,8 +249,10 @@ def index_target(probabilities: Tensor) -> Tensor:
     Returns (batch, n, candidates), without a gradient: the attention must not be pulled towards its indexer. A query
     whose probabilities are all 0 gets zeros.
     """
-    summed = probabilities.detach().sum(dim=1)
-    return summed / summed.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(summed.dtype).tiny)
+    (summed,) = widened(probabilities.detach())
+    summed = summed.sum(dim=1)
+    target = summed / summed.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(summed.dtype).tiny)
+    return target.to(probabilities.dtype)
 
 
 @shapes(scores="batch n candidates", target="batch n candidates")
@@ -254,11 +261,13 @@ def divergence(scores: Tensor, target: Tensor) -> Tensor:
 
     scores: (batch, n, candidates), -inf where there is no candidate; target: the same shape, 0 there
     Returns one number, 0 when scores = log(target) + a constant. Its gradient by the scores is softmax(scores) - target
-    over batch · n. DeepSeek adds the queries up where we take the mean, which changes the step's size and nothing else.
+    over batch · n. A query without any candidate counts 0, and its gradient is 0. DeepSeek adds the queries up where we
+    take the mean, which changes the step's size and nothing else.
     """
-    log_softmax = scores.log_softmax(dim=-1)
-    log_softmax = log_softmax.masked_fill(scores == -math.inf, 0)  # -inf · 0 would be nan, and its gradient too
-    return (torch.xlogy(target, target) - target * log_softmax).sum(dim=-1).mean()
+    hidden = scores == -math.inf
+    exact, target = widened(scores.masked_fill(hidden.all(dim=-1, keepdim=True), 0), target)
+    log_softmax = exact.log_softmax(dim=-1).masked_fill(hidden, 0)  # -inf · 0 would be nan, and its gradient too
+    return (torch.xlogy(target, target) - target * log_softmax).sum(dim=-1).mean().to(scores.dtype)
 
 
 @shapes(scores="batch n m", probabilities="batch heads n keys", check=scores_fit_probabilities)
@@ -328,9 +337,9 @@ def indexed_pairs(n: int) -> int:
 
 # Other ways to choose as many keys --------------------------------------------------------------------------------
 #
-# Each takes q (batch, heads, n, d) and k (batch, kv_heads, m, d), both rotated, and top_k; the queries are the last n
-# of m tokens. Each returns positions (batch, n, top_k or fewer columns), -1 for no key: one set for all heads, as the
-# indexer has, also where the original chooses for each head.
+# Each takes q (batch, heads, n, d) and k (batch, kv_heads, m, d), both rotated, and top_k, 1 or more; the queries are
+# the last n of m tokens. Each returns positions (batch, n, top_k or fewer columns), -1 for no key: one set for all
+# heads, as the indexer has, also where the original chooses for each head. It may exceed m.
 
 
 def latest(n: int, m: int, count: Tensor | int, width: int) -> Tensor:
@@ -340,11 +349,13 @@ def latest(n: int, m: int, count: Tensor | int, width: int) -> Tensor:
     return torch.where(back < torch.as_tensor(count).reshape(-1, 1), position, -1).clamp(min=-1)
 
 
+@counts("top_k")
 def window(q: Tensor, k: Tensor, top_k: int) -> Tensor:
     """The top_k latest keys."""
     return latest(q.shape[2], k.shape[2], top_k, top_k).expand(len(q), -1, -1)
 
 
+@counts("top_k")
 def sinks_and_window(q: Tensor, k: Tensor, top_k: int, sinks: int = 2) -> Tensor:
     """The first keys and the latest (StreamingLLM, arXiv 2309.17453; 4 sinks there)."""
     n, m = q.shape[2], k.shape[2]
@@ -355,16 +366,19 @@ def sinks_and_window(q: Tensor, k: Tensor, top_k: int, sinks: int = 2) -> Tensor
     return torch.cat([first, torch.where(recent >= sinks, recent, -1)], dim=-1).expand(len(q), -1, -1)
 
 
+@counts("top_k")
 def random(q: Tensor, k: Tensor, top_k: int) -> Tensor:
     """Any keys, drawn with torch's generator."""
     return select_top_k(torch.rand(len(q), q.shape[2], k.shape[2]), top_k)
 
 
+@counts("top_k")
 def oracle(q: Tensor, k: Tensor, top_k: int) -> Tensor:
     """The keys with the most attention: no set for all heads keeps more, but it must pay full attention to know."""
     return select_top_k(index_target(causal_probabilities(q, k)), top_k)
 
 
+@counts("top_k")
 def heavy_hitters(q: Tensor, k: Tensor, top_k: int) -> Tensor:
     """H2O (arXiv 2306.14048): the latest half stays, and of the others those with the most attention so far.
 
@@ -384,7 +398,7 @@ def heavy_hitters(q: Tensor, k: Tensor, top_k: int) -> Tensor:
             weakest = received.masked_fill(~old, math.inf).argmin(dim=-1, keepdim=True)
             held = held.scatter(1, weakest, False)
         received += softmax(scores[:, :, t].masked_fill(~held[:, None], -math.inf)).sum(dim=1)
-        rows.append(torch.where(held, torch.arange(n), -1).topk(top_k).values)
+        rows.append(torch.where(held, torch.arange(n), -1).topk(min(top_k, n)).values)
     return torch.stack(rows, dim=1)
 
 
@@ -430,20 +444,23 @@ def own_and_most_voted(scores: Tensor, m: int, block: int, top_k: int) -> Tensor
     return torch.cat([recent, most_voted(scores, block, top_k // block - 1, position + 1 - own)], dim=-1)
 
 
+@counts("top_k")
 def quest(q: Tensor, k: Tensor, top_k: int, block: int = 4) -> Tensor:
     """The query's own page, and those whose bound is highest (Quest, arXiv 2406.10774; pages of 16 there)."""
-    block, k = min(block, top_k), k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    block, k = min(block, top_k, k.shape[2]), k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     held = pages(k, block)
     bounds = page_bound(q, held.amin(dim=-2), held.amax(dim=-2)) / math.sqrt(q.shape[-1])
     return own_and_most_voted(bounds, k.shape[2], block, top_k)
 
 
+@counts("top_k")
 def mean_blocks(q: Tensor, k: Tensor, top_k: int, block: int = 4) -> Tensor:
     """The query's own block, and those whose mean key fits best: MoBA's choice (arXiv 2502.13189), not trained for."""
-    block, k = min(block, top_k), k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    block, k = min(block, top_k, k.shape[2]), k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     return own_and_most_voted(attention_scores(q, pages(k, block).mean(dim=-2)), k.shape[2], block, top_k)
 
 
+@counts("top_k")
 def window_and_blocks(q: Tensor, k: Tensor, top_k: int, block: int = 4) -> Tensor:
     """Half window, half blocks whose mean key fits best: NSA's choice (arXiv 2502.11089), not trained for.
 
@@ -546,12 +563,13 @@ def hadamard(x: Tensor) -> Tensor:
     x: (..., d), d a power of two
     Returns x H, (..., d), where H is the matrix of Hadamard, whose entries are 1 and -1, over √d.
     """
-    size, step = x.shape[-1], 1
+    size, step, dtype = x.shape[-1], 1, x.dtype
+    (x,) = widened(x)
     while step < size:
         a, b = x.unflatten(-1, (-1, 2, step)).unbind(dim=-2)
         x = torch.stack([a + b, a - b], dim=-2).flatten(-3)
         step *= 2
-    return x / math.sqrt(size)
+    return (x / math.sqrt(size)).to(dtype)
 
 
 @shapes(
@@ -570,16 +588,19 @@ def folded_index_scores(q: Tensor, k: Tensor, w: Tensor, q_scale: Tensor, k_scal
     Returns (batch, n, m). The scale of a query's head joins that head's weight; the scale of a key is the same for all
     heads, and multiplies their sum.
     """
-    w = w * q_scale[..., 0].transpose(1, 2)
-    return index_scores(q, k, w) * k_scale.transpose(1, 2)
+    exact_q, exact_k, exact_w, scale = widened(q, k, w, q_scale[..., 0].transpose(1, 2))
+    scores = index_scores(exact_q, exact_k, exact_w * scale) * k_scale.transpose(1, 2)
+    return scores.to(q.dtype)
 
 
 def low_precision_scores(q: Tensor, k: Tensor, w: Tensor, kind: str = "e4m3", rotated: bool = False) -> Tensor:
     """`index_scores` with q and k in few bits; rotated: by Hadamard's matrix, before they are rounded."""
+    dtype = q.dtype
+    q, k, w = widened(q, k, w)
     if rotated:
         q, k = hadamard(q), hadamard(k)
     (q, q_scale), (k, k_scale) = quantise(q, kind), quantise(k, kind)
-    return folded_index_scores(q, k, w, q_scale, k_scale)
+    return folded_index_scores(q, k, w, q_scale, k_scale).to(dtype)
 
 
 # In the model of the course ---------------------------------------------------------------------------------------
@@ -753,10 +774,9 @@ class SparseAttention(Attention):
 
     def choose(self, scores: Tensor, q: Tensor, k: Tensor) -> Tensor:
         """The keys of each query, (batch, n, top_k), from index scores (batch, n, m) and rotated queries and keys."""
-        top_k = min(self.top_k, k.shape[2])
         if self.selector in SELECTORS:
-            return SELECTORS[self.selector](q.detach(), k.detach(), top_k)
-        return select_top_k(scores.detach(), k.shape[2] if self.selector == "all" else top_k)
+            return SELECTORS[self.selector](q.detach(), k.detach(), self.top_k)
+        return select_top_k(scores.detach(), k.shape[2] if self.selector == "all" else self.top_k)
 
     def selection(self, x: Tensor, position: Tensor) -> Selection:
         """What the layer chooses for x, (batch, n, width), normalised as in the model; with all that led to it."""

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from solutions.interpreter import launch, tl, triton
 from solutions.shapes import counts, shapes
-from solutions.sparse import gathered_fits, heads_divide, top_k_fits
+from solutions.sparse import gathered_fits, heads_divide, scores_compare
 
 HIDDEN = tl.constexpr(-1e30)  # a score that counts nothing: not -inf, since a row that saw nothing would be inf - inf
 SIGN = tl.constexpr(-(2**31))
@@ -234,10 +234,11 @@ def score_keys(
 
 
 @counts("top_k", "block")
-@shapes(scores="batch n m", check=lambda scores, top_k, **_: top_k_fits(scores, top_k))
+@shapes(scores="batch n m", check=scores_compare)
 def choose_keys(scores: Tensor, top_k: int, *, first: int | None = None, block: int = 1024) -> Tensor:
-    """`select_top_k` by `select_kernel`: the same set, (batch, n, top_k) int32, in order of position, -1 at the end."""
+    """`select_top_k` by `select_kernel`: the same set as int32, in order of position, -1 at the end."""
     batch, n, m = scores.shape
+    top_k = min(top_k, m)
     indices = torch.empty(batch, n, top_k, dtype=torch.int32, device=scores.device)
     launch(select_kernel)[n, batch](
         scores.float().contiguous(), indices, m - n if first is None else first, n, m, top_k, BLOCK=block, num_warps=4
@@ -323,7 +324,7 @@ def sparse_attention_kernels(
     for start in range(0, n, chunk):
         rows, first = slice(start, start + chunk), m - n + start
         scores = score_keys(index_q[:, :, rows], index_k, index_w[:, rows], first=first)
-        indices = choose_keys(scores, min(top_k, m), first=first)
+        indices = choose_keys(scores, top_k, first=first)
         out.append(attend_to(q[:, :, rows], k, v, indices))
     return torch.cat(out, dim=2)
 

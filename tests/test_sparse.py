@@ -168,6 +168,13 @@ def test_ties_go_to_the_lowest_position():
     assert select_top_k(torch.tensor([[[0.0, -0.0, 0.0]]]), 2).tolist() == [[[0, 1]]]
 
 
+def test_more_than_there_are_means_all():
+    scores = draw(2, 5, 8)
+    for k in (9, 2048):
+        assert torch.equal(select_top_k(scores, k), select_top_k(scores, 8))
+        assert torch.equal(select_top_k(scores, k, causal=False), select_top_k(scores, 8, causal=False))
+
+
 def test_minus_infinity_is_no_candidate():
     scores = torch.tensor([[[-math.inf, -3.0, -math.inf], [-math.inf] * 3]])
     assert select_top_k(scores, 2, causal=False).tolist() == [[[1, -1], [-1, -1]]]
@@ -331,6 +338,31 @@ def test_the_index_loss_is_that_of_the_stage():
         index_loss(model)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_queries_with_no_candidate_and_with_one_have_a_finite_loss_and_gradient(dtype):
+    """Two empty rows, two of one candidate, two of all; the first has a gradient of exactly 0."""
+    scores = draw(1, 6, 5).to(dtype)
+    scores[:, :2] = scores[:, 2:4, 1:] = -math.inf
+    target = torch.zeros(1, 6, 5, dtype=dtype)
+    target[:, 2:4, 0], target[:, 4:] = 1, 0.2
+    scores.requires_grad_()
+    loss = divergence(scores, target)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert loss.isfinite() and gradient.isfinite().all()
+    assert not gradient[:, :4].any() and gradient[:, 4:].any()
+    full = divergence(scores[:, 4:].detach(), target[:, 4:])
+    assert loss.item() == pytest.approx(full.item() / 3, rel=4 * torch.finfo(dtype).eps)  # 6 queries, 4 of which lose 0
+
+    indices = torch.tensor([[[-1, -1], [-1, -1], [0, -1], [2, -1], [4, 1], [3, 0]]])
+    q, k = (draw(1, 2, size, 4, seed=size).to(dtype).requires_grad_() for size in (6, 5))
+    probabilities = chosen_probabilities(q, k, indices)
+    assert not probabilities[:, :, :2].any()
+    loss = sparse_loss(draw(1, 6, 5).to(dtype).requires_grad_(), probabilities, indices)
+    looked = torch.autograd.grad(probabilities.sum(), (q, k))
+    attended = torch.autograd.grad(gathered_attention(q, k, k, indices).sum(), (q, k))
+    assert loss.isfinite() and all(each.isfinite().all() for each in (*looked, *attended))
+
+
 def test_divergence_is_zero_at_the_target_and_its_gradient_is_the_difference():
     target = index_target(causal_probabilities(*qkv(11)[:2]))
     hidden = ~causal_mask(11, 11)
@@ -416,6 +448,17 @@ def test_selectors_for_the_last_queries_alone(name):
     assert torch.equal(whole[:, 33:].sort(dim=-1).values, last.sort(dim=-1).values)
     with pytest.raises(ValueError, match="7 queries and 40 keys"):
         SELECTORS["H2O"](q[:, :, 33:], k, 8)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_selectors_take_all_where_they_may_take_more(name, n):
+    q, k, _ = qkv(n, batch=1)
+    indices = SELECTORS[name](q, k, 1000)
+    assert [sorted(set(row) - {-1}) for row in indices[0].tolist()] == [[*range(t + 1)] for t in range(n)]
+    sparse.choice_fits(indices, 1, n, n)
+    sinks = sparse.sinks_and_window(q, k, 1000, sinks=900)
+    assert [sorted(set(row) - {-1}) for row in sinks[0].tolist()] == [[*range(t + 1)] for t in range(n)]
 
 
 def test_the_oracle_keeps_the_most_and_more_with_more_keys():
@@ -548,6 +591,33 @@ def test_folded_scales_are_the_formula_on_what_was_rounded(kind):
     assert 0 < error < {"e4m3": 0.1, "e2m1": 0.5}[kind]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1.0, 30.0])  # at 30 products exceed what float16 holds, and scores do not
+def test_half_precision_adds_in_float32_and_rounds_once(dtype, size):
+    q, k, w = (each.to(dtype) for each in index_inputs(12, 40, heads=64, d=128))
+    q, k, w = size * q, size * k, w / (64 * 128) ** 0.5 / size
+    within = 1.01 * torch.finfo(dtype).eps / 2
+
+    def assert_rounded_once(got, exact):
+        exact = exact.double()
+        assert got.dtype == dtype
+        assert ((got.double() - exact).abs() <= within * exact.abs() + 1e-5 * exact.abs().max()).all()
+
+    wide = [each.double() for each in (q, k, w)]
+    assert_rounded_once(index_scores(q, k, w), index_scores(*wide))
+    (q_codes, q_scale), (k_codes, k_scale) = quantise(q), quantise(k)
+    codes = q_codes, k_codes, w, q_scale, k_scale
+    assert_rounded_once(folded_index_scores(*codes), folded_index_scores(*(each.double() for each in codes)))
+    for kind in ("e4m3", "e2m1"):
+        assert_rounded_once(low_precision_scores(q, k, w, kind), low_precision_scores(*wide, kind))
+    assert_rounded_once(hadamard(q), hadamard(q.double()))
+    probabilities = (size * draw(2, 64, 12, 40)).softmax(dim=-1).to(dtype)
+    assert_rounded_once(index_target(probabilities), index_target(probabilities.double()))
+    scores = (3 * draw(2, 12, 40)).to(dtype)
+    target = index_target(probabilities)
+    assert_rounded_once(divergence(scores, target), divergence(scores.double(), target.double()))
+
+
 def test_hadamard_rotates():
     q, k = draw(3, 4, 64), draw(3, 5, 64, seed=1)
     assert_close(hadamard(q) @ hadamard(k).transpose(-1, -2), q @ k.transpose(-1, -2), 1e-11)
@@ -674,7 +744,8 @@ def with_entry(value, *at, x=None):
         (lambda: select_top_k(SCORES, 0), "k is 0; give a whole number of 1 or more"),
         (lambda: select_top_k(SCORES, -2), "k is -2; give a whole number of 1 or more"),
         (lambda: select_top_k(SCORES, 2.5), "k is 2.5; give a whole number of 1 or more"),
-        (lambda: select_top_k(SCORES, 7), "k is 7 for 6 keys; give at most 6, which chooses all"),
+        (lambda: SELECTORS["window"](Q, K, 0), "window: top_k is 0; give a whole number of 1 or more"),
+        (lambda: SELECTORS["oracle"](Q, K, -1), "oracle: top_k is -1; give a whole number of 1 or more"),
         (lambda: select_top_k(with_entry(math.nan, 0, 4, 2, x=SCORES), 3), r"scores holds nan at \[0, 4, 2\]"),
         (lambda: select_top_k(torch.zeros(1, 6, 4), 3), "6 queries and 4 keys"),
         (lambda: select_top_k(SCORES[0], 3), r"scores has shape \(6, 6\)"),
