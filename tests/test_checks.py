@@ -17,14 +17,15 @@ import threading
 import time
 from pathlib import Path
 
+import jupytext
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from solutions import checks, quadratic
-from solutions.checks import EXERCISES, Case, Exercise, check, hint, progress
+from solutions.checks import EXERCISES, Case, Exercise, case, check, hint, progress, showing
 from solutions.checks import exercise as exercise_module
-from solutions.checks.exercise import TIME_LIMIT
+from solutions.checks.exercise import TIME_LIMIT, close
 from solutions.checks.running import is_blank, written
 
 progress_module = importlib.import_module("solutions.checks.progress")
@@ -57,6 +58,15 @@ def fresh(monkeypatch):
     monkeypatch.setattr(progress_module, "_memory", {})
     monkeypatch.setattr(progress_module, "_told", set())
     checks._hints_given.clear()
+    checks._last.clear()
+
+
+def told(name, words):
+    """The whole refusal of an answer to exercise `name`, whose middle is `words`."""
+    return f"not yet. {words} Taught under '{EXERCISES[name].section}'. See it: case({name})."
+
+
+SOFTMAX_TAIL = told("softmax", "").removeprefix("not yet. ")
 
 
 def named(name):
@@ -148,6 +158,18 @@ def test_exercises_are_in_order_and_named_once():
     assert numbers == sorted(set(numbers))
     assert all(name == exercise.name for name, exercise in EXERCISES.items())
     assert len(EXERCISES) == sum(len(lesson.EXERCISES) for lesson in checks.LESSONS)
+
+
+def test_the_section_is_the_heading_above_the_exercise():
+    for text in sorted(Path("book/lessons").glob("0*.md")):
+        section = None
+        for cell in jupytext.read(text).cells:
+            for line in cell.source.splitlines() if cell.cell_type == "markdown" else []:
+                if line.startswith("## "):
+                    section = line.removeprefix("## ")
+                if (found := re.match(r"### Exercise (\d+\.\d+)", line)) is not None:
+                    exercise = next(each for each in EXERCISES.values() if each.number == found[1])
+                    assert exercise.section == section, f"{exercise.number} stands under {section!r}"
 
 
 def test_headline():
@@ -349,9 +371,9 @@ def test_what_went_wrong_is_one_sentence(wrong, words):
     assert not verdict.ok and verdict.attempted and verdict.mistake is None
     assert verdict.message.startswith("not yet. In case '3 rows of 5 scores', ")
     assert words in verdict.message, verdict.message
+    assert verdict.message.endswith(SOFTMAX_TAIL)
     assert (
-        verdict.message.endswith(".")
-        and not verdict.message.endswith("..")
+        not verdict.message.removesuffix(SOFTMAX_TAIL).endswith(("..", ". ."))
         and "\n" not in verdict.message
         and "Traceback" not in verdict.message
     )
@@ -359,11 +381,11 @@ def test_what_went_wrong_is_one_sentence(wrong, words):
 
 def test_numbers_are_compared_as_numbers():
     count = EXERCISES["attention_multiplications"]
-    assert count.verdict(lambda n, head_dim, heads=1, *, causal=False: "many").message.endswith(
-        "your function returned a value of type str, expected a number."
+    assert count.verdict(lambda n, head_dim, heads=1, *, causal=False: "many").message == told(
+        "attention_multiplications", "In case '5 tokens, d = 6', your function returned a value of type str, expected a number."
     )
-    assert count.verdict(lambda n, head_dim, heads=1, *, causal=False: 3).message == (
-        "not yet. In case '5 tokens, d = 6', your function returned 3, expected 300."
+    assert count.verdict(lambda n, head_dim, heads=1, *, causal=False: 3).message == told(
+        "attention_multiplications", "In case '5 tokens, d = 6', your function returned 3, expected 300."
     )
 
 
@@ -434,9 +456,10 @@ def test_a_mask_on_the_wrong_device_is_told():
     def forgets(queries, keys, device=None):
         return torch.arange(keys) <= torch.arange(queries)[:, None] + keys - queries
 
-    assert mask.verdict(forgets).message == (
-        "not yet. Your output equals what you get when device is not used. (case 'on a device other than the CPU': "
-        "your mask is on cpu although device is meta; hand device on when you make a tensor)"
+    assert mask.verdict(forgets).message == told(
+        "causal_mask",
+        "Your output equals what you get when device is not used. (case 'on a device other than the CPU': "
+        "your mask is on cpu although device is meta; hand device on when you make a tensor)",
     )
     assert mask.verdict(lambda queries, keys, device=None: forgets(queries, keys).to(device)).ok
     elsewhere = mask.verdict(lambda queries, keys, device=None: quadratic.causal_mask(queries, keys, "meta"))
@@ -461,6 +484,7 @@ def toy(cases, mistakes):
     return Exercise(
         number="9.9",
         title="toy",
+        section="Toys",
         difficulty=1,
         minutes=1,
         reference=quadratic.uniform_attention,
@@ -496,7 +520,8 @@ def test_a_mistake_is_the_answers_own_if_both_are_wrong_in_the_same_cases():
     exercise = toy((ONE_ROW, TWO_ROWS, ZEROS), {"all is added": torch.sum, "the rows are added": added})
     assert exercise.verdict(lambda values: values.sum(0) + 0).message == (
         "not yet. Your output equals what you get when the rows are added. "
-        "(case 'two rows': first wrong at [0]: 4, expected 2; 0 of 2 entries right)"
+        "(case 'two rows': first wrong at [0]: 4, expected 2; 0 of 2 entries right) "
+        "Taught under 'Toys'. See it: case(uniform_attention)."
     )
 
 
@@ -813,7 +838,8 @@ def loops_inside_torch_modes(scores):
 def test_an_endless_loop_is_stopped_and_the_checker_stays_usable(endless, short_limit, monkeypatch, capfd):
     before = threading.active_count()
     verdict = verdict_on(endless)
-    assert verdict.message == ("not yet. In case '3 rows of 5 scores', your function did not end within 0.3 seconds.")
+    late = "In case '3 rows of 5 scores', your function did not end within 0.3 seconds."
+    assert verdict.message == told("softmax", late)
     assert not verdict.ok and verdict.attempted
     assert threading.active_count() <= before, "the answer still runs"
     monkeypatch.setattr(exercise_module, "TIME_LIMIT", TIME_LIMIT)
@@ -905,7 +931,8 @@ def test_check_on_lesson_00s_wrong_answer(capsys):
     check(named("uniform_attention")(lambda values: values.sum(0)))
     assert capsys.readouterr().out == (
         "uniform_attention: not yet. Your output equals what you get when the rows are added but not divided by their "
-        "number. (case 'the rows (1, 0) and (3, 2)': first wrong at [0]: 4, expected 2; 0 of 2 entries right)\n"
+        "number. (case 'the rows (1, 0) and (3, 2)': first wrong at [0]: 4, expected 2; 0 of 2 entries right) "
+        "Taught under 'How a lesson works'. See it: case(uniform_attention).\n"
     )
 
 
@@ -934,7 +961,62 @@ def test_hints_come_in_turn(exercise, capsys):
     for _ in range(4):
         hint(exercise.reference)
     said = capsys.readouterr().out.splitlines()
-    assert said == [f"{exercise.name}, hint {n} of 3: {exercise.hints[n - 1]}" for n in (1, 2, 3, 1)]
+    taught = f"Taught under '{exercise.section}'."
+    assert said == [f"{exercise.name}, hint {n} of 3: {exercise.hints[n - 1]} {taught}" for n in (1, 2, 3, 1)]
+
+
+# the case laid open ----------------------------------------------------------------------------------------------
+
+
+def test_case_shows_what_was_refused(capsys):
+    first = case(quadratic.softmax)
+    assert (first.label, first.got, first.fault) == ("3 rows of 5 scores", None, "")
+    assert first.inputs["scores"].shape == (3, 5) and close(first.expected, first.inputs["scores"].softmax(-1)).all()
+    assert "got:" not in repr(first)
+
+    @named("softmax")
+    def wrong(scores):
+        return scores.softmax(-1)
+
+    check(wrong)
+    shown = case(quadratic.softmax)
+    assert shown.label == "a row of nothing but -inf"
+    assert shown.fault == "your output holds nan at [1, 0], expected 0; 3 of 6 entries right"
+    assert close(wrong(*shown.inputs.values()), shown.got).all()
+    assert not shown.expected.isnan().any()
+    shown.inputs["scores"].zero_()
+    assert case(wrong).inputs["scores"].isinf().any(), "made anew"
+    assert repr(case(wrong)).splitlines() == [
+        "case 'a row of nothing but -inf': your output holds nan at [1, 0], expected 0; 3 of 6 entries right",
+        "scores = tensor([[0.5000, 1.0000,   -inf],",
+        "                 [  -inf,   -inf,   -inf]])",
+        "expected: tensor([[0.3775, 0.6225, 0.0000],",
+        "                  [0.0000, 0.0000, 0.0000]])",
+        "got:      tensor([[0.3775, 0.6225, 0.0000],",
+        "                  [   nan,    nan,    nan]])",
+    ]
+    check(named("softmax")(lambda scores: scores.softmax(-1).nan_to_num(0)))
+    assert case(wrong).label == "3 rows of 5 scores", "nothing is refused any more"
+
+
+@every_exercise
+def test_every_case_can_be_laid_open(exercise):
+    for index, each in enumerate(exercise.cases):
+        shown = exercise.shown(checks.Verdict(False, True, None, "", refused=index, fault="something"))
+        assert (shown.label, len(shown.inputs) > 0) == (each.label, True)
+        assert len(repr(shown)) < 30_000 and shown.expected is not None
+
+
+def test_a_large_tensor_is_shown_by_its_shape():
+    assert showing.text(torch.zeros(20, 30)) == "tensor of shape (20, 30), torch.float32"
+    assert showing.text((torch.ones(2), torch.ones(2))) == "(tensor([1., 1.]),\n tensor([1., 1.]))"
+
+    class Odd:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert showing.text(Odd()) == "a value of type Odd, which cannot be printed"
+    assert len(showing.text("word " * 1000)) < 410
 
 
 # progress --------------------------------------------------------------------------------------------------------

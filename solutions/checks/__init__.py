@@ -1,6 +1,7 @@
 """Check an answer, give a hint, show progress: what a lesson says to its reader.
 
     softmax = check(softmax)     # yours if it is right, else ours; says which, and names the mistake
+    case(softmax)                # what was put in where it was refused, what was expected, what came out
     hint(softmax)                # three levels, one a call
     progress()                   # done, tried and open by lesson
 
@@ -14,12 +15,14 @@ from collections.abc import Callable
 from solutions.checks import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06
 from solutions.checks import progress as _progress
 from solutions.checks.exercise import Case, Exercise, Verdict
+from solutions.checks.showing import ShownCase
 
-__all__ = ["EXERCISES", "Case", "Exercise", "Verdict", "check", "hint", "progress"]
+__all__ = ["EXERCISES", "Case", "Exercise", "Verdict", "case", "check", "hint", "progress"]
 
 LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 _hints_given: Counter[str] = Counter()
+_last: dict[str, Verdict] = {}
 
 
 def check(function: Callable) -> Callable:
@@ -31,11 +34,20 @@ def check(function: Callable) -> Callable:
     exercise = _exercise(function)
     if exercise is None:
         return function
-    verdict = exercise.verdict(function)
+    _last[exercise.name] = verdict = exercise.verdict(function)
     if verdict.attempted:
         _progress.note(exercise.name, "done" if verdict.ok else "tried")
     _say(f"{exercise.name}: {verdict.message}", refuse=not verdict.ok)
     return function if verdict.ok else exercise.reference
+
+
+def case(function: Callable) -> ShownCase | None:
+    """The case that the last check of this exercise refused: `.inputs`, `.expected`, `.got`. Else its first case.
+
+    `function(*case(function).inputs.values())` asks your own function again, where the case asks for its plain result.
+    """
+    exercise = _exercise(function)
+    return None if exercise is None else exercise.shown(_last.get(exercise.name))
 
 
 def hint(function: Callable) -> None:
@@ -45,7 +57,10 @@ def hint(function: Callable) -> None:
         return
     level = _hints_given[exercise.name] % len(exercise.hints)
     _hints_given[exercise.name] += 1
-    print(f"{exercise.name}, hint {level + 1} of {len(exercise.hints)}: {exercise.hints[level]}")
+    print(
+        f"{exercise.name}, hint {level + 1} of {len(exercise.hints)}: {exercise.hints[level]} "
+        f"Taught under '{exercise.section}'."
+    )
 
 
 def progress() -> _progress.Progress:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from solutions.checks.running import Run, TimeUp, is_blank, run, within, written
+from solutions.checks.showing import ShownCase
 
 TIME_LIMIT = 5.0  # seconds for all cases of one answer; ours take less than a tenth of it
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -58,19 +59,27 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdict:
-    """ok: right on all cases; attempted: not blank; mistake: the sentence that names it, or None; message: to tell."""
+    """ok: right on all cases; attempted: not blank; mistake: the sentence that names it, or None; message: to tell.
+
+    refused: index of the case that was wrong first, None where none was; run: what came out there; fault: what was
+    wrong with it
+    """
 
     ok: bool
     attempted: bool
     mistake: str | None
     message: str
+    refused: int | None = None
+    run: Run = Run()
+    fault: str = ""
 
 
 @dataclass(frozen=True)
 class Exercise:
     """One exercise of a lesson. `name` is that of the reference, and of the function that a reader writes.
 
-    number: "1.2"; title: as in the heading; difficulty: 1 to 5; minutes: for a reader
+    number: "1.2"; title: as in the heading; section: the `##` heading of the lesson under which it stands
+    difficulty: 1 to 5; minutes: for a reader
     hints: three, from a question to almost the code
     right_answers: functions written differently that must pass
     mistakes: sentence -> function that commits it; the sentence completes "Your output equals what you get when ..."
@@ -79,6 +88,7 @@ class Exercise:
 
     number: str
     title: str
+    section: str
     difficulty: int
     minutes: int
     reference: Callable
@@ -113,6 +123,16 @@ class Exercise:
         size = f"difficulty {self.difficulty}, {self.minutes} minutes, about {lines}"
         return f"Exercise {self.number}, {self.title} ({size})"
 
+    def shown(self, verdict: Verdict | None = None) -> ShownCase:
+        """The case that a verdict refused, laid open; the first one where none was."""
+        refused = verdict is not None and verdict.refused is not None
+        index = verdict.refused if refused else 0
+        case = self.cases[index]
+        signature = self._signature(self.reference, case)
+        inputs = dict(signature.bind(*case.build()).arguments)
+        expected = self._expected[index].value
+        return ShownCase(case.label, inputs, expected, *((verdict.run.value, verdict.fault) if refused else ()))
+
     def verdict(self, function: Callable) -> Verdict:
         """Judge an answer. Never raises because of what the answer does, and stops it after TIME_LIMIT seconds."""
         if is_blank(function):
@@ -128,9 +148,8 @@ class Exercise:
         try:
             within(TIME_LIMIT, answer)
         except TimeUp:
-            label = self.cases[len(runs)].label
-            late = f"In case '{label}', your function did not end within {TIME_LIMIT:g} seconds."
-            return Verdict(False, True, None, f"not yet. {late}")
+            late = f"your function did not end within {TIME_LIMIT:g} seconds"
+            return self._refusal(len(runs), Run(), late, f"In case '{self.cases[len(runs)].label}', {late}.")
         faults = self._faults(runs)
         if not faults:
             return Verdict(True, True, None, f"right, all {len(self.cases)} cases.")
@@ -143,11 +162,19 @@ class Exercise:
             told = f"Your output equals what you get when {mistake}. ({case}: {fault})"
         else:
             told = f"In {case}, your output equals what you get when {mistake}. ({fault})"
-        return Verdict(False, True, mistake, f"not yet. {told}")
+        return self._refusal(first, runs[first], fault, told, mistake)
+
+    def _refusal(self, index: int, run: Run, fault: str, told: str, mistake: str | None = None) -> Verdict:
+        message = f"not yet. {told} Taught under '{self.section}'. See it: case({self.name})."
+        return Verdict(False, True, mistake, message, index, run, fault)
+
+    def _signature(self, function: Callable, case: Case) -> inspect.Signature:
+        """Of what a case's inputs are handed to."""
+        of = self.reference if case.outcome is call else partial(case.outcome, function)
+        return inspect.signature(of)
 
     def _run(self, function: Callable, case: Case, dtype: torch.dtype | None = None) -> Run:
-        of = self.reference if case.outcome is call else partial(case.outcome, function)
-        names = list(inspect.signature(of).parameters)
+        names = list(self._signature(function, case).parameters)
         return run(function, case.outcome, partial(case.build, dtype), names)
 
     def _faults(self, runs: list[Run]) -> dict[int, str]:

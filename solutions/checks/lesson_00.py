@@ -19,6 +19,7 @@ EXERCISES = (
     Exercise(
         number="0.1",
         title="equal attention",
+        section="How a lesson works",
         difficulty=1,
         minutes=3,
         reference=quadratic.uniform_attention,

@@ -66,6 +66,7 @@ def with_and_without_empty_rows(mistakes):
 SOFTMAX = Exercise(
     number="1.1",
     title="stable softmax",
+    section="A softmax that survives",
     difficulty=1,
     minutes=15,
     reference=quadratic.softmax,
@@ -180,6 +181,7 @@ def root(q, k=None):
 SCORES = Exercise(
     number="1.2",
     title="scaled scores",
+    section="Why divide by the square root of d",
     difficulty=1,
     minutes=6,
     reference=quadratic.attention_scores,
@@ -262,6 +264,7 @@ def on_another_device(function, queries, keys):
 MASK = Exercise(
     number="1.3",
     title="the causal mask",
+    section="The mask comes first",
     difficulty=2,
     minutes=10,
     reference=quadratic.causal_mask,
@@ -421,6 +424,7 @@ def some_pairs(normal, queries, keys):
 ATTENTION = Exercise(
     number="1.4",
     title="attention",
+    section="The mask comes first",
     difficulty=2,
     minutes=10,
     reference=quadratic.attention,
@@ -620,6 +624,7 @@ def heads_depend_on(function, x, *weights_and_heads):
 HEADS = Exercise(
     number="1.5",
     title="many heads",
+    section="Many heads",
     difficulty=3,
     minutes=25,
     reference=quadratic.multi_head_attention,
@@ -806,6 +811,7 @@ def text_in(*lengths):
 CACHE = Exercise(
     number="1.6",
     title="attend with a cache",
+    section="One token at a time",
     difficulty=2,
     minutes=6,
     reference=quadratic.cached_attention,
@@ -877,6 +883,7 @@ def counted_causally(function, *sizes):
 COUNT = Exercise(
     number="1.7",
     title="count the multiplications",
+    section="Count before you measure",
     difficulty=1,
     minutes=6,
     reference=quadratic.attention_multiplications,
@@ -1060,6 +1067,7 @@ def tokens_in_blocks(queries, keys, block, heads=()):
 BLOCKS = Exercise(
     number="1.8",
     title="attention in row blocks",
+    section="Never hold the matrix",
     difficulty=3,
     minutes=18,
     reference=quadratic.blocked_attention,

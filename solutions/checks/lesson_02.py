@@ -121,6 +121,7 @@ def places_for_positions(query_position, key_position, window, pattern):
 MASK = Exercise(
     number="2.1",
     title="the window's mask",
+    section="Most of what a word needs is near",
     difficulty=2,
     minutes=12,
     reference=local_global.window_mask,
@@ -227,6 +228,7 @@ def pairs_of(causal_pairs=None, two_sided_pairs=None, shortest=min):
 PAIRS = Exercise(
     number="2.2",
     title="count the pairs of a window",
+    section="Count the pairs",
     difficulty=2,
     minutes=8,
     reference=local_global.window_pairs,
@@ -334,6 +336,7 @@ def end_of_band(start, stop, window, causal):
 REACH = Exercise(
     number="2.3",
     title="the keys a block must fetch",
+    section="Blocks",
     difficulty=2,
     minutes=10,
     reference=local_global.keys_in_reach,
@@ -533,6 +536,7 @@ def band_of_tokens(n, window, block, heads=(1,), kv_heads=None):
 BAND = Exercise(
     number="2.4",
     title="window attention in blocks",
+    section="Blocks",
     difficulty=3,
     minutes=18,
     reference=local_global.sliding_window_attention,
@@ -616,6 +620,7 @@ def field_layer_by_layer(layers, window, *, causal=True):
 FIELD = Exercise(
     number="2.5",
     title="the receptive field of a stack",
+    section="How far does a stack reach?",
     difficulty=1,
     minutes=6,
     reference=local_global.receptive_field,
@@ -696,6 +701,7 @@ def pattern_by_slices(unit, layers):
 PATTERN = Exercise(
     number="2.6",
     title="the pattern of a stack",
+    section="A few layers that see everything",
     difficulty=1,
     minutes=5,
     reference=local_global.layer_pattern,
@@ -778,6 +784,7 @@ def saving_by_hand(layer_types, n, window, *, causal=True):
 SAVING = Exercise(
     number="2.7",
     title="what a pattern saves, and its ceiling",
+    section="A few layers that see everything",
     difficulty=2,
     minutes=8,
     reference=local_global.saving,
@@ -868,6 +875,7 @@ def held(unit, layers, *sizes):
 KV_BYTES = Exercise(
     number="2.8",
     title="the bytes of a mixed cache",
+    section="A few layers that see everything",
     difficulty=2,
     minutes=8,
     reference=local_global.pattern_kv_bytes,
@@ -1019,6 +1027,7 @@ def stream_whole(n, window, sinks):
 CACHE = Exercise(
     number="2.9",
     title="a cache that forgets",
+    section="A cache that forgets",
     difficulty=4,
     minutes=18,
     reference=local_global.cached_window_attention,

@@ -156,6 +156,7 @@ def all_hidden(normal):
 ONLINE = Exercise(
     number="3.1",
     title="a softmax in pieces",
+    section="A row in pieces",
     difficulty=2,
     minutes=15,
     reference=flash.online_softmax,
@@ -293,6 +294,7 @@ def halves(*shape, shift=0.0, spread=1.0, blind_a=(), blind_b=()):
 MERGE = Exercise(
     number="3.2",
     title="merge two halves",
+    section="A row in pieces",
     difficulty=2,
     minutes=12,
     reference=flash.merge,
@@ -547,6 +549,7 @@ KB_48 = 48 * 1024
 TILED = Exercise(
     number="3.3",
     title="attention in tiles, in 48 KB",
+    section="Two memories",
     difficulty=4,
     minutes=40,
     reference=flash.tiled_attention,
@@ -686,6 +689,7 @@ def padded_keys(n, block_m, block_n, causal):
 ISSUED = Exercise(
     number="3.4",
     title="predict the bytes",
+    section="How many bytes, exactly",
     difficulty=2,
     minutes=8,
     reference=flash.flash_issued_bytes,
@@ -799,6 +803,7 @@ def ranged(
 RANGE = Exercise(
     number="3.6",
     title="the blocks worth loading",
+    section="Skip what is masked",
     difficulty=3,
     minutes=12,
     reference=flash.key_range,
@@ -901,6 +906,7 @@ def tile_by_logarithm(head_dim, capacity):
 TILE = Exercise(
     number="3.8",
     title="the largest tile that fits",
+    section="What fits",
     difficulty=2,
     minutes=8,
     reference=flash.largest_tile,
@@ -1053,6 +1059,7 @@ def decoding(queries, keys, splits, heads=(), d=8, d_value=8, scale=1.0):
 SPLIT = Exercise(
     number="3.9",
     title="split the keys",
+    section="One query at a time",
     difficulty=3,
     minutes=10,
     reference=flash.split_attention,
@@ -1187,6 +1194,7 @@ def remade(
 BACKWARD = Exercise(
     number="3.10",
     title="the gradients of one tile",
+    section="Backwards",
     difficulty=4,
     minutes=15,
     reference=flash.backward_tile,
@@ -1271,6 +1279,7 @@ def passing(each=lambda d: 6 * d + 16, once=lambda d: 4 * d, passes=lambda n, bl
 FLASH1 = Exercise(
     number="3.11",
     title="the other loop order",
+    section="Which loop goes outside",
     difficulty=2,
     minutes=8,
     reference=flash.flash1_issued_bytes,

@@ -65,6 +65,7 @@ def read_with(weigh=feature, divide=lambda read, weight, memory, z: read / (weig
 RETRIEVE = Exercise(
     number="4.1",
     title="read the memory",
+    section="Reading is an average",
     difficulty=2,
     minutes=8,
     reference=infini.retrieve,
@@ -159,6 +160,7 @@ def write_with(weigh=feature, add=lambda memory, new: memory + new, count=lambda
 LINEAR = Exercise(
     number="4.2",
     title="write a segment",
+    section="Reading is an average",
     difficulty=2,
     minutes=8,
     reference=infini.update_linear,
@@ -235,6 +237,7 @@ def gate_of(share=lambda beta: torch.sigmoid(beta)[:, None, None], rest=lambda s
 GATE = Exercise(
     number="4.3",
     title="the gate",
+    section="One segment",
     difficulty=1,
     minutes=6,
     reference=infini.gate,
@@ -354,6 +357,7 @@ def reads_token_by_token(q, k, v, memory, z, beta):
 STEP = Exercise(
     number="4.4",
     title="one segment through one layer",
+    section="One segment",
     difficulty=3,
     minutes=12,
     reference=infini.segment_step,
@@ -452,6 +456,7 @@ def averaged_over_segments(q, k, v, segment):
 DUAL = Exercise(
     number="4.5",
     title="the same read without a memory",
+    section="One segment",
     difficulty=3,
     minutes=12,
     reference=infini.dual_form,
@@ -544,6 +549,7 @@ def twice(function, k, v, memory, z):
 DELTA = Exercise(
     number="4.6",
     title="write only what is new",
+    section="Write only what is new",
     difficulty=2,
     minutes=8,
     reference=infini.update_delta,
@@ -648,6 +654,7 @@ def few(normal, *leading, d=4, d_value=3):
 GAMMA = Exercise(
     number="4.7",
     title="a z that counts only what is new",
+    section="Write only what is new",
     difficulty=3,
     minutes=12,
     reference=infini.update_gamma,
@@ -707,6 +714,7 @@ def floats_layer_by_layer(layers, heads, d_key, d_value):
 FLOATS = Exercise(
     number="4.8",
     title="the size of the memory",
+    section="How large it is",
     difficulty=1,
     minutes=5,
     reference=infini.infini_floats,
@@ -780,6 +788,7 @@ def share_with(
 SHARE = Exercise(
     number="4.9",
     title="the needle's share",
+    section="How long it lasts",
     difficulty=2,
     minutes=8,
     reference=infini.needle_share,
@@ -852,6 +861,7 @@ def sigmoid(x):
 GATES = Exercise(
     number="4.10",
     title="how far a gate can go",
+    section="The gate, and its learning rate",
     difficulty=2,
     minutes=6,
     reference=infini.gate_range,

@@ -86,6 +86,7 @@ def divided_by_root(q, k, w):
 SCORES = Exercise(
     number="5.1",
     title="the lightning indexer",
+    section="The lightning indexer",
     difficulty=2,
     minutes=8,
     reference=sparse.index_scores,
@@ -229,6 +230,7 @@ def zero_is_nobody(scores, k, *, causal=True):
 CHOOSE = Exercise(
     number="5.2",
     title="the k best of the past, and the leak",
+    section="The k best, and a leak",
     difficulty=3,
     minutes=15,
     reference=sparse.select_top_k,
@@ -386,6 +388,7 @@ def values_at_their_rank(q, k, v, indices, *, scale=None):
 GATHER = Exercise(
     number="5.3",
     title="attention to the chosen keys",
+    section="Attend to the chosen alone",
     difficulty=4,
     minutes=20,
     reference=sparse.gathered_attention,
@@ -505,6 +508,7 @@ def total(probabilities):
 TARGET = Exercise(
     number="5.4",
     title="what the indexer should reproduce",
+    section="No gradient passes a choice",
     difficulty=2,
     minutes=8,
     reference=sparse.index_target,
@@ -657,6 +661,7 @@ def floored(scores, target):
 DIVERGE = Exercise(
     number="5.5",
     title="a divergence that survives -inf",
+    section="No gradient passes a choice",
     difficulty=3,
     minutes=12,
     reference=sparse.divergence,
@@ -792,6 +797,7 @@ def stage_without_detach(scores, probabilities, indices):
 STAGE = Exercise(
     number="5.6",
     title="the loss of the sparse stage",
+    section="Two stages",
     difficulty=3,
     minutes=10,
     reference=sparse.sparse_loss,
@@ -921,6 +927,7 @@ def rest_dropped(x, position, frequencies):
 ROTATE = Exercise(
     number="5.7",
     title="half a rotation, in the right pairs",
+    section="The bug that short texts pass",
     difficulty=3,
     minutes=10,
     reference=tiny.rotate,
@@ -1024,6 +1031,7 @@ def sign_of(power, scale):
 FOLD = Exercise(
     number="5.8",
     title="scales past the ReLU",
+    section="Few bits",
     difficulty=3,
     minutes=8,
     reference=sparse.folded_index_scores,
@@ -1104,6 +1112,7 @@ def bound_entrywise(q, low, high):
 BOUND = Exercise(
     number="5.9",
     title="the most that a page can score",
+    section="Others who choose",
     difficulty=3,
     minutes=8,
     reference=sparse.page_bound,
@@ -1179,6 +1188,7 @@ def crossover_in_topks(phase, sizes=V32):
 CROSSOVER = Exercise(
     number="5.10",
     title="from where on it is cheaper",
+    section="What it costs",
     difficulty=2,
     minutes=9,
     reference=sparse.flops_crossover,
@@ -1279,6 +1289,7 @@ def steps(side):
 MEAN = Exercise(
     number="5.11",
     title="what a whole text costs",
+    section="The published figure",
     difficulty=3,
     minutes=13,
     reference=sparse.figure_mean,

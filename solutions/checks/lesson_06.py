@@ -60,6 +60,7 @@ def never_turned_with(pairs=None, exponent=None, turn=2 * math.pi, counted=None)
 NEVER_TURNED = Exercise(
     number="6.1",
     title="count the pairs that never turned",
+    section="Which pairs break",
     difficulty=1,
     minutes=8,
     reference=positions.never_turned,
@@ -146,6 +147,7 @@ def as_they_are(position, factor):
 INTERPOLATED = Exercise(
     number="6.2",
     title="position interpolation",
+    section="Four rules, each a few lines",
     difficulty=1,
     minutes=6,
     reference=positions.interpolated_angles,
@@ -207,6 +209,7 @@ def ntk_base_with(exponent):
 NTK_BASE = Exercise(
     number="6.3",
     title="the NTK-aware base",
+    section="Four rules, each a few lines",
     difficulty=2,
     minutes=10,
     reference=positions.ntk_base,
@@ -307,6 +310,7 @@ def by_parts_with(turned=None, keep=None, blend=None):
 BY_PARTS = Exercise(
     number="6.4",
     title="interpolate by parts",
+    section="Four rules, each a few lines",
     difficulty=3,
     minutes=15,
     reference=positions.by_parts,
@@ -407,6 +411,7 @@ def tempered_with(on_logits, causal=True, scale=None, on_values=lambda t: 1):
 TEMPERED = Exercise(
     number="6.5",
     title="the temperature of YaRN",
+    section="Four rules, each a few lines",
     difficulty=2,
     minutes=10,
     reference=tempered_attention,
@@ -534,6 +539,7 @@ def text_by_text(cost, keep):
 LOSS_BY_POSITION = Exercise(
     number="6.6",
     title="loss by position",
+    section="Measured on our model",
     difficulty=3,
     minutes=15,
     reference=positions.loss_by_position,

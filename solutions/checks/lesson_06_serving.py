@@ -73,6 +73,7 @@ def two_of(second, cut=lambda ranks: 2 * ranks, join=lambda early, late: torch.c
 ZIGZAG = Exercise(
     number="6.7",
     title="equal work in a causal ring",
+    section="Past one device: ring attention",
     difficulty=2,
     minutes=8,
     reference=ring.zigzag_rows,
@@ -174,6 +175,7 @@ def latent_as(numbers):
 KV_BYTES = Exercise(
     number="6.8",
     title="the cache of real models",
+    section="Serving 128K",
     difficulty=2,
     minutes=8,
     reference=serving.kv_bytes,
@@ -291,6 +293,7 @@ def fit(
 FIT = Exercise(
     number="6.9",
     title="how many requests a node holds",
+    section="Serving 128K",
     difficulty=2,
     minutes=8,
     reference=serving.requests_that_fit,
@@ -425,6 +428,7 @@ def error_of_the_moved(seen, asked, z):
 NEEDLE = Exercise(
     number="6.10",
     title="what ten needles prove",
+    section="Usable length",
     difficulty=3,
     minutes=10,
     reference=serving.needle_interval,
