@@ -26,6 +26,7 @@ The second half holds what Infini-attention is compared with, what each of them 
 a matrix as a memory.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ from solutions.quadratic import attention
 from solutions.shapes import counts, refuse_not_finite, shapes
 from solutions.tiny import ATTENTIONS, Attention, Config, TinyTransformer
 
-EPSILON = 1e-6  # stands in for σ(q) · z where nothing is stored; the paper gives none
+EPSILON = 1e-6  # for a divisor that is kept from 0; nothing here needs it
 STALLS = {torch.bfloat16: 256, torch.float16: 2048}  # adding 1 again and again stops there; float32 at 16,777,216
 
 # The memory --------------------------------------------------------------------------------------------------------
@@ -55,24 +56,46 @@ def memory_is_sound(memory: Tensor, **given) -> None:
         )
 
 
+def rounded_once(function: Callable) -> Callable:
+    """Decorate a function that adds up: it computes half-precision arguments in float32, and rounds what it returns."""
+
+    @functools.wraps(function)
+    def widened(*args, **kwargs):
+        narrow = {each.dtype for each in (*args, *kwargs.values()) if isinstance(each, Tensor)} & {*STALLS}
+        if not narrow:
+            return function(*args, **kwargs)
+        wide = lambda each: each.float() if isinstance(each, Tensor) else each  # noqa: E731
+        result = function(*map(wide, args), **{name: wide(each) for name, each in kwargs.items()})
+        (dtype,) = narrow
+        return tuple(each.to(dtype) for each in result) if isinstance(result, tuple) else result.to(dtype)
+
+    return widened
+
+
 def feature(x: Tensor) -> Tensor:
-    """σ(x) = ELU(x) + 1: x + 1 where x is positive, exp(x) elsewhere; always positive, so that a sum can't vanish."""
-    return F.elu(x) + 1
+    """σ(x) = ELU(x) + 1: x + 1 where x is positive, exp(x) elsewhere; positive down to x = -103 in float32.
+
+    Not computed as ELU(x) + 1: exp(x) - 1 + 1 has lost half its digits at -9, and is exactly 0 below -17.33.
+    """
+    return x.relu() + x.clamp(max=0).exp()
 
 
 @shapes(q="... queries d_key", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
+@rounded_once
 def retrieve(q: Tensor, memory: Tensor, z: Tensor) -> Tensor:
     """Read the memory (Infini-attention, eq. 7): the average of the values written, by how well the keys fit.
 
     q: (..., queries, d_key); memory: (..., d_key, d_value); z: (..., d_key)
-    Returns (..., queries, d_value). Where nothing is stored yet (z = 0) the read is 0, not nan.
+    Returns (..., queries, d_value). Where nothing is stored yet (z = 0) the read is 0, not nan; however little is
+    stored, it is an average.
     """
     weight = feature(q)
     total = weight @ z[..., None]  # (..., queries, 1)
-    return weight @ memory / total.clamp(min=EPSILON)
+    return weight @ memory / total.where(total > 0, 1)
 
 
 @shapes(k="... n d_key", v="... n d_value", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
+@rounded_once
 def update_linear(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Write a segment: add every pair to what is there (Infini-attention, eq. 8, "Linear").
 
@@ -84,6 +107,7 @@ def update_linear(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tens
 
 
 @shapes(k="... n d_key", v="... n d_value", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
+@rounded_once
 def update_delta(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Write of each value only what the memory does not say already (Infini-attention, eq. 9, "Linear + Delta").
 
@@ -94,6 +118,7 @@ def update_delta(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tenso
 
 
 @shapes(k="... n d_key", v="... n d_value", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
+@rounded_once
 def update_gamma(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """`update_delta` with a z that counts only what is new (Rodkin et al., 2024, arXiv 2407.04841).
 
@@ -101,24 +126,27 @@ def update_gamma(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tenso
     0 for one that is there. Arguments and result as in `update_linear`.
     """
     weight = feature(k)
-    stored = (weight @ z[..., None]) / weight.square().sum(dim=-1, keepdim=True)
+    length = weight.square().sum(dim=-1, keepdim=True)  # squared; 0 below about k = -52 in float32
+    stored = weight @ z[..., None] / length.where(length > 0, 1)
     new = (1 - stored).clamp(0, 1).detach()  # γ, (..., n, 1)
     memory, _ = update_delta(k, v, memory, z)
     return memory, z + (new * weight).sum(dim=-2)
 
 
 def unit_feature(x: Tensor) -> Tensor:
-    """SiLU, cut to length 1: the features of a memory that does without z."""
+    """SiLU, cut to length 1: the features of a memory that does without z. Shorter where all x < -28."""
     return F.normalize(F.silu(x), dim=-1)
 
 
 @shapes(q="... queries d_key", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
+@rounded_once
 def retrieve_unit(q: Tensor, memory: Tensor, z: Tensor) -> Tensor:
     """Read a memory without normaliser: a product, and no average. z is not looked at. As `retrieve` otherwise."""
     return unit_feature(q) @ memory
 
 
 @shapes(k="... n d_key", v="... n d_value", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
+@rounded_once
 def update_unit(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """The delta rule without z: token after token, M ← M + φ (v - φᵀ M)ᵀ, |φ| = 1 (Schlag et al., 2021, 2102.11174).
 
@@ -141,6 +169,7 @@ RULES: dict[str, tuple[Callable, Callable]] = {
 
 
 @shapes(from_memory="... heads n d", local="... heads n d", beta="heads")
+@rounded_once
 def gate(beta: Tensor, from_memory: Tensor, local: Tensor) -> Tensor:
     """Mix what the memory says with what the segment says (Infini-attention, eq. 10).
 
@@ -160,6 +189,7 @@ def gate(beta: Tensor, from_memory: Tensor, local: Tensor) -> Tensor:
     beta="heads",
     check=memory_is_sound,
 )
+@rounded_once
 def segment_step(
     q: Tensor, k: Tensor, v: Tensor, memory: Tensor, z: Tensor, beta: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -177,6 +207,7 @@ def segment_step(
 
 @counts("segment")
 @shapes(q="... n d_key", k="... n d_key", v="... n d_value")
+@rounded_once
 def dual_form(q: Tensor, k: Tensor, v: Tensor, segment: int) -> Tensor:
     """What `retrieve` reads in every segment, without any memory: linear attention to all earlier segments.
 
@@ -186,7 +217,8 @@ def dual_form(q: Tensor, k: Tensor, v: Tensor, segment: int) -> Tensor:
     weight = feature(q) @ feature(k).mT
     number = torch.arange(q.shape[-2], device=q.device) // segment
     weight = weight * (number < number[:, None])  # a key of an earlier segment
-    return weight @ v / weight.sum(dim=-1, keepdim=True).clamp(min=EPSILON)
+    total = weight.sum(dim=-1, keepdim=True)
+    return weight @ v / total.where(total > 0, 1)
 
 
 # The layer ---------------------------------------------------------------------------------------------------------
@@ -614,6 +646,7 @@ def break_even_tokens(d_key: int, d_value: int) -> float:
 
 
 @shapes(q="d_key", needle="d_key", filler="n d_key")
+@rounded_once
 def needle_share(q: Tensor, needle: Tensor, filler: Tensor, tokens: int) -> Tensor:
     """How much of a read is the needle's value, when the memory holds it once and `tokens` tokens of filler.
 

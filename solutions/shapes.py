@@ -50,8 +50,9 @@ def shapes(*, check: Callable | None = None, **specs: str) -> Callable:
                 result = function(*args, **kwargs)
             finally:
                 _inside.reset(token)
-            if isinstance(result, Tensor) and holds_nan(result):
-                raise ValueError(f"{function.__qualname__}: {origin_of_nan(tensors, result)}")
+            for each in result if isinstance(result, tuple) else (result,):
+                if isinstance(each, Tensor) and holds_nan(each):
+                    raise ValueError(f"{function.__qualname__}: {origin_of_nan(tensors, each)}")
             return result
 
         return checked

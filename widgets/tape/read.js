@@ -5,7 +5,6 @@
 
 /** Rule -> what it is called in a picture. */
 export const RULES = { linear: "linear", delta: "delta", gamma: "corrected", unit: "no z" };
-const EPSILON = 1e-6;
 
 const dot = (a, b) => { let sum = 0; for (let i = 0; i < a.length; i += 1) sum += a[i] * b[i]; return sum; };
 
@@ -24,8 +23,8 @@ export function read(rule, key, { memory, z }) {
   const found = new Float64Array(width);
   for (let i = 0; i < weight.length; i += 1) for (let j = 0; j < width; j += 1) found[j] += weight[i] * memory[i * width + j];
   if (rule === "unit") return found;
-  const total = Math.max(dot(weight, z), EPSILON);
-  return found.map((value) => value / total);
+  const total = dot(weight, z);
+  return total > 0 ? found.map((value) => value / total) : found;
 }
 
 /** The memory and z after one pair more, a segment of its own. */

@@ -11,8 +11,6 @@ import numpy as np
 RULES = {"linear": "linear", "delta": "delta", "gamma": "corrected", "unit": "no z"}
 """Rule -> what it is called in a picture: eq. 8, eq. 9, eq. 9 with the z of Rodkin et al., the delta rule without z."""
 
-EPSILON = 1e-6  # as in solutions.infini
-
 
 def feature(rule: str, x: np.ndarray) -> np.ndarray:
     """ELU + 1, or SiLU cut to length 1 where there is no z. x: (..., d_key)"""
@@ -26,7 +24,10 @@ def read(rule: str, key: np.ndarray, memory: np.ndarray, z: np.ndarray) -> np.nd
     """What the memory returns for a key: (d_value,); zeros where nothing is stored. key may be (..., d_key)."""
     weight = feature(rule, key)
     found = weight @ memory
-    return found if rule == "unit" else found / np.maximum(weight @ z, EPSILON)[..., None]
+    if rule == "unit":
+        return found
+    total = (weight @ z)[..., None]
+    return found / np.where(total > 0, total, 1)
 
 
 def write(
