@@ -7,6 +7,7 @@ every angle in training. A slow one has met an arc, and past L it comes to angle
     linear     theta_i / s for all                                                   (Chen et al., 2023)
     ntk        base' = base s^(d / (d - 2)): the first pair as it was, the last / s   (Peng et al., 2023, definition 1)
     by-parts   by its turns, each pair is kept, divided by s, or in between           (definition 2)
+               between the bounds, on a line over the turns, or, in the released code, over the pair's index
     yarn       by-parts, and logits that are larger by (0.1 ln s + 1)^2               (definition 3)
 
 s, the factor, is the new length over the old. Shapes: frequencies (pairs,), radians a token, fast ones first.
@@ -90,14 +91,53 @@ class Parts(NamedTuple):
     divided: int
 
 
-@shapes(check=training_is_sound)
-def parts(
-    head_dim: int, base: float = 10_000.0, *, original_length: int, alpha: float = 1.0, beta: float = 32.0
-) -> Parts:
-    """What `by_parts` does to a head: pairs of beta turns or more are kept, of alpha or fewer divided."""
-    made = turns(rope_frequencies(head_dim, base), original_length)
-    kept, divided = int((made >= beta).sum()), int((made <= alpha).sum())
-    return Parts(kept, len(made) - kept - divided, divided)
+def ramp_is_known(ramp: str, alpha: float, **given) -> None:
+    """Raise ValueError unless the head is sound and the ramp is one that can be drawn between these turns."""
+    training_is_sound(alpha=alpha, **given)
+    if ramp not in RAMPS:
+        raise ValueError(f"ramp is {ramp!r}; give one of {', '.join(map(repr, RAMPS))}.")
+    if ramp == "index" and not alpha:
+        raise ValueError("alpha is 0; over the index give turns above 0: there is no pair that makes none.")
+
+
+RAMPS = ("turns", "index")
+
+
+@shapes(check=ramp_is_known)
+def kept_shares(
+    head_dim: int,
+    base: float = 10_000.0,
+    *,
+    original_length: int,
+    alpha: float = 1.0,
+    beta: float = 32.0,
+    ramp: str = "turns",
+    truncate: bool = True,
+) -> Tensor:
+    """How much of each pair's own frequency a rule by parts keeps: 1 from beta turns on, 0 up to alpha.
+
+    ramp: between them a straight line over the "turns" that a pair makes, as in the paper, or over its "index", as in
+    the released code and the libraries and engines that follow it
+    truncate: over the index, whether the ends are rounded outwards to whole pairs; gpt-oss leaves them as they are
+    Returns (head_dim // 2,), float64.
+    """
+    if ramp == "turns":
+        made = turns(base ** (-2 * torch.arange(head_dim // 2, dtype=torch.float64) / head_dim), original_length)
+        return ((made - alpha) / (beta - alpha)).clamp(0, 1)
+    low, high = (head_dim * math.log(original_length / (2 * math.pi * r)) / (2 * math.log(base)) for r in (beta, alpha))
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, head_dim - 1)
+    if high <= low:  # all pairs on one side of the ramp; the released code makes the ramp a thousandth wide
+        high = low + 1e-3
+    return 1 - ((torch.arange(head_dim // 2, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
+
+
+def parts(head_dim: int, base: float = 10_000.0, **ramp) -> Parts:
+    """How many pairs of a head `kept_shares` leaves as they are, blends, and lets be divided; `ramp` as it takes it."""
+    share = kept_shares(head_dim, base, **ramp)
+    kept, divided = int((share == 1).sum()), int((share == 0).sum())
+    return Parts(kept, len(share) - kept - divided, divided)
 
 
 # The rules --------------------------------------------------------------------------------------------------------
@@ -156,8 +196,7 @@ def by_parts(
 
     frequencies: (pairs,); factor: new length over old; original_length: tokens of a training text
     Returns (pairs,): kept from beta turns on, divided by the factor up to alpha, and on a straight line between them.
-    Their code, and the libraries that follow it, draw that line over the pair's number and not over its turns, between
-    ends that are rounded outwards: the same kept and divided pairs but for the rounding, other ones between them.
+    The line is over the turns. Over the pair's index, as in the released code, is right as well: see `kept_shares`.
     """
     keep = ((turns(frequencies, original_length) - alpha) / (beta - alpha)).clamp(0, 1)
     return keep * frequencies + (1 - keep) * frequencies / factor
@@ -180,6 +219,7 @@ def rule_is_sound(scaling: str | None, factor: float, **given) -> None:
         given |= {"alpha": given["low_freq_factor"], "beta": given["high_freq_factor"]}
     if scaling in ("by-parts", "yarn", "llama3"):
         ramp_is_sound(factor=factor, **given)
+        ramp_is_known(**given)
 
 
 @shapes(check=rule_is_sound)
@@ -192,6 +232,8 @@ def rope_frequencies(
     original_length: int | None = None,
     alpha: float = 1.0,
     beta: float = 32.0,
+    ramp: str = "turns",
+    truncate: bool = True,
     low_freq_factor: float = 1.0,
     high_freq_factor: float = 4.0,
 ) -> Tensor:
@@ -199,6 +241,8 @@ def rope_frequencies(
 
     scaling: one of SCALINGS; factor: new length over old; original_length: tokens of a training text, for all rules
     that go by turns; alpha, beta: the turns between which "by-parts" and "yarn" blend
+    ramp: blended over the "turns", as YaRN's paper defines it, or over the "index" of the pair, as its code and every
+    engine do: a published model is loaded with "index". truncate: see `kept_shares`
     low_freq_factor, high_freq_factor: the same two under the names that "llama3" has for them. Its published rule keeps
     wavelengths below L / 4 and divides those above L: by parts, from 1 turn to 4.
     "yarn" has the frequencies of "by-parts"; its `yarn_temperature` goes on queries and keys.
@@ -209,10 +253,12 @@ def rope_frequencies(
     frequencies = tiny.rope_frequencies(head_dim, base)
     if scaling == "linear":
         return frequencies / factor
-    if scaling in ("by-parts", "yarn"):
-        return by_parts(frequencies, factor, original_length, alpha, beta)
     if scaling == "llama3":
-        return by_parts(frequencies, factor, original_length, low_freq_factor, high_freq_factor)
+        alpha, beta, ramp = low_freq_factor, high_freq_factor, "turns"
+    if scaling in ("by-parts", "yarn", "llama3"):
+        between = {"alpha": alpha, "beta": beta, "ramp": ramp, "truncate": truncate}
+        share = kept_shares(head_dim, base, original_length=original_length, **between)
+        return (share * frequencies + (1 - share) * frequencies / factor).float()
     return frequencies
 
 

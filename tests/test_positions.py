@@ -1,7 +1,9 @@
 """The rules for positions against their published forms, what an extended model keeps, the shipped comparison."""
 
+import json
 import math
 import re
+from pathlib import Path
 from statistics import mean
 
 import pytest
@@ -16,6 +18,7 @@ from solutions.checkpoints import positions as recipe
 from solutions.positions import (
     FAR_LAGS,
     LAGS,
+    RAMPS,
     SCALINGS,
     SYMBOLS,
     VOCABULARY,
@@ -88,57 +91,50 @@ def test_ntk_leaves_the_middle_out_of_range():
     assert (64 * by("by-parts") / rope_frequencies(128))[41:].tolist() == pytest.approx([1] * 23, abs=1e-6)
 
 
-# The rules as libraries write them: closed forms, from the published modeling_rope_utils.py ------------------------
+# The rules as a library makes them ---------------------------------------------------------------------------------
+
+RECORDED = json.loads((Path(__file__).parent / "rope_of_transformers.json").read_text())["found"]
+OURS = {"linear": "linear", "dynamic": "ntk", "yarn": "yarn", "llama3": "llama3"}
 
 
-def library_llama3(head_dim, base, factor, length, low=1.0, high=4.0):
-    frequencies = 1 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    wavelength = 2 * math.pi / frequencies
-    smooth = (length / wavelength - low) / (high - low)
-    blended = (1 - smooth) * frequencies / factor + smooth * frequencies
-    new = torch.where(wavelength > length / low, frequencies / factor, frequencies)
-    between = (wavelength >= length / high) & (wavelength <= length / low)
-    return torch.where(between, blended, new)
+@pytest.mark.parametrize("found", RECORDED, ids=lambda found: f"{found['model']}, {found['rule']}")
+def test_rules_are_those_of_transformers(found):
+    """Recorded from its ROPE_INIT_FUNCTIONS, in float32, at the sizes of real models."""
+    more = {"ramp": "index", "truncate": found["truncate"]} if found["rule"] == "yarn" else {}
+    ours = by(OURS[found["rule"]], found["head_dim"], found["base"], found["length"], found["factor"], **more)
+    assert ours.tolist() == pytest.approx(found["frequencies"], rel=1e-6, abs=0)
+    temperature = yarn_temperature(found["factor"]) if found["rule"] == "yarn" else 1
+    assert found["attention_factor"] == pytest.approx(temperature, rel=1e-12)
 
 
-def library_yarn(head_dim, base, factor, length, alpha=1.0, beta=32.0, truncate=True):
-    """The ramp is drawn over the number of the pair, between ends that are rounded outwards."""
-
-    def pair_that_turns(times):
-        return head_dim * math.log(length / (times * 2 * math.pi)) / (2 * math.log(base))
-
-    low, high = pair_that_turns(beta), pair_that_turns(alpha)
-    low, high = (math.floor(low), math.ceil(high)) if truncate else (low, high)
-    low, high = max(low, 0), min(high, head_dim - 1)
-    keep = 1 - ((torch.arange(head_dim // 2, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
-    frequencies = 1 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    return frequencies / factor * (1 - keep) + frequencies * keep
-
-
-@every_head
-def test_rules_are_those_of_the_libraries(head_dim, base, length, factor):
-    exponent = torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
-    published = {
-        None: 1 / base**exponent,
-        "linear": 1 / base**exponent / factor,
-        "ntk": 1 / (base * factor ** (head_dim / (head_dim - 2))) ** exponent,
-        "llama3": library_llama3(head_dim, base, factor, length),
-    }
-    for scaling, expected in published.items():
-        ours = rope_frequencies(head_dim, base) if scaling is None else by(scaling, head_dim, base, length, factor)
-        assert (ours.double() / expected - 1).abs().max() < 2e-6, scaling
+@pytest.mark.parametrize(
+    "model, pair, times, by_index, by_turns",
+    [
+        ("LLaMA, 2K to 128K", 37, 5.05, 5.78, 29.18),
+        ("Llama 2, 4K to 128K", 40, 3.96, 3.92, 15.52),
+        ("DeepSeek-V3", 20, 4.28, 4.00, 17.13),
+        ("gpt-oss", 15, 3.68, 3.56, 13.10),
+    ],
+)
+def test_the_two_ramps_of_yarn_differ_by_a_factor(model, pair, times, by_index, by_turns):
+    """They keep and divide as many pairs, and blend those between otherwise: the paper's slows one so much more."""
+    (found,) = (found for found in RECORDED if (found["model"], found["rule"]) == (model, "yarn"))
+    size = found["head_dim"], found["base"], found["length"], found["factor"]
+    plain, theirs = rope_frequencies(*size[:2]), torch.tensor(found["frequencies"])
+    apart = theirs / by("yarn", *size)
+    assert apart.argmax() == pair and apart.max().item() == pytest.approx(times, abs=6e-3)
+    assert (plain / theirs)[pair].item() == pytest.approx(by_index, abs=6e-3)
+    assert (plain / by("yarn", *size))[pair].item() == pytest.approx(by_turns, abs=6e-3)
+    counts = {ramp: parts(*size[:2], original_length=size[2], ramp=ramp, truncate=found["truncate"]) for ramp in RAMPS}
+    assert counts["turns"] == counts["index"]
 
 
-@pytest.mark.parametrize("truncate", [True, False])
-def test_libraries_draw_the_ramp_of_yarn_over_the_pairs(truncate):
-    """Definition 2 draws it over the turns. Kept and divided pairs agree, those between do not: pair 35 is slowed 20
-    times by the definition and 4 times by the code."""
-    plain, ours, theirs = rope_frequencies(128), by("yarn"), library_yarn(128, 10_000.0, 64.0, 2048, truncate=truncate)
-    same = (ours / theirs - 1).abs() < 1e-5
-    assert same[:17].all() and same[41:].all() and not same[17:41].any()
-    assert (plain / ours)[35].item() == pytest.approx(19.6, abs=0.05)
-    assert (plain / theirs)[35].item() == pytest.approx(3.97 if truncate else 4.37, abs=0.01)
-    assert (theirs >= ours.double() * (1 - 1e-6)).all()
+def test_dynamic_scaling_is_ntk_by_the_length_that_is_read():
+    """transformers' "dynamic" with a factor f: the base of NTK for f n / L - (f - 1)."""
+    head_dim, base, length, n, f = 128, 10_000.0, 2_048, 8_192, 2.0
+    dynamic = base * (f * n / length - (f - 1)) ** (head_dim / (head_dim - 2))
+    assert ntk_base(head_dim, base, f * n / length - (f - 1)) == dynamic
+    assert ntk_base(head_dim, base, 1.0) == base  # up to the trained length
 
 
 @every_head
@@ -153,6 +149,7 @@ def test_properties_of_every_rule(head_dim, base, length, factor):
         assert torch.allclose(by(scaling, head_dim, base, length, 1.0), plain, rtol=1e-6, atol=0)
     assert by("ntk", head_dim, base, length, factor)[0] == plain[0]
     made, new = turns(plain, length), by("by-parts", head_dim, base, length, factor)
+    assert torch.allclose(new, by_parts(plain, factor, length), rtol=1e-5, atol=0)
     assert torch.equal(new[made >= 32], plain[made >= 32])
     assert torch.equal(new[made <= 1], plain[made <= 1] / factor)
     assert torch.equal(by("yarn", head_dim, base, length, factor), new)
@@ -166,6 +163,9 @@ def test_no_pair_of_our_model_turns_32_times():
     assert turns(rope_frequencies(32), 128).max().item() == pytest.approx(20.4, abs=0.05)
     assert parts(32, original_length=128) == (0, 6, 10)
     assert parts(32, original_length=128, beta=4.0) == (3, 3, 10)
+    assert parts(32, original_length=128, ramp="index") == (1, 5, 10)
+    just_above = [parts(32, original_length=128, beta=1.0001, ramp=ramp) for ramp in RAMPS]
+    assert just_above == [(6, 0, 10)] * 2  # what turned is kept, what did not is divided
 
 
 def test_interpolated_angles_are_those_of_slower_pairs():
@@ -341,6 +341,8 @@ TOKENS = torch.zeros(2, 10, dtype=torch.long)
         (lambda: rope_frequencies(64, scaling="yarn", factor=2), "the length is None; give the tokens of a training"),
         (lambda: by("by-parts", alpha=32.0, beta=1.0), "alpha is 32.0 and beta is 1.0; give turns with 0 <= alpha <"),
         (lambda: by("llama3", high_freq_factor=1.0), "alpha is 1.0 and beta is 1.0; give turns"),
+        (lambda: by("yarn", ramp="pairs"), "ramp is 'pairs'; give one of 'turns', 'index'"),
+        (lambda: by("yarn", ramp="index", alpha=0.0), "alpha is 0; over the index give turns above 0"),
         (lambda: by_parts(torch.ones(4), 2.0, 0), "the length is 0; give the tokens of a training text"),
         (lambda: by_parts(torch.ones(2, 2), 2.0, 10), "frequencies has shape (2, 2), which cannot be read as (pairs)"),
         (lambda: never_turned(128, 10_000.0, 2.5), "the length is 2.5; give the tokens of a training text"),
