@@ -1,0 +1,126 @@
+"""The language models of lesson 4: equal but for their memory, made again in pieces, and what was found."""
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+
+from solutions import documents
+from solutions.checkpoints import language
+from solutions.infini import infini_floats, kv_cache_floats, transformer_xl_floats
+from solutions.tiny import TinyTransformer
+
+
+def test_models_are_equal_in_all_but_their_memory():
+    models = {system: TinyTransformer(language.config(system, 0)) for system in language.SYSTEMS}
+    sizes = {system: sum(each.numel() for each in model.parameters()) for system, model in models.items()}
+    assert set(sizes.values()) <= {142_272, 142_274, 142_276}  # a gate for each head that has a memory
+    for system, model in models.items():
+        assert replace(model.config, layers=("full",), options={}) == replace(
+            models["window"].config, layers=("full",), options={}
+        )
+        assert torch.equal(model.embedding.weight, models["window"].embedding.weight), system
+
+
+def test_all_systems_see_the_same_documents_and_no_seed_those_of_another():
+    assert torch.equal(language.lesson(1, 7).tokens, language.lesson(1, 7).tokens)
+    places = product(language.SEEDS, (0, 149, 150, 299, 300))
+    assert len({language.lesson(seed, step).tokens.sum().item() for seed, step in places}) == 15
+
+
+@pytest.mark.parametrize("step, facts, n", [(0, 4, 256), (149, 4, 256), (150, 8, 256), (299, 8, 256), (300, 32, 512)])
+def test_documents_begin_small_and_are_never_longer_than_512(step, facts, n):
+    tokens = language.lesson(0, step).tokens
+    assert tokens.shape == (language.TOKENS // n, n)
+    names = [set(row[row < documents.NAMES].tolist()) for row in tokens]
+    assert max(map(len, names)) <= facts
+    assert max(map(len, names)) > facts // 2
+
+
+def test_what_is_asked_was_never_taught():
+    taught = {1_000_003 * seed + step for seed in language.SEEDS for step in range(language.STEPS)}
+    assert max(taught) < 10**9  # the seeds of what is asked begin there
+    assert not torch.equal(language.asked(16, 512, 2).tokens, language.asked(16, 512, 2, holds=64).tokens)
+
+
+@pytest.mark.parametrize("n", [512, 2048])
+def test_bytes_carried_are_those_of_the_formulas(n):
+    layers, heads, d = 2, language.HEADS, language.WIDTH // language.HEADS
+    expected = {
+        "window": kv_cache_floats(language.SEGMENT - 1, layers, heads, d, d),
+        "Transformer-XL": transformer_xl_floats(language.SEGMENT, layers, heads, d, d),
+        "kNN memory": kv_cache_floats(n, layers, heads, d, d),
+        "full attention": kv_cache_floats(n, layers, heads, d, d),
+        "Infini, linear": infini_floats(layers, heads, d, d),
+        "kNN in the last layer": kv_cache_floats(n, 1, heads, d, d) + transformer_xl_floats(64, 1, heads, d, d),
+    }
+    for system, floats in expected.items():
+        assert language.carried_bytes(TinyTransformer(language.config(system, 0)), n) == 4 * floats, system
+
+
+def test_quality_tells_words_names_and_attributes_apart():
+    """Of a model that gives every token the same share, and one that knows which kind comes."""
+
+    class Knows(torch.nn.Module):
+        def __init__(self, kinds):
+            super().__init__()
+            self.kinds = kinds
+
+        def forward(self, tokens):
+            logits = torch.zeros(*tokens.shape, documents.VOCABULARY)
+            if self.kinds:  # an attribute follows a name: chance among ATTRIBUTES
+                after = tokens < documents.NAMES
+                logits[after] = -30
+                logits[..., documents.NAMES : documents.NAMES + documents.ATTRIBUTES][after] = 0
+            return logits
+
+    sample = language.asked(8, 512, 4)
+    blind, knows = (language.quality(Knows(kinds), sample) for kinds in (False, True))
+    assert blind["perplexity"] == pytest.approx(documents.VOCABULARY, rel=1e-3)
+    assert knows["said_before_nats"] == pytest.approx(documents.ATTRIBUTE_CHANCE, abs=1e-3)
+    assert knows["name_nats"] == knows["word_nats"] == blind["name_nats"]
+    asked = [int(band.sum()) for band in language.bands(sample)]
+    assert sum(asked) == int((sample.distance > 0).sum()) and asked[0] > asked[2] > 0 == asked[-1]
+    assert [share is None for share in blind["right_by_distance"]] == [count == 0 for count in asked]
+
+
+def small(monkeypatch):
+    for name, value in {
+        "SYSTEMS": {name: language.SYSTEMS[name] for name in ("Transformer-XL", "Infini, linear")},
+        "SEEDS": (0,), "STEPS": 50, "TOKENS": 64, "STAGES": ((25, (1, 2), 32), (50, (2,), 64)), "FACTS": (4,),
+        "LENGTHS": {64: 2, 128: 1}, "HOLDS": (64,), "TEXT": 128, "TEXTS": 1,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(language, name, value)
+
+
+def test_the_recipe_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+    small(monkeypatch)
+    language.make(tmp_path / "whole")
+    lesson, steps = language.lesson, []
+
+    def interrupted(seed, step):
+        steps.append(step)
+        if len(steps) == 80:  # in the second model
+            raise KeyboardInterrupt
+        return lesson(seed, step)
+
+    monkeypatch.setattr(language, "lesson", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        language.make(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.draft")} == {
+        "language-transformer-xl-0.draft", "language-infini-linear-0.draft"
+    }  # fmt: skip
+    del steps[:]
+    language.make(tmp_path)
+    assert steps == [*range(25, 50)]
+    made = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    names = [language.name(system, 0) for system in language.SHIPPED]
+    assert made == {"language.json", *(f"{name}.json" for name in names), *(f"{name}.safetensors" for name in names)}
+    folders = (tmp_path, tmp_path / "whole")
+    one, other = (json.loads((folder / "language.json").read_text())["runs"] for folder in folders)
+    for run in (*one, *other):
+        assert run.pop("seconds") >= 0
+    assert one == other
+    assert "Infini, linear" in capsys.readouterr().out
