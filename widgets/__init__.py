@@ -3,9 +3,10 @@
 from widgets.atlas import Atlas
 from widgets.interview import Mock, Practice, whiteboard
 from widgets.ledger import Ledger
+from widgets.order import Order
 from widgets.predict import predict
 from widgets.selector import Eye
 from widgets.tape import Tape
 from widgets.theatre import Theatre
 
-__all__ = ["Atlas", "Eye", "Ledger", "Mock", "Practice", "Tape", "Theatre", "predict", "whiteboard"]
+__all__ = ["Atlas", "Eye", "Ledger", "Mock", "Order", "Practice", "Tape", "Theatre", "predict", "whiteboard"]

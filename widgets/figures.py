@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from widgets.kit.format import size as size_of
 from widgets.kit.labels import spread
 from widgets.kit.tokens import TOKENS, style
 
@@ -115,6 +116,38 @@ def lines(
             axes.annotate(floor[1], (xs[0], floor[0]), (0, 4), textcoords="offset points", color=TOKENS["ink-2"])
         axes.margins(x=0.12)
         name_at_their_ends(axes, {name: (xs[-1], array(ys)[-1]) for name, ys in series.items()}, colours)
+    return figure
+
+
+def walks(paths: dict[str, tuple], *, steps: Sequence[str], x: str, y: str, top: float) -> Figure:
+    """How each system walks over bytes as something grows: a marker for every step, larger with each, named at its end.
+
+    paths: name -> (bytes (steps,), ys (steps, seeds)), drawn at the mean of the seeds, with a bar from the lowest to
+        the highest; systems with as many bytes stand side by side
+    steps: what the markers stand for; top: where the picture ends, and a walk that goes on is cut off
+    """
+    colours = [TOKENS[name] for name in ("ink-2", "mark", "k", "ink", "m", "o", "v")]
+    with style():
+        figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
+        ends, begun = {}, []
+        for index, (name, (xs, ys)) in enumerate(paths.items()):
+            aside = 1.17 ** sum(abs(math.log2(xs[0] / other)) < 0.1 for other in begun)
+            begun.append(xs[0])
+            xs, ys, kind = array(xs) * aside, array(ys), {"color": colours[index]}
+            mean = ys.mean(-1)
+            axes.plot(xs, mean, linestyle=DASHES[index], linewidth=1.4, **kind)
+            for step, size in enumerate(np.linspace(4, 9, len(steps))):
+                axes.plot([xs[step]] * 2, [ys[step].min(), ys[step].max()], linewidth=1, **kind)
+                axes.plot(xs[step], mean[step], MARKERS[index], markersize=size, **kind)
+            last = np.flatnonzero(mean <= top)[-1]
+            ends[name if last + 1 == len(steps) else f"{name}, and up"] = (xs[last], mean[last])
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda nbytes, _: size_of(nbytes)))
+        axes.set_xlabel(f"{x}\nmarkers, small to large: {', '.join(steps)}")
+        axes.set_ylabel(y)
+        axes.margins(x=0.2)
+        axes.set_ylim(min(array(ys).min() for _, ys in paths.values()) - 0.1, top)
+        name_at_their_ends(axes, ends, colours)
     return figure
 
 

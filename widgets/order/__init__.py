@@ -1,0 +1,5 @@
+"""Who is ahead, and what turns it."""
+
+from widgets.order.view import Order
+
+__all__ = ["Order"]
