@@ -7,6 +7,9 @@ A softmax can be read in pieces (Milakov & Gimelshein, 2018), with a running max
 So scores are made tile by tile in a small fast memory (SRAM) and thrown away; the large slow memory (HBM) sees only
 q, k, v, the output, and one number a row, the log-sum-exp (Dao et al., 2022; loop order of Dao, 2023).
 
+Statistics (maxima, sums, log-sum-exps), and sums that go on from part to part, are float32 also of half precision, and
+float64 of float64: at a log-sum-exp of 9.7 the next bfloat16 is 0.0625 away. Outputs are rounded once, to q's dtype.
+
 Shapes: one head, q (queries, d), k and v (keys, d); a program owns block_m queries and steps over block_n keys. With
 fewer queries than keys, the queries are the last tokens. All bytes are issued element bytes, between HBM and SRAM: what
 loads and stores ask for, before any cache. `TileMachine` counts them as they happen, the formulas at the end predict
@@ -45,10 +48,11 @@ def online_softmax(chunks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
     chunks: tensors of scores, (..., any length) each; -inf means "not this key"
     Returns (maximum, total), (...) each, with total = Σ exp(score - maximum): log_sum_exp is maximum + log(total).
-    A row of nothing but -inf has total 0, and the smallest finite number for its maximum.
+    Both are float32 also of half precision, and float64 of float64. A row of nothing but -inf has total 0 and, for its
+    maximum, the most negative finite number of the dtype returned.
     """
-    floor = torch.finfo(chunks[0].dtype).min  # not -inf, since -inf - (-inf) is nan
-    maximum = torch.full_like(chunks[0][..., 0], floor)
+    wide = torch.promote_types(chunks[0].dtype, torch.float32)
+    maximum = torch.full_like(chunks[0][..., 0], torch.finfo(wide).min, dtype=wide)  # -inf - (-inf) would be nan
     total = torch.zeros_like(maximum)
     for chunk in chunks:
         new_maximum = torch.maximum(maximum, chunk.amax(dim=-1))
@@ -58,15 +62,23 @@ def online_softmax(chunks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return maximum, total
 
 
-@shapes(out_a="... rows d", lse_a="... rows", out_b="... rows d", lse_b="... rows")
+@shapes(
+    out_a="... rows d",
+    lse_a="... rows",
+    out_b="... rows d",
+    lse_b="... rows",
+    any_dtype=("lse_a", "out_b", "lse_b"),
+)
 def merge(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -> tuple[Tensor, Tensor]:
     """Join what the same queries found among two disjoint sets of keys.
 
     out_a, out_b: (..., rows, d), each a finished attention; lse_a, lse_b: (..., rows), the log-sum-exp of their scores
-    Returns (out, lse) of the keys together. A part that saw no key has lse -inf and weighs nothing; where neither saw
-    one, out is 0 and lse -inf.
+    Returns (out, lse) of the keys together, both float32 also of half precision, and float64 of float64: round when all
+    parts are joined. A part that saw no key has lse -inf and weighs nothing; where neither saw one, out is 0 and lse
+    -inf.
     """
-    maximum = torch.maximum(lse_a, lse_b).clamp(min=torch.finfo(lse_a.dtype).min)
+    wide = torch.promote_types(lse_a.dtype, torch.float32)
+    maximum = torch.maximum(lse_a, lse_b).to(wide).clamp(min=torch.finfo(wide).min)  # -inf - (-inf) would be nan
     weight_a, weight_b = torch.exp(lse_a - maximum), torch.exp(lse_b - maximum)
     total = weight_a + weight_b
     out = weight_a[..., None] * out_a + weight_b[..., None] * out_b
@@ -80,16 +92,19 @@ def split_attention(q: Tensor, k: Tensor, v: Tensor, splits: int) -> Tensor:
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     Returns (..., queries, d_value). A part has ceil(keys / splits) keys, so the last ones may be shorter, or empty.
+    Of half precision scores, log-sum-exps and what is merged are float32 or better, and the result is rounded once.
     """
-    size = math.ceil(k.shape[-2] / splits)
-    out, lse = torch.zeros_like(q[..., :1] * v[..., :1, :]), torch.full_like(q[..., 0], -math.inf)
+    size, wide = math.ceil(k.shape[-2] / splits), torch.promote_types(q.dtype, torch.float32)
+    q_wide = q.to(wide)
+    out = torch.zeros_like(q[..., :1] * v[..., :1, :], dtype=torch.float64)  # as is lse: 200 roundings would add up
+    lse = torch.full_like(q[..., 0], -math.inf, dtype=torch.float64)
     for start in range(0, splits * size, size):
-        part = slice(start, start + size)
-        scores = q @ k[..., part, :].transpose(-2, -1) / math.sqrt(q.shape[-1])
+        k_part, v_part = k[..., start : start + size, :].to(wide), v[..., start : start + size, :].to(wide)
+        scores = q_wide @ k_part.transpose(-2, -1) / math.sqrt(q.shape[-1])
         part_lse = torch.logsumexp(scores, dim=-1)
         weights = torch.exp(scores - part_lse[..., None])
-        out, lse = merge(out, lse, weights @ v[..., part, :], part_lse)
-    return out
+        out, lse = merge(out, lse, weights @ v_part, part_lse)
+    return out.to(q.dtype)
 
 
 # The tile machine --------------------------------------------------------------------------------------------------
@@ -374,7 +389,7 @@ def flash1_attention(
     """The loops the other way round: keys outside, so that the output and its statistics travel on every pass.
 
     Arguments and result as in `tiled_attention`. (Dao et al., 2022, algorithm 1.) The zeros and -inf it begins with are
-    taken as being in HBM.
+    taken as being in HBM. The output is rounded to q's dtype on every pass, as its bytes are counted there.
     """
     queries, keys, head_dim = len(q), len(k), q.shape[-1]
     wide = torch.promote_types(q.dtype, torch.float32)
@@ -475,7 +490,9 @@ def hidden(first: int, start: int, shape: Sequence[int], queries: int, keys: int
 # Backward, with the weights made again -----------------------------------------------------------------------------
 
 
-@shapes(q="rows d", k="columns d", v="columns d", grad_out="rows d", lse="rows", delta="rows")
+@shapes(
+    q="rows d", k="columns d", v="columns d", grad_out="rows d", lse="rows", delta="rows", any_dtype=("lse", "delta")
+)
 def backward_tile(
     q: Tensor, k: Tensor, v: Tensor, grad_out: Tensor, lse: Tensor, delta: Tensor, visible: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -483,8 +500,10 @@ def backward_tile(
 
     q, grad_out: (rows, d); k, v: (columns, d); visible: boolean (rows, columns), None for all
     lse: (rows,), of each query over all its keys; delta: (rows,), the row sums of out · grad_out
-    Returns (grad_q, grad_k, grad_v), (rows, d) and twice (columns, d). Summed over all tiles they are the gradients.
+    Returns (grad_q, grad_k, grad_v), (rows, d) and twice (columns, d). Summed over all tiles they are the gradients, so
+    they, lse and delta are float32 also of half precision.
     """
+    q, k, v, grad_out = (each.to(torch.promote_types(each.dtype, torch.float32)) for each in (q, k, v, grad_out))
     scale = 1 / math.sqrt(q.shape[-1])
     scores = q @ k.T * scale
     if visible is not None:
@@ -525,7 +544,7 @@ def tiled_backward(
     """
     tensors = {"q": q, "k": k, "v": v, "out": out, "lse": lse, "grad_out": grad_out}
     tensors = {name: machine.hbm(name, tensor) for name, tensor in tensors.items()}
-    tensors["delta"] = machine.empty("delta", lse.shape, lse.dtype)
+    tensors["delta"] = machine.empty("delta", lse.shape, torch.promote_types(lse.dtype, torch.float32))
     for name in ("q", "k", "v"):
         tensors["grad_" + name] = machine.empty("grad_" + name, tensors[name].shape, q.dtype)
     row_deltas(machine, tensors, block_m)

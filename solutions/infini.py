@@ -26,7 +26,6 @@ The second half holds what Infini-attention is compared with, what each of them 
 a matrix as a memory.
 """
 
-import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from solutions.quadratic import attention
-from solutions.shapes import counts, refuse_not_finite, shapes
+from solutions.shapes import counts, in_float32, refuse_not_finite, shapes
 from solutions.tiny import ATTENTIONS, Attention, Config, TinyTransformer
 
 EPSILON = 1e-6  # for a divisor that is kept from 0; nothing here needs it
@@ -56,22 +55,6 @@ def memory_is_sound(memory: Tensor, **given) -> None:
         )
 
 
-def rounded_once(function: Callable) -> Callable:
-    """Decorate a function that adds up: it computes half-precision arguments in float32, and rounds what it returns."""
-
-    @functools.wraps(function)
-    def widened(*args, **kwargs):
-        narrow = {each.dtype for each in (*args, *kwargs.values()) if isinstance(each, Tensor)} & {*STALLS}
-        if not narrow:
-            return function(*args, **kwargs)
-        wide = lambda each: each.float() if isinstance(each, Tensor) else each  # noqa: E731
-        result = function(*map(wide, args), **{name: wide(each) for name, each in kwargs.items()})
-        (dtype,) = narrow
-        return tuple(each.to(dtype) for each in result) if isinstance(result, tuple) else result.to(dtype)
-
-    return widened
-
-
 def feature(x: Tensor) -> Tensor:
     """σ(x) = ELU(x) + 1: x + 1 where x is positive, exp(x) elsewhere; positive down to x = -103 in float32.
 
@@ -81,7 +64,7 @@ def feature(x: Tensor) -> Tensor:
 
 
 @shapes(q="... queries d_key", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
-@rounded_once
+@in_float32
 def retrieve(q: Tensor, memory: Tensor, z: Tensor) -> Tensor:
     """Read the memory (Infini-attention, eq. 7): the average of the values written, by how well the keys fit.
 
@@ -95,7 +78,7 @@ def retrieve(q: Tensor, memory: Tensor, z: Tensor) -> Tensor:
 
 
 @shapes(k="... n d_key", v="... n d_value", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
-@rounded_once
+@in_float32
 def update_linear(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Write a segment: add every pair to what is there (Infini-attention, eq. 8, "Linear").
 
@@ -107,7 +90,7 @@ def update_linear(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tens
 
 
 @shapes(k="... n d_key", v="... n d_value", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
-@rounded_once
+@in_float32
 def update_delta(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Write of each value only what the memory does not say already (Infini-attention, eq. 9, "Linear + Delta").
 
@@ -118,7 +101,7 @@ def update_delta(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tenso
 
 
 @shapes(k="... n d_key", v="... n d_value", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
-@rounded_once
+@in_float32
 def update_gamma(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """`update_delta` with a z that counts only what is new (Rodkin et al., 2024, arXiv 2407.04841).
 
@@ -139,14 +122,14 @@ def unit_feature(x: Tensor) -> Tensor:
 
 
 @shapes(q="... queries d_key", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
-@rounded_once
+@in_float32
 def retrieve_unit(q: Tensor, memory: Tensor, z: Tensor) -> Tensor:
     """Read a memory without normaliser: a product, and no average. z is not looked at. As `retrieve` otherwise."""
     return unit_feature(q) @ memory
 
 
 @shapes(k="... n d_key", v="... n d_value", memory="... d_key d_value", z="... d_key", check=memory_is_sound)
-@rounded_once
+@in_float32
 def update_unit(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """The delta rule without z: token after token, M ← M + φ (v - φᵀ M)ᵀ, |φ| = 1 (Schlag et al., 2021, 2102.11174).
 
@@ -169,7 +152,7 @@ RULES: dict[str, tuple[Callable, Callable]] = {
 
 
 @shapes(from_memory="... heads n d", local="... heads n d", beta="heads")
-@rounded_once
+@in_float32
 def gate(beta: Tensor, from_memory: Tensor, local: Tensor) -> Tensor:
     """Mix what the memory says with what the segment says (Infini-attention, eq. 10).
 
@@ -189,7 +172,7 @@ def gate(beta: Tensor, from_memory: Tensor, local: Tensor) -> Tensor:
     beta="heads",
     check=memory_is_sound,
 )
-@rounded_once
+@in_float32
 def segment_step(
     q: Tensor, k: Tensor, v: Tensor, memory: Tensor, z: Tensor, beta: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -207,7 +190,7 @@ def segment_step(
 
 @counts("segment")
 @shapes(q="... n d_key", k="... n d_key", v="... n d_value")
-@rounded_once
+@in_float32
 def dual_form(q: Tensor, k: Tensor, v: Tensor, segment: int) -> Tensor:
     """What `retrieve` reads in every segment, without any memory: linear attention to all earlier segments.
 
@@ -577,6 +560,7 @@ class KNNAttention(SegmentAttention):
         q, k = self.turn(q, position[-q.shape[-2] :]), self.turn(k, position)
         return gate(self.beta, from_memory, attention(q, self.grouped(k), self.grouped(v), causal=True))
 
+    @in_float32
     def nearest(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention to the top_k keys of each query: (batch, heads, n, d)."""
         k, v = self.grouped(k), self.grouped(v)
@@ -646,7 +630,7 @@ def break_even_tokens(d_key: int, d_value: int) -> float:
 
 
 @shapes(q="d_key", needle="d_key", filler="n d_key")
-@rounded_once
+@in_float32
 def needle_share(q: Tensor, needle: Tensor, filler: Tensor, tokens: int) -> Tensor:
     """How much of a read is the needle's value, when the memory holds it once and `tokens` tokens of filler.
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from solutions.quadratic import KVCache, attention, continues
-from solutions.shapes import counts, refuse_not_finite, same_kind, same_sizes, shapes
+from solutions.shapes import counts, in_float32, refuse_not_finite, same_kind, same_sizes, shapes, wide
 
 # What may be asked -----------------------------------------------------------------------------------------------
 
@@ -182,6 +182,7 @@ def keys_in_reach(
 
 @counts("block")
 @shapes(k="... n d", v="... n d_value", check=lambda block, **given: window_attention_fits(**given))
+@in_float32
 def sliding_window_attention(
     q: Tensor,
     k: Tensor,
@@ -296,8 +297,8 @@ def influence(stack: Callable[[Tensor], Tensor], x: Tensor, row: int) -> Tensor:
     Returns (n,): for each input token the Frobenius norm of d output[row] / d input. Exactly 0 where nothing can pass;
     give float64, since in float32 a small gradient that is squared becomes 0 too.
     """
-    jacobian = torch.autograd.functional.jacobian(lambda x: stack(x)[row], x)  # (d_out, n, d)
-    return jacobian.pow(2).sum(dim=(0, 2)).sqrt()
+    jacobian = wide(torch.autograd.functional.jacobian(lambda x: stack(x)[row], x))  # (d_out, n, d)
+    return jacobian.pow(2).sum(dim=(0, 2)).sqrt().to(x.dtype)
 
 
 # What a pattern saves ---------------------------------------------------------------------------------------------

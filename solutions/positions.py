@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from solutions import streams, tiny
 from solutions.local_global import is_whole
 from solutions.quadratic import attention
-from solutions.shapes import counts, shapes
+from solutions.shapes import counts, in_float32, shapes
 from solutions.tiny import TinyTransformer
 
 # Which pairs break ------------------------------------------------------------------------------------------------
@@ -272,6 +272,7 @@ def yarn_temperature(factor: float) -> float:
 
 
 @shapes(q="... queries d", k="... keys d", v="... keys d_value", check=factor_is_sound)
+@in_float32
 def tempered_attention(q: Tensor, k: Tensor, v: Tensor, factor: float) -> Tensor:
     """Causal attention with YaRN's temperature: among more keys, each weight must stand out by more to count the same.
 

@@ -4,7 +4,8 @@
 
 Shapes: q (..., queries, d), k (..., keys, d), v (..., keys, d_value); "..." is any leading dimensions, as a rule
 (batch, heads). Rows of a score matrix are queries, columns are keys. A mask is boolean and True means "may look".
-With fewer queries than keys, the queries are the last tokens: query i stands at position keys - queries + i.
+With fewer queries than keys, the queries are the last tokens: query i stands at position keys - queries + i. In half
+precision (float16, bfloat16) scores and sums are made in float32, and the result is rounded once.
 
 The second half counts what all this costs: multiplications, bytes, and the exponent with which they grow.
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from solutions.shapes import counts, on_method, refuse_not_finite, shapes
+from solutions.shapes import counts, in_float32, on_method, refuse_not_finite, shapes
 
 # The mechanism ---------------------------------------------------------------------------------------------------
 
@@ -36,14 +37,14 @@ def softmax(scores: Tensor) -> Tensor:
 
     scores: (..., keys); -inf means "not this key"
     Returns the weights, (..., keys). A row of nothing but -inf has nobody to look at: its weights are all 0.
-    Large scores do not overflow, because each row is measured from its own maximum. The dtype stays: torch adds half
-    precision up in float32, and the sum and the weights are rounded back.
+    Large scores do not overflow, because each row is measured from its own maximum. The dtype stays; of half precision
+    the exponentials and their sum are float32, and the weights are rounded once: a sum of 131,072 is inf in float16.
     """
-    row_max = scores.amax(dim=-1, keepdim=True)
-    row_max = row_max.clamp(min=torch.finfo(scores.dtype).min)  # -inf - (-inf) would be nan
-    weights = torch.exp(scores - row_max)
+    wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    row_max = wide.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(wide.dtype).min)  # -inf - (-inf) would be nan
+    weights = torch.exp(wide - row_max)
     row_sum = weights.sum(dim=-1, keepdim=True)  # at least 1, the maximum's own weight; 0 in an empty row
-    return weights / row_sum.clamp(min=1)
+    return (weights / row_sum.clamp(min=1)).to(scores.dtype)
 
 
 @shapes(scores="... keys")
@@ -51,8 +52,10 @@ def log_sum_exp(scores: Tensor) -> Tensor:
     """The one number a row must remember: any weight of it is exp(score - log_sum_exp).
 
     scores: (..., keys)
-    Returns (...), the logarithm of the sum of exp(score) over each row; -inf for a row of nothing but -inf.
+    Returns (...), the logarithm of the sum of exp(score) over each row; -inf for a row of nothing but -inf. It is
+    float32 also of half precision: near ln 131,072 = 11.78 bfloat16 has 11.75 and 11.8125, and nothing between.
     """
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     row_max = scores.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
     row_sum = torch.exp(scores - row_max).sum(dim=-1)
     return row_max.squeeze(-1) + torch.log(row_sum)
@@ -65,6 +68,7 @@ def finite_scale(scale: float | None, **_) -> None:
 
 
 @shapes(q="... queries d", k="... keys d", check=finite_scale)
+@in_float32
 def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
     """How well each query fits each key: their dot product, times the scale.
 
@@ -73,7 +77,7 @@ def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor
     """
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1])
-    return q @ k.transpose(-2, -1) * scale
+    return (q * scale) @ k.transpose(-2, -1)  # scaled before the product, which could be too large for float16
 
 
 def not_more_queries(queries: int, keys: int, **_) -> None:
@@ -125,6 +129,7 @@ def mask_fits(q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, scale: fl
 
 
 @shapes(q="... queries d", k="... keys d", v="... keys d_value", check=mask_fits)
+@in_float32
 def attention(
     q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
@@ -263,12 +268,14 @@ def cached_attention(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> Tensor:
 
 @counts("block")
 @shapes(q="... queries d", k="... keys d", v="... keys d_value", check=queries_are_last)
+@in_float32
 def blocked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, block: int = 64) -> Tensor:
     """Exact attention that never holds the whole score matrix: one block of queries at a time.
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     causal: hide the keys after each query; the queries are the last tokens, fewer than the keys or as many
-    Returns (..., queries, d_value). No tensor it makes is larger than (..., block, keys), the output aside.
+    Returns (..., queries, d_value). No tensor it makes is larger than (..., block, keys), the output aside. (In half
+    precision: nor than q, k and v in float32, in which all is computed, and rounded once.)
     """
     queries, keys = q.shape[-2], k.shape[-2]
     out = []
@@ -315,11 +322,13 @@ def kv_cache_bytes(n: int, layers: int, kv_heads: int, head_dim: int, element_by
 def naive_peak_bytes(n: int, head_dim: int, heads: int = 1, element_bytes: int = 4) -> int:
     """Most bytes alive at once that `attention` itself allocates, over n >= 4 tokens; q, k and v are not counted.
 
+    element_bytes: of q, k and v; of 2 all is computed in float32, from float32 copies of the three, which are counted
     The peak is the division in `softmax`: the scores, the weights before and after it, and three columns (the maximum,
     the sum, the sum made safe). Where d is larger than n it is the product with the values: scores, weights, output.
     """
     matrix, column, output = heads * n * n, heads * n, heads * n * head_dim
-    return element_bytes * max(3 * matrix + 3 * column, 2 * matrix + output)
+    copies = 3 * output if element_bytes < 4 else 0
+    return max(element_bytes, 4) * (copies + max(3 * matrix + 3 * column, 2 * matrix + output))
 
 
 def two_positive_points(lengths: Sequence[float], values: Sequence[float]) -> None:

@@ -7,7 +7,10 @@ values round once more, and behind them the sums of their gradients, which come 
 
 A block of the ring is what one rank holds: k and v, (batch, kv_heads, rows, d) each. Over all ranks, `ring_bytes`:
 
-    forward    (ranks - 1) · 2 · batch · kv_heads · n · d · element_bytes        backward    twice that
+    forward    (ranks - 1) · 2 · batch · kv_heads · n · d · element_bytes        backward    that, and the gradients
+
+Outputs, log-sum-exps and gradients are carried in float32 or better and rounded once, at the end: so gradients of half
+precision travel in 4 bytes a number, twice as many as keys and values; else the backward pass sends twice the forward.
 
 With a causal mask, contiguous rows load the last rank most. `zigzag_rows` gives each rank an early and a late piece.
 """
@@ -82,9 +85,10 @@ def imbalance(rows: Sequence[Tensor]) -> float:
 def ring_bytes(
     lengths: Sequence[int], kv_heads: int, head_dim: int, *, batch: int = 1, element_bytes: int = 2
 ) -> dict[str, list[int]]:
-    """Bytes that each rank of a ring sends, by phase; in the sum, (ranks - 1) blocks forward and twice that backward.
+    """Bytes that each rank of a ring sends, by phase; in the sum, (ranks - 1) times all blocks forward, and backward
+    those again and their gradients.
 
-    lengths: rows of each rank
+    lengths: rows of each rank; element_bytes: of k and v; a gradient has 4 at least
     In a forward pass a rank passes on every block but that of the next rank, where the block's way ends. In a backward
     pass it does so again, and sends the gradients of every block but its own.
     Raises ValueError for a length that is no count.
@@ -92,10 +96,11 @@ def ring_bytes(
     for length in lengths:
         if not isinstance(length, int) or length < 1:
             raise ValueError(f"a length is {length!r}; give a whole number of 1 or more for each rank.")
-    block = [2 * batch * kv_heads * head_dim * element_bytes * length for length in lengths]
-    total, ranks = sum(block), len(block)
-    forward = [total - block[(rank + 1) % ranks] for rank in range(ranks)]
-    return {"forward": forward, "backward": [forward[rank] + total - block[rank] for rank in range(ranks)]}
+    numbers = [2 * batch * kv_heads * head_dim * length for length in lengths]
+    total, ranks = sum(numbers), len(numbers)
+    forward = [element_bytes * (total - numbers[(rank + 1) % ranks]) for rank in range(ranks)]
+    gradients = [max(element_bytes, 4) * (total - of_rank) for of_rank in numbers]
+    return {"forward": forward, "backward": [sum(sent) for sent in zip(forward, gradients, strict=True)]}
 
 
 # The ring --------------------------------------------------------------------------------------------------------
@@ -175,16 +180,19 @@ class RingAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, ring: Ring, causal: bool) -> Tensor:
         group = q.shape[1] // k.shape[1]
-        out, lse = torch.zeros_like(q), torch.full_like(q[..., 0], -math.inf)
+        wide = torch.promote_types(q.dtype, torch.float32)
+        out = torch.zeros_like(q, dtype=torch.float64)  # as is lse: the roundings of many ranks would add up
+        lse = torch.full_like(q[..., 0], -math.inf, dtype=torch.float64)
         for owner, block in ring.blocks(torch.stack((k, v)), "forward"):
-            keys, values = block.repeat_interleave(group, dim=2)
+            keys, values = block.repeat_interleave(group, dim=2).to(wide)
             for rows, columns, visible in ring.pieces(owner, causal):
-                scores = q[..., rows, :] @ keys[..., columns, :].mT / math.sqrt(q.shape[-1])
+                scores = q[..., rows, :].to(wide) @ keys[..., columns, :].mT / math.sqrt(q.shape[-1])
                 if visible is not None:
                     scores = scores.masked_fill(~visible, -math.inf)
                 part = softmax(scores) @ values[..., columns, :]
                 out[..., rows, :], lse[..., rows] = merge(out[..., rows, :], lse[..., rows], part, log_sum_exp(scores))
-        ctx.save_for_backward(q, k, v, out, lse)
+        out = out.to(q.dtype)
+        ctx.save_for_backward(q, k, v, out, lse.to(wide))
         ctx.ring, ctx.causal = ring, causal
         return out
 
@@ -193,10 +201,10 @@ class RingAttention(torch.autograd.Function):
     def backward(ctx, grad_out: Tensor):
         q, k, v, out, lse = ctx.saved_tensors
         ring, group = ctx.ring, q.shape[1] // k.shape[1]
-        delta = (out * grad_out).sum(dim=-1)
-        grad_q, home, leaving = torch.zeros_like(q), None, None
+        delta = (out.to(lse.dtype) * grad_out.to(lse.dtype)).sum(dim=-1)
+        grad_q, home, leaving = torch.zeros_like(q, dtype=lse.dtype), None, None
         for step, (owner, block) in enumerate(ring.blocks(torch.stack((k, v)), "backward")):
-            grad_block = torch.zeros_like(block)
+            grad_block = torch.zeros_like(block, dtype=lse.dtype)
             for rows, columns, visible in ring.pieces(owner, ctx.causal):
                 for sequence, head in torch.cartesian_prod(*map(torch.arange, q.shape[:2])).tolist():
                     one, shared = (sequence, head, rows), (sequence, head // group, columns)
@@ -209,7 +217,7 @@ class RingAttention(torch.autograd.Function):
                 home = grad_block  # waits here for what the other ranks find
                 continue
             if step > 1:
-                coming, receiving = ring.receive(block, block.shape[-2], GRADIENT)
+                coming, receiving = ring.receive(grad_block, block.shape[-2], GRADIENT)
                 receiving.wait()
                 grad_block += coming
             if leaving:
@@ -221,7 +229,7 @@ class RingAttention(torch.autograd.Function):
             home = home + coming
         if leaving:
             leaving[0].wait()
-        return grad_q, *home, None, None
+        return grad_q.to(q.dtype), *home.to(k.dtype), None, None
 
 
 def heads_divide(q: Tensor, k: Tensor, rows: Tensor | None, **_) -> None:

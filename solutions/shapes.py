@@ -11,7 +11,7 @@ Only the outermost call is checked. What our functions hand to each other is rig
 import functools
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 
 import torch
@@ -20,12 +20,13 @@ from torch import Tensor
 _inside = ContextVar("inside a checked call", default=False)
 
 
-def shapes(*, check: Callable | None = None, **specs: str) -> Callable:
+def shapes(*, check: Callable | None = None, any_dtype: Sequence[str] = (), **specs: str) -> Callable:
     """Decorate a function with the shapes of its tensors.
 
     specs: argument name -> names of its dimensions, for example `k="... keys d"`. Every argument named here must be a
     floating tensor; all of them share dtype, device, leading dimensions and every dimension of the same name, and none
     of the named dimensions is 0. `check(**arguments)`, if given, may raise a `ValueError` about anything else.
+    any_dtype: arguments whose dtype may be another one: what is carried on is float32 also of half precision
     Raises `ValueError` before the call for such input, and after it when the result holds a nan, naming who brought it.
     """
 
@@ -39,7 +40,7 @@ def shapes(*, check: Callable | None = None, **specs: str) -> Callable:
             arguments = bound(function, signature, args, kwargs)
             tensors = {name: arguments[name] for name in specs}
             try:
-                same_kind(tensors)
+                same_kind(tensors, any_dtype)
                 same_sizes(tensors, specs)
                 if check is not None:
                     check(**arguments)
@@ -80,6 +81,37 @@ def counts(*names: str) -> Callable:
     return decorate
 
 
+HALF = (torch.float16, torch.bfloat16)
+
+
+def in_float32(function: Callable) -> Callable:
+    """Decorate a function that adds up: half precision is turned to float32 before it, and rounded once, after it.
+
+    Where an argument is float16 or bfloat16, what comes back in float32 is rounded to the first such dtype. A function
+    of anything else is called as it is.
+    """
+
+    @functools.wraps(function)
+    def widened(*args, **kwargs):
+        half = [value.dtype for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dtype in HALF]
+        if not half:
+            return function(*args, **kwargs)
+        result = function(*map(wide, args), **{name: wide(value) for name, value in kwargs.items()})
+        return tuple(narrow(each, half[0]) for each in result) if isinstance(result, tuple) else narrow(result, half[0])
+
+    return widened
+
+
+def wide(value):
+    """A tensor of half precision in float32; anything else as it is."""
+    return value.float() if isinstance(value, Tensor) and value.dtype in HALF else value
+
+
+def narrow(value, dtype: torch.dtype):
+    """A tensor in float32 rounded to that dtype; anything else as it is."""
+    return value.to(dtype) if isinstance(value, Tensor) and value.dtype == torch.float32 else value
+
+
 def bound(function: Callable, signature: inspect.Signature, args: tuple, kwargs: dict) -> dict:
     """Arguments by name, defaults included. Raises TypeError with the function's name if they do not fit."""
     try:
@@ -108,8 +140,8 @@ def is_count(value) -> bool:
         return False
 
 
-def same_kind(tensors: dict[str, Tensor]) -> None:
-    """Raise ValueError unless all are floating tensors of one dtype on one device."""
+def same_kind(tensors: dict[str, Tensor], any_dtype: Sequence[str] = ()) -> None:
+    """Raise ValueError unless all are floating tensors of one dtype, but for those in any_dtype, on one device."""
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{name} is of type {type(tensor).__name__}; give a torch.Tensor of floating dtype.")
@@ -119,7 +151,7 @@ def same_kind(tensors: dict[str, Tensor]) -> None:
         first_name, first = next(iter(tensors.items()))
         for quality in ("dtype", "device"):
             here, there = getattr(tensor, quality), getattr(first, quality)
-            if here != there:
+            if here != there and not (quality == "dtype" and name in any_dtype):
                 raise ValueError(
                     f"{name} has {quality} {here}, but {first_name} has {there}; convert one of them with .to()."
                 )

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from solutions.quadratic import KVCache, attention, attention_scores, causal_mask, softmax
-from solutions.shapes import counts, refuse_not_finite, shapes
+from solutions.shapes import counts, in_float32, refuse_not_finite, shapes
 from solutions.tiny import ATTENTIONS, Attention, Config, TinyTransformer, rope_frequencies, rotate
 
 # What may be asked -----------------------------------------------------------------------------------------------
@@ -194,6 +194,7 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, indices: Tensor, *, scale:
     index_w="batch n index_heads",
     check=heads_divide,
 )
+@in_float32
 def sparse_attention(
     q: Tensor,
     k: Tensor,
@@ -226,6 +227,7 @@ def sparse_attention(
 
 
 @shapes(q="batch heads n d", k="batch kv_heads m d", check=heads_divide)
+@in_float32
 def causal_probabilities(q: Tensor, k: Tensor) -> Tensor:
     """What causal attention pays to every key: (batch, heads, n, m); the queries are the last n of m tokens."""
     k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
@@ -234,6 +236,7 @@ def causal_probabilities(q: Tensor, k: Tensor) -> Tensor:
 
 
 @shapes(q="batch heads n d", k="batch kv_heads m d", check=gathered_fits)
+@in_float32
 def chosen_probabilities(q: Tensor, k: Tensor, indices: Tensor) -> Tensor:
     """What attention to the chosen keys alone pays to each: (batch, heads, n, k), 0 where the index is -1."""
     q = q.transpose(1, 2).unflatten(2, (k.shape[1], -1))
@@ -271,6 +274,7 @@ def divergence(scores: Tensor, target: Tensor) -> Tensor:
 
 
 @shapes(scores="batch n m", probabilities="batch heads n keys", check=scores_fit_probabilities)
+@in_float32
 def dense_loss(scores: Tensor, probabilities: Tensor) -> Tensor:
     """The loss of the warm-up: the indexer against dense causal attention, over all keys (equation 3).
 
@@ -282,6 +286,7 @@ def dense_loss(scores: Tensor, probabilities: Tensor) -> Tensor:
 
 
 @shapes(scores="batch n m", probabilities="batch heads n k", check=scores_fit_probabilities)
+@in_float32
 def sparse_loss(scores: Tensor, probabilities: Tensor, indices: Tensor) -> Tensor:
     """The loss of the sparse stage: the indexer against the attention, over the chosen keys alone (equation 4).
 
@@ -373,12 +378,14 @@ def random(q: Tensor, k: Tensor, top_k: int) -> Tensor:
 
 
 @counts("top_k")
+@in_float32
 def oracle(q: Tensor, k: Tensor, top_k: int) -> Tensor:
     """The keys with the most attention: no set for all heads keeps more, but it must pay full attention to know."""
     return select_top_k(index_target(causal_probabilities(q, k)), top_k)
 
 
 @counts("top_k")
+@in_float32
 def heavy_hitters(q: Tensor, k: Tensor, top_k: int) -> Tensor:
     """H2O (arXiv 2306.14048): the latest half stays, and of the others those with the most attention so far.
 
@@ -409,6 +416,7 @@ def pages(k: Tensor, block: int) -> Tensor:
 
 
 @shapes(q="... n d", low="... pages d", high="... pages d")
+@in_float32
 def page_bound(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """A score that no key of a page exceeds: Σ_i max(q_i low_i, q_i high_i) (Quest, arXiv 2406.10774).
 
@@ -419,6 +427,7 @@ def page_bound(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return q.clamp(min=0) @ high.transpose(-2, -1) + q.clamp(max=0) @ low.transpose(-2, -1)
 
 
+@in_float32
 def most_voted(scores: Tensor, block: int, count: int, before: Tensor) -> Tensor:
     """The tokens of the `count` blocks to which the heads, each with weights that sum to 1, give most.
 
@@ -445,6 +454,7 @@ def own_and_most_voted(scores: Tensor, m: int, block: int, top_k: int) -> Tensor
 
 
 @counts("top_k")
+@in_float32
 def quest(q: Tensor, k: Tensor, top_k: int, block: int = 4) -> Tensor:
     """The query's own page, and those whose bound is highest (Quest, arXiv 2406.10774; pages of 16 there)."""
     block, k = min(block, top_k, k.shape[2]), k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
@@ -454,6 +464,7 @@ def quest(q: Tensor, k: Tensor, top_k: int, block: int = 4) -> Tensor:
 
 
 @counts("top_k")
+@in_float32
 def mean_blocks(q: Tensor, k: Tensor, top_k: int, block: int = 4) -> Tensor:
     """The query's own block, and those whose mean key fits best: MoBA's choice (arXiv 2502.13189), not trained for."""
     block, k = min(block, top_k, k.shape[2]), k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
@@ -461,6 +472,7 @@ def mean_blocks(q: Tensor, k: Tensor, top_k: int, block: int = 4) -> Tensor:
 
 
 @counts("top_k")
+@in_float32
 def window_and_blocks(q: Tensor, k: Tensor, top_k: int, block: int = 4) -> Tensor:
     """Half window, half blocks whose mean key fits best: NSA's choice (arXiv 2502.11089), not trained for.
 
