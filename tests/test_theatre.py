@@ -112,7 +112,9 @@ def test_bytes_of_each_tensor_are_the_traces_own(one):
     assert facts.moved(drawn)[-1] == one.issued_bytes() == drawn["issued"]
     assert [cache["bytes"] for cache in drawn["l2"]] == [one.l2_bytes(*cache) for cache in CACHES]
     assert drawn["compulsory"] == one.compulsory_bytes()
-    assert drawn["compulsory_read"] == one.compulsory_bytes(kind="load")
+    assert drawn["issued_read"] == one.issued_bytes(kind="read")
+    assert drawn["compulsory_read"] == one.compulsory_bytes(kind="read")
+    assert all(drawn["compulsory_read"] <= cache["bytes"] for cache in drawn["l2"])
 
 
 def test_every_event_stands_where_it_touched(one):
@@ -268,9 +270,11 @@ def test_the_twin_names_the_three_numbers(traces):
     first, *lines = repr(Theatre(flash_, standard)).splitlines()
     assert first.startswith(f"{say.QUESTION} flash, program 3 of 4, loads ")
     assert "flash has finished" in first and "standard 0 %" in first and "times as much" in first
-    assert [line.split(":")[0] for line in lines] == ["flash", "standard"]
-    assert all("issued" in line and "L2 model (50 MiB, 132 programs in step)" in line for line in lines)
-    assert all("compulsory" in line for line in lines)
+    assert [line.split(",")[0] for line in lines] == ["flash", "standard"]
+    for line in lines:
+        read, written = line.split("; written: issued ")
+        assert "read: issued" in read and "L2 model (50 MiB, 132 programs in step)" in read and "compulsory" in read
+        assert "compulsory" in written
 
 
 def test_a_trace_alone_says_how_far_it_is(traces):

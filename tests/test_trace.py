@@ -332,9 +332,9 @@ def replayed(counted, capacity, concurrent):
     """Bytes an LRU cache of sectors fetches, program by program and sector by sector."""
     x, y, z = counted.programs.T
     order = np.lexsort((x, y, z))
-    loads = counted.events["kind"] == 0
+    reads = np.isin(counted.events["kind"], [KINDS.index("load"), KINDS.index("atomic")])
     touched = {
-        program: [i for i in np.flatnonzero(loads & (counted.events["program"] == program))] for program in order
+        program: [i for i in np.flatnonzero(reads & (counted.events["program"] == program))] for program in order
     }
     cache, missed = OrderedDict(), 0
     for wave in range(0, len(order), concurrent):
@@ -403,6 +403,23 @@ def test_the_summary_names_the_three_numbers():
     assert f"{counted.issued_bytes('k'):,}" in said and "1,048,576 bytes of cache, 8 programs" in said
     assert said == counted.summary(capacity=2**20, concurrent_programs=8)
     assert "2 programs, " in repr(counted) and f"{counted.issued_bytes():,} bytes issued" in repr(counted)
+    total = next(line for line in said.splitlines() if line.startswith("all, bytes")).replace(",", "").split()[2:]
+    issued, modelled, compulsory, *written = map(int, total)
+    assert compulsory <= modelled <= issued and len(written) == 2
+
+
+@needs_triton
+def test_reads_and_writes_are_told_apart():
+    counted = trace(add_rows)[(5,)](torch.randn(5, 32), torch.zeros(32), COLUMNS=32)
+    for name in (None, *counted.names):
+        halves = [counted.issued_bytes(name, kind=kind) for kind in ("read", "write")]
+        assert sum(halves) == counted.issued_bytes(name)
+        assert sum(counted.sector_bytes(name, kind=kind) for kind in ("read", "write")) == counted.sector_bytes(name)
+        assert sum(counted.compulsory_bytes(name, kind) for kind in ("read", "write")) == counted.compulsory_bytes(name)
+        for capacity in (0, 4096, math.inf):  # an atomic reads too, and what the cache fetches for it counts
+            modelled = counted.l2_bytes(capacity, 4, name)
+            assert counted.compulsory_bytes(name, "read") <= modelled <= counted.sector_bytes(name, kind="read")
+    assert counted.l2_bytes(0, 4) > counted.sector_bytes(kind="load")
 
 
 @needs_triton

@@ -1,11 +1,12 @@
 """What a kernel moves: every load, store, atomic and dot of every program, and the three numbers made of them.
 
     issued       bytes that programs ask for: the lanes that are on, times the element's size
-    L2 model     bytes that a cache of a given size would fetch from memory for the loads: a model, not a measurement
+    L2 model     bytes that a cache of a given size would fetch from memory for the reads: a model, not a measurement
     compulsory   bytes of the distinct 32-byte sectors: what must move once, however large the cache
 
-`sector_bytes` are the issued accesses in whole 32-byte sectors, as hardware moves them: compulsory <= L2 model <=
-sector bytes for loads. Issued and sector bytes differ at ragged edges and in gathers. An atomic reads and writes.
+`sector_bytes` are the issued accesses in whole 32-byte sectors, as hardware moves them. Issued and sector bytes differ
+at ragged edges and in gathers. An atomic reads and writes. Reads and writes are told apart, since the L2 model is of
+reads alone: for kind="read", compulsory <= L2 model <= sector bytes.
 
 `trace(kernel)[grid](*args, **meta)` runs one kernel, `traced(function, ...)` whatever a function launches. Both run
 the kernels on this machine's CPU and return a Trace: arrays, made once, that every widget reads.
@@ -41,6 +42,7 @@ from solutions.interpreter import (
 
 SECTOR = 32  # bytes: the unit in which the L2 cache answers
 KINDS = ("load", "store", "atomic", "dot")
+HALVES = {"read": ("load", "atomic"), "write": ("store", "atomic")}  # an atomic is one of each
 NO_TENSOR = 255  # of a dot
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -99,15 +101,16 @@ class Trace:
     def issued_bytes(self, tensor: str | None = None, program=None, kind: str | None = None) -> int:
         """Bytes asked for: lanes that are on, times the element's size; an atomic counts twice, as read and write.
 
-        tensor: a name; program: an index, or its (x, y) or (x, y, z) in the first kernel; kind: one of KINDS.
+        tensor: a name; program: an index, or its (x, y) or (x, y, z) in the first kernel; kind: one of KINDS, or "read"
+        or "write", which have one half of every atomic each.
         """
         chosen = self.events[self._chosen(tensor, program, kind)]
-        return int((chosen["element_bytes"] * _times(chosen)).sum())
+        return int((chosen["element_bytes"] * _times(chosen, kind)).sum())
 
     def sector_bytes(self, tensor: str | None = None, program=None, kind: str | None = None) -> int:
         """The same in whole 32-byte sectors, each once an event: what passes between a program and L2."""
         chosen = self.events[self._chosen(tensor, program, kind)]
-        return int((chosen["sectors"] * _times(chosen)).sum()) * SECTOR
+        return int((chosen["sectors"] * _times(chosen, kind)).sum()) * SECTOR
 
     def compulsory_bytes(self, tensor: str | None = None, kind: str | None = None) -> int:
         """Bytes of distinct sectors read plus distinct sectors written: each moves once at least.
@@ -116,16 +119,16 @@ class Trace:
         """
         chosen = self._chosen(tensor, None, kind)[self.runs["event"]]
         kinds = self.events["kind"][self.runs["event"]]
-        reads = self.runs[chosen & (kinds != KINDS.index("store"))]
-        writes = self.runs[chosen & (kinds != KINDS.index("load"))]
+        reads = self.runs[chosen & (kinds != KINDS.index("store")) & (kind != "write")]
+        writes = self.runs[chosen & (kinds != KINDS.index("load")) & (kind != "read")]
         return (self._distinct(reads) + self._distinct(writes)) * SECTOR
 
     def l2_bytes(self, capacity: float, concurrent_programs: int, tensor: str | None = None) -> int:
-        """Bytes that a cache of `capacity` bytes fetches for the loads: a model.
+        """Bytes that a cache of `capacity` bytes fetches for the reads: a model.
 
         Least recently used sectors leave first. Programs start in waves of `concurrent_programs`, x fastest, and a
-        wave advances in step, one load of every program after the other; stores and atomics are left out.
-        capacity=math.inf gives the compulsory bytes of the loads, 0 their sector bytes.
+        wave advances in step, one load or atomic of every program after the other; stores are left out.
+        capacity=math.inf gives the compulsory bytes of the reads, 0 their sector bytes.
         """
         if not capacity >= 0 or concurrent_programs < 1:
             raise ValueError(
@@ -160,19 +163,23 @@ class Trace:
         }
 
     def summary(self, capacity: float = 50 * 2**20, concurrent_programs: int = 132) -> str:
-        """A table: issued, L2 model and compulsory bytes of each tensor. The cache is an H100's unless another's given.
+        """A table of each tensor's bytes, read and written. The cache is an H100's unless another's given.
 
-        The L2 model is of loads; what is stored or updated has a dash there.
+        Read: issued, L2 model, compulsory; written: issued, compulsory. A dash where nothing is.
         """
-        rows = [("", "issued", "L2 model", "compulsory")]
+        rows = [("", "read: issued", "L2 model", "compulsory", "written: issued", "compulsory")]
         for name in [*self.names, None]:
-            loaded = name is None or self.issued_bytes(name, kind="load")
-            modelled = f"{self.l2_bytes(capacity, concurrent_programs, name):,}" if loaded else "-"
-            issued, compulsory = f"{self.issued_bytes(name):,}", f"{self.compulsory_bytes(name):,}"
-            rows.append((name or "all, bytes", issued, modelled, compulsory))
+            found = [
+                self.issued_bytes(name, kind="read"),
+                self.l2_bytes(capacity, concurrent_programs, name),
+                self.compulsory_bytes(name, kind="read"),
+                self.issued_bytes(name, kind="write"),
+                self.compulsory_bytes(name, kind="write"),
+            ]
+            rows.append((name or "all, bytes", *(f"{each:,}" if each else "-" for each in found)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join([a.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for a, *rest in rows]
-        note = f"L2 model: loads, {capacity:,.0f} bytes of cache, {concurrent_programs} programs at a time."
+        note = f"L2 model: {capacity:,.0f} bytes of cache, {concurrent_programs} programs at a time."
         return "\n".join([*lines, note])
 
     @property
@@ -212,9 +219,9 @@ class Trace:
         if program is not None:
             chosen &= self.events["program"] == self.program_index(program)
         if kind is not None:
-            if kind not in KINDS:
-                raise ValueError(f"kind is {kind!r}; give one of {', '.join(KINDS)}.")
-            chosen &= self.events["kind"] == KINDS.index(kind)
+            if kind not in (*KINDS, *HALVES):
+                raise ValueError(f"kind is {kind!r}; give one of {', '.join((*KINDS, *HALVES))}.")
+            chosen &= np.isin(self.events["kind"], [KINDS.index(each) for each in HALVES.get(kind, (kind,))])
         return chosen
 
     # Sectors -----------------------------------------------------------------------------------------------------
@@ -232,9 +239,9 @@ class Trace:
         return int(np.maximum(end - np.maximum(first, reached), 0).sum())
 
     def _reuse(self, concurrent: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every touch of a segment by a load: its tensor, its sectors, and its reuse distance, in sectors.
+        """Every touch of a segment by a read: its tensor, its sectors, and its reuse distance, in sectors.
 
-        A segment is a run of sectors that no load's edge cuts. Its distance counts the distinct sectors touched since
+        A segment is a run of sectors that no read's edge cuts. Its distance counts the distinct sectors touched since
         its last touch, itself included (inf for the first): an LRU cache hits exactly when it holds that many
         (Mattson and others, 1970). So one pass answers for every capacity.
         """
@@ -246,7 +253,7 @@ class Trace:
 
     def _touches(self, concurrent: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """In replay order: the tensor and the segment of every touch; and the sectors of every segment."""
-        runs = self.runs[self.events["kind"][self.runs["event"]] == KINDS.index("load")]
+        runs = self.runs[self._chosen(None, None, "read")[self.runs["event"]]]
         runs = runs[np.argsort(self._replayed(concurrent)[runs["event"]], kind="stable")]
         first = self._places(runs)
         edges = np.unique(np.concatenate([first, first + runs["count"]]))
@@ -264,11 +271,11 @@ class Trace:
         starts = np.searchsorted(np.sort(self.program_kernel), np.arange(len(self.kernels)))
         rank -= starts[self.program_kernel]  # within its kernel
         program = self.events["program"]
-        is_load = self.events["kind"] == KINDS.index("load")
+        is_read = self._chosen(None, None, "read")
         order = np.argsort(program, kind="stable")
-        loads = np.cumsum(is_load[order]) - is_load[order]  # before this event, of all programs up to this one
+        reads = np.cumsum(is_read[order]) - is_read[order]  # before this event, of all programs up to this one
         step = np.empty(len(program), np.int64)
-        step[order] = loads - loads[np.searchsorted(program[order], program[order])]
+        step[order] = reads - reads[np.searchsorted(program[order], program[order])]
         place = np.empty(len(program), np.int64)
         keys = (rank[program], step, rank[program] // concurrent, self.events["kernel"])
         place[np.lexsort(keys)] = np.arange(len(program))
@@ -386,9 +393,9 @@ def _free(name: str, taken: set[str]) -> str:
     return next(free for i in itertools.count(1) if (free := f"{name} {i}" if i > 1 else name) not in taken)
 
 
-def _times(events: np.ndarray) -> np.ndarray:
-    """How often each event moves its bytes: an atomic reads and writes them."""
-    return np.where(events["kind"] == KINDS.index("atomic"), 2, 1)
+def _times(events: np.ndarray, kind: str | None) -> np.ndarray:
+    """How often each event moves its bytes: an atomic reads and writes them, unless one half is asked for."""
+    return np.where((events["kind"] == KINDS.index("atomic")) & (kind not in HALVES), 2, 1)
 
 
 def _reuse_distances(segments: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import { drawing, paint } from "./paint.js";
 const COUNTERS = {
   issued: "predicts ncu’s lts__t_sectors_srcunit_tex_op_read and _op_write, × 32 B",
   l2: "predicts dram__bytes_read.sum: a model",
-  compulsory: "what is read is the least that dram__bytes_read.sum can be",
+  compulsory: "the least that a kernel’s dram__bytes_read.sum can be, from a cold cache",
 };
 
 /** A canvas that shows a list of shapes; the list is kept for an export. */
@@ -66,7 +66,7 @@ export function threeNumbers(cacheChooser) {
       const whole = trace.sectors === trace.issued ? "" : `, ${size(trace.sectors)} in whole sectors`;
       issued.show(size(Math.min(bytes, trace.total)), ` of ${size(trace.issued)}`, `${also((one) => one.issued)}${size(read)} read, ${size(written)} written${whole}.`);
       modelled.show(size(trace.l2[cache].bytes), " read from HBM", `${also((one) => one.l2[cache].bytes)}What the cache has not kept.`);
-      compulsory.show(size(trace.compulsory), "", `${also((one) => one.compulsory)}${size(trace.compulsory_read)} read once, ${size(trace.compulsory - trace.compulsory_read)} written once.`);
+      compulsory.show(size(trace.compulsory_read), " read, each byte once", `${also((one) => one.compulsory_read)}${size(trace.compulsory - trace.compulsory_read)} written once.`);
     },
   };
 }

@@ -66,4 +66,6 @@ def sentence(now: dict[str, Any]) -> list[str]:
 def numbers_line(scene: dict[str, Any]) -> str:
     """A trace in one line: the three numbers by their names, the L2 model of the last cache on offer."""
     model = "".join(f", L2 model ({cache['words']}) {size(cache['bytes'])}" for cache in scene["l2"][-1:])
-    return f"{scene['name']}: issued {size(scene['issued'])}{model}, compulsory {size(scene['compulsory'])}"
+    read = f"read: issued {size(scene['issued_read'])}{model}, compulsory {size(scene['compulsory_read'])}"
+    written = [scene[name] - scene[f"{name}_read"] for name in ("issued", "compulsory")]
+    return f"{scene['name']}, {read}; written: issued {size(written[0])}, compulsory {size(written[1])}"

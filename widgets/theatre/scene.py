@@ -47,10 +47,11 @@ def scene(trace: Any, name: str, l2: list[tuple[int, int]]) -> dict[str, Any]:
         **live_tiles(trace),
         "rows": row_statistics(trace, first),
         "issued": int(trace.issued_bytes()),
+        "issued_read": int(trace.issued_bytes(kind="read")),
         "sectors": int(trace.sector_bytes()),
         "l2": [{"words": l2_words(*cache), "bytes": int(trace.l2_bytes(*cache))} for cache in l2],
         "compulsory": int(trace.compulsory_bytes()),
-        "compulsory_read": int(trace.l2_bytes(math.inf, 1)),
+        "compulsory_read": int(trace.compulsory_bytes(kind="read")),
     }
 
 
