@@ -1,13 +1,16 @@
 """What a kernel needs on a GPU, asked of the compiler itself, on a machine that has none.
 
 Triton compiles for a target it isn't running on. The compiled kernel's metadata has the shared memory of a program;
-cuobjdump, which Triton's Linux wheels bring, reads registers and spills from the binary.
+cuobjdump and nvdisasm, which Triton's Linux wheels bring, read registers, spills and tensor-core instructions from the
+binary, and ptxas, run once more on the kernel's PTX, says what it warns of.
 """
 
+import functools
 import inspect
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +36,7 @@ TARGETS = {
 }
 TYPE = r"\*?(fp8\w+|fp16|bf16|fp32|fp64|[iu](1|8|16|32|64))"
 RESERVED = 1024  # bytes of shared memory that the system takes for each program
+SERIALIZED = "C7511"  # ptxas: wgmma.mma_async instructions are serialized
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,10 @@ class Resources:
     """What one program of a compiled kernel takes, and how many fit on one processor (SM) at once.
 
     shared_bytes: shared memory; registers: of each thread; spill_bytes: that each thread keeps in slow local memory
-    because registers ran out; limit_bytes: the most shared memory a program may have on the target.
+    because registers ran out; limit_bytes: the most shared memory a program may have on the target
+    instructions: the tensor-core instructions of the machine code by shape, and how many: "m64n128k16 ss" is a wgmma
+    that reads both tiles from shared memory, "m64n128k16 rs" has the first in registers, "m16n8k16" is an mma.sync
+    warnings: what ptxas warns of
     """
 
     shared_bytes: int
@@ -51,6 +58,23 @@ class Resources:
     limit_bytes: int
     num_warps: int
     num_stages: int
+    instructions: dict[str, int]
+    warnings: tuple[str, ...]
+
+    @property
+    def serialized(self) -> bool:
+        """Whether each wgmma waits for the one before: ptxas's C7511, for want of registers as a rule."""
+        return any(SERIALIZED in warning for warning in self.warnings)
+
+    @property
+    def wgmma_bytes_a_cycle(self) -> float:
+        """Shared memory that the thirstiest wgmma reads in a cycle of the tensor cores; 0 without any.
+
+        An m64nNk16 takes N / 2 cycles of an H100's 4,096 operations each, and reads 32 N bytes of one tile and, if that
+        isn't in registers, 2,048 of the other. A processor's shared memory gives 128 bytes a cycle: more can't be had.
+        """
+        wgmmas = [re.fullmatch(r"m64n(\d+)k\d+ (ss|rs)", shape) for shape in self.instructions]
+        return max((64 + 4096 / int(m[1]) * (m[2] == "ss") for m in wgmmas if m), default=0.0)
 
     @property
     def fits(self) -> bool:
@@ -66,6 +90,7 @@ class Resources:
                 f"it at most {self.limit_bytes:,}. Take smaller blocks or fewer stages."
             )
         spilt = f", but each thread spills {self.spill_bytes:,} bytes" if self.spill_bytes else ""
+        spilt += ", and each wgmma waits for the one before (ptxas C7511)" if self.serialized else ""
         return (
             f"fits: {self.shared_bytes:,} of {self.limit_bytes:,} bytes of shared memory, {self.registers} registers a "
             f"thread, {self.programs_per_sm} at a time on one processor of {self.target}{spilt}."
@@ -118,10 +143,12 @@ def resources(
     options = {"num_warps": num_warps, "num_stages": num_stages}
     with interpreter.lock:  # an interpreted kernel patches triton.language while it runs
         compiled = triton.compile(source, target=GPUTarget("cuda", int(target[3:]), 32), options=options)
-    registers, spilt = _usage(compiled.asm["cubin"])
+    registers, spilt, instructions = _usage(compiled.asm["cubin"])
     limit = TARGETS[target].limit_bytes
     ptx = compiled.asm["ptx"]
-    return Resources(compiled.metadata.shared, registers, spilt, ptx, target, limit, num_warps, num_stages)
+    warnings = _warnings(ptx) if "wgmma" in ptx else ()
+    shared = compiled.metadata.shared
+    return Resources(shared, registers, spilt, ptx, target, limit, num_warps, num_stages, dict(instructions), warnings)
 
 
 def _complete(function, signature: dict[str, str], constants: dict[str, Any]) -> dict[str, Any]:
@@ -149,12 +176,37 @@ def _complete(function, signature: dict[str, str], constants: dict[str, Any]) ->
     return constants
 
 
-def _usage(cubin: bytes) -> tuple[int, int]:
-    """Registers of a thread, and the bytes of its stack, which in a Triton kernel holds what was spilled."""
-    cuobjdump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+@functools.lru_cache(maxsize=256)
+def _usage(cubin: bytes) -> tuple[int, int, tuple[tuple[str, int], ...]]:
+    """Registers of a thread; the bytes of its stack, which in a Triton kernel holds what was spilled; instructions."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        said = subprocess.run([cuobjdump, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
-    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", said).groups()
-    return int(registers), int(stack)
+        usage, code = _said("cuobjdump", "-res-usage", file.name), _said("nvdisasm", "-c", file.name)
+    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", usage).groups()
+    shapes = Counter()
+    for m, n, k, operand in re.findall(r"\bHGMMA\.(\d+)x(\d+)x(\d+)\S*\s+\S+\s+(\w+)", code):
+        shapes[f"m{m}n{n}k{k} {'ss' if operand == 'gdesc' else 'rs'}"] += 1
+    for m, n, k in re.findall(r"\b[HI]MMA\.(16)(8)(4|8|16|32)\b", code):
+        shapes[f"m{m}n{n}k{k}"] += 1
+    return int(registers), int(stack), tuple(shapes.items())
+
+
+@functools.lru_cache(maxsize=256)
+def _warnings(ptx: str) -> tuple[str, ...]:
+    """What ptxas says beside its counts, with the options that Triton gives it."""
+    target = re.search(r"^\.target\s+(\w+)", ptx, re.MULTILINE)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "kernel.ptx"
+        source.write_text(ptx)
+        options = "-lineinfo", "-v", "--regAllocOptLevel=2", f"--gpu-name={target}", "-o", f"{source}.cubin"
+        said = _said("ptxas", *options, source)
+    found = re.findall(r"\((C\d+)\)\s*(.*)", said)
+    return tuple(f"{code} {text.strip()}" for code, text in found)
+
+
+def _said(tool: str, *arguments) -> str:
+    """What one of the tools of Triton's wheel prints. Raises CalledProcessError when it fails."""
+    path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / tool
+    done = subprocess.run([path, *map(str, arguments)], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
