@@ -172,7 +172,8 @@ def query_part(
     """From where to where BLOCK_N keys are seen, the first of them `key`, in steps of BLOCK_M queries.
 
     past: keys that come before query 0. PART 0: the diagonal; 1: queries that see all of the keys; 2: those that the
-    window cuts. A ragged end needs no mask: there the queries and their gradients were loaded as 0.
+    window cuts. Queries past the end need no mask: they and their gradients were loaded as 0. Keys past the end, which
+    only a full pattern meets unmasked, must not be added to the queries' gradient.
     """
     low = 0
     high = queries
@@ -217,7 +218,8 @@ def forward_kernel(
     """BLOCK_M queries of one head: program (block, head) of a grid (cdiv(queries, BLOCK_M), batch x heads).
 
     q, out: (batch x heads, queries, HEAD_DIM); k, v: (batch x kv_heads, keys, HEAD_DIM); lse: (batch x heads, queries)
-    group: query heads that share a key head. A query that sees no key gets 0, and lse -inf.
+    group: query heads that share a key head. A query that sees no key gets 0, and lse -inf; one that is nan, or sees
+    a nan, gets nan in both.
     """
     block, head = tl.program_id(0), tl.program_id(1)
     first_query = head.to(tl.int64) * queries  # the head's first row among all rows; inside a head, 32 bits suffice
@@ -249,7 +251,7 @@ def forward_kernel(
             v_tile = tl.load(v + key_offsets, mask=key[:, None] < keys, other=0.0)
             acc = tl.dot(p.to(v_tile.dtype), v_tile, alpha[:, None] * acc, input_precision="ieee")
             m = m_new
-    saw = m > FLOOR
+    saw = (m > FLOOR) | (ell != ell)  # a maximum drops nan, a sum keeps it
     out_tile = tl.where(saw[:, None], acc / tl.where(saw, ell, 1.0)[:, None], 0.0)
     tl.store(out + row_offsets, out_tile.to(q_tile.dtype), mask=rows[:, None] < queries)
     lse_row = tl.where(saw, m * LN_2 + tl.log(tl.where(saw, ell, 1.0)), float("-inf"))
@@ -442,6 +444,8 @@ def atomic_backward_kernel(
                 if part != 1:
                     seen = visible((rows + past)[None, :], key[:, None], keys, CAUSAL, WINDOW, SINKS)
                     log_p = tl.where(seen, log_p, FLOOR)
+                if not CAUSAL:  # a key past the end has score 0, and exp(0 - lse) may be inf: times its k of 0, nan
+                    log_p = tl.where(key[:, None] < keys, log_p, FLOOR)
                 p = tl.math.exp2(log_p)
                 grad_tile = tl.load(grad_head + row_offsets, mask=rows[:, None] < queries, other=0.0)
                 grad_v_tile = tl.dot(p.to(grad_tile.dtype), grad_tile, grad_v_tile, input_precision="ieee")
@@ -510,7 +514,7 @@ def split_decode_kernel(
         v_tile = tl.load(v + key_offsets, mask=key[:, None] < stop, other=0.0)
         acc = tl.dot(p.to(v_tile.dtype), v_tile, alpha[:, None] * acc, input_precision="ieee")
         m = m_new
-    saw = m > FLOOR
+    saw = (m > FLOOR) | (ell != ell)  # a maximum drops nan, a sum keeps it
     ell = tl.where(saw, ell, 1.0)
     part = (kv_head * tl.num_programs(0) + split) * group + member
     partial_tile = tl.where(saw[:, None], acc / ell[:, None], 0.0)
@@ -638,47 +642,114 @@ class Blocks:
         return dict(BLOCK_M=self.block_m, BLOCK_N=self.block_n, num_warps=self.num_warps, num_stages=self.num_stages)
 
 
-# Bytes of an element -> head dim -> blocks. None of them spills a register on sm_80 or sm_90.
+# Target -> bytes of an element -> head dim -> blocks, chosen from what Triton 3.7.1 compiles; nothing here was timed.
+# Of the blocks that we compiled for sm_90, in this order:
+# 1. They fit; ptxas doesn't serialize their wgmmas (C7511); a thread spills 32 bytes at most.
+# 2. No wgmma reads more than the 128 bytes of shared memory a cycle that a Hopper's processor gives. 64 x 64 x 16 with
+#    both tiles there reads 4,096 in 32 cycles, just that; 64 x 32 x 16 would read 192 a cycle, 64 x 16 x 16 320. This
+#    wants 64 rows for each group of 4 warps: on fewer, Triton shares out the columns, and N falls.
+# 3. The most warps on a processor. 4. The larger tile: fewer passes, fewer bytes.
+# What came out, causal with a window and sinks, which takes the most registers of all patterns:
+#
+#     head dim   wgmma N: both shared / one in registers   registers  spilt  shared bytes  programs a processor
+#     forward
+#      16        64 / 16                                     205        -       16,384       2
+#      32        64 / 32                                     237        -       32,768       2
+#      64        64 / 64                                     127        -       65,536       2
+#     128        128 / 128                                   255        -      163,840       1
+#     256        64 / 256                                    248        -      196,608       1
+#     keys and values
+#      16        64 / 16                                     167        -       12,800       3
+#      32        64 / 32                                     168        -       25,088       3
+#      64        64 / 64                                     232        -       66,048       1
+#     128        64 / 128                                    255       32      131,584       1
+#     256        mma.sync: a wgmma spills 80 to 2,024      177        -       67,840       1
+#     queries
+#      16        64 / 16                                     118        -       12,288       4
+#      32        64 / 32                                     121        -       24,576       4
+#      64        64 / 64                                     142        -       49,152       3
+#     128        64 / 128                                    203        -      131,072       1
+#     256        32 / 256: N 64 spills 568 to 832           229        -      196,608       1
+#
+# sm_80 has mma.sync alone, 16 x 8 x 16 for every block; there nothing spills.
+_SINGLE = {  # fp32, without tensor cores
+    "forward": {d: Blocks(32, 32, 8, 2) for d in (16, 32, 64)} | {d: Blocks(16, 16, 4, 2) for d in (128, 256)},
+    "key_value": {16: Blocks(32, 32, 4, 2)}
+    | {d: Blocks(16, 16, 4, 2) for d in (32, 64, 128)}
+    | {256: Blocks(16, 16, 8, 2)},
+    "query": {d: Blocks(32, 32, 4, 2) for d in (16, 32, 64)} | {d: Blocks(16, 16, 4, 2) for d in (128, 256)},
+}
 FORWARD = {
-    2: {
-        16: Blocks(128, 64, 4, 3),
-        32: Blocks(128, 64, 4, 3),
-        64: Blocks(128, 64, 8, 3),
-        128: Blocks(128, 64, 8, 3),
-        256: Blocks(64, 32, 8, 2),
+    "sm_80": {
+        2: {d: Blocks(128, 64, 4, 3) for d in (16, 32)}
+        | {d: Blocks(128, 64, 8, 3) for d in (64, 128)}
+        | {256: Blocks(64, 32, 8, 2)},
+        4: _SINGLE["forward"],
     },
-    4: {d: Blocks(32, 32, 8, 2) for d in (16, 32, 64)} | {d: Blocks(16, 16, 4, 2) for d in (128, 256)},
+    "sm_90": {
+        2: {
+            16: Blocks(128, 64, 4, 3),
+            32: Blocks(128, 64, 4, 3),
+            64: Blocks(128, 64, 8, 3),
+            128: Blocks(128, 128, 8, 2),
+            256: Blocks(128, 64, 8, 2),
+        },
+        4: _SINGLE["forward"],
+    },
 }
 KEY_VALUE_GRADIENT = {
-    2: {
-        16: Blocks(64, 64, 4, 2),
-        32: Blocks(64, 64, 4, 2),
-        64: Blocks(64, 64, 8, 2),
-        128: Blocks(32, 64, 8, 2),
-        256: Blocks(32, 32, 8, 2),
+    "sm_80": {
+        2: {d: Blocks(64, 64, 4, 2) for d in (16, 32)}
+        | {64: Blocks(64, 64, 8, 2), 128: Blocks(32, 64, 8, 2), 256: Blocks(32, 32, 8, 2)},
+        4: _SINGLE["key_value"],
     },
-    4: {16: Blocks(32, 32, 4, 2)} | {d: Blocks(16, 16, 4, 2) for d in (32, 64, 128)} | {256: Blocks(16, 16, 8, 2)},
+    "sm_90": {
+        2: {
+            16: Blocks(64, 64, 4, 2),
+            32: Blocks(64, 64, 4, 2),
+            64: Blocks(64, 128, 8, 2),
+            128: Blocks(64, 128, 8, 2),
+            256: Blocks(32, 32, 8, 2),
+        },
+        4: _SINGLE["key_value"],
+    },
 }
 QUERY_GRADIENT = {
-    2: {
-        16: Blocks(64, 64, 4, 2),
-        32: Blocks(64, 64, 4, 2),
-        64: Blocks(128, 64, 8, 2),
-        128: Blocks(64, 64, 8, 2),
-        256: Blocks(64, 32, 8, 2),
+    "sm_80": {
+        2: {d: Blocks(64, 64, 4, 2) for d in (16, 32)}
+        | {64: Blocks(128, 64, 8, 2), 128: Blocks(64, 64, 8, 2), 256: Blocks(32, 32, 8, 2)},
+        4: _SINGLE["query"],
     },
-    4: {d: Blocks(32, 32, 4, 2) for d in (16, 32, 64)} | {d: Blocks(16, 16, 4, 2) for d in (128, 256)},
+    "sm_90": {
+        2: {
+            16: Blocks(64, 64, 4, 2),
+            32: Blocks(64, 64, 4, 2),
+            64: Blocks(64, 64, 4, 2),
+            128: Blocks(128, 64, 8, 2),
+            256: Blocks(128, 32, 8, 2),
+        },
+        4: _SINGLE["query"],
+    },
 }
-DECODE = {
+DECODE = {  # 16 rows, of which a group of heads fills a few: mma.sync on every chip
     2: {d: Blocks(16, 64, 4, 3) for d in (16, 32, 64, 128)} | {256: Blocks(16, 32, 4, 3)},
     4: {d: Blocks(16, 32, 4, 2) for d in (16, 32, 64)} | {d: Blocks(16, 16, 4, 2) for d in (128, 256)},
 }
-HEAD_DIMS = tuple(FORWARD[2])
+HEAD_DIMS = tuple(DECODE[2])
 
 
-def shipped(table: dict[int, dict[int, Blocks]], q: Tensor) -> Blocks:
-    """The blocks that we ship for q's dtype and head dim."""
-    return table[q.element_size()][q.shape[-1]]
+def shipped(table: dict[str, dict[int, dict[int, Blocks]]], q: Tensor) -> Blocks:
+    """The blocks that we ship for q's device, dtype and head dim."""
+    return table[target_of(q.device)][q.element_size()][q.shape[-1]]
+
+
+def target_of(device: torch.device) -> str:
+    """Whose blocks a device gets: sm_90's on a Hopper, and on the CPU, where a GPU's run is counted; else sm_80's.
+
+    Those need 101,376 bytes of shared memory at most, which is what the smaller chips since Ampere give.
+    """
+    hopper = device.type != "cuda" or torch.cuda.get_device_capability(device)[0] == 9
+    return "sm_90" if hopper else "sm_80"
 
 
 def heads_fit(q: Tensor, k: Tensor, v: Tensor) -> None:
@@ -846,9 +917,10 @@ def flash_attention(
     float32; d 16, 32, 64, 128 or 256. CUDA tensors run compiled, CPU tensors under Triton's interpreter.
     causal: query i sees the keys up to i + keys - queries; window: of those the last `window`, and the first `sinks`
     scale: of the scores, 1 / sqrt(d) if None
-    Returns (batch, heads, queries, d) in q's dtype, 0 for a query that sees no key. Tensors that are not contiguous
-    are copied. Raises ValueError for tensors that do not fit, for a window without causal, and for sinks without
-    a window; RuntimeError where there is no Triton (solutions.flash does the same in torch).
+    Returns (batch, heads, queries, d) in q's dtype, 0 for a query that sees no key. A nan is not refused, since looking
+    for it would wait for the GPU: rows that see it are nan. Tensors that are not contiguous are copied. Raises
+    ValueError for tensors that do not fit, for a window without causal, for sinks without a window, and for more than
+    65,535 heads in the batch; RuntimeError where there is no Triton (solutions.flash does the same in torch).
     """
     heads_fit(q, k, v)
     if window is not None and not causal:
@@ -867,7 +939,7 @@ def flash_decode(q: Tensor, k: Tensor, v: Tensor, *, splits: int | None = None, 
     """Attention of one new token, its keys read by `splits` programs at once whose results are merged.
 
     q: (batch, heads, 1, d); k, v: (batch, kv_heads, keys, d), otherwise as in `flash_attention`; not differentiable
-    splits: programs per key head; None gives each multiprocessor one, as long as chunks have 256 keys or more
+    splits: programs per key head; None for `splits_for` the device's multiprocessors
     Returns (batch, heads, 1, d) in q's dtype. Raises ValueError for tensors that do not fit, RuntimeError where there
     is no Triton.
     """
@@ -885,7 +957,7 @@ def flash_decode(q: Tensor, k: Tensor, v: Tensor, *, splits: int | None = None, 
     partial = q.new_empty(batch, kv_heads, splits, group, head_dim, dtype=torch.float32)
     partial_lse = q.new_empty(batch, kv_heads, splits, group, dtype=torch.float32)
     out = torch.empty_like(q)
-    blocks = shipped(DECODE, q)
+    blocks = DECODE[q.element_size()][head_dim]
     launch(split_decode_kernel)[splits, batch * kv_heads](
         q,
         k,
@@ -909,8 +981,22 @@ def flash_decode(q: Tensor, k: Tensor, v: Tensor, *, splits: int | None = None, 
 
 
 def splits_for(programs: int, keys: int, processors: int, least: int = 256) -> int:
-    """How many programs share a key head's keys, so that `programs` of them fill the processors, `least` keys each."""
-    return max(1, min(triton.cdiv(processors, programs), keys // least))
+    """How many parts to cut each of `programs` key heads' keys into, `least` keys or more in each.
+
+    Programs run in waves of `processors`, and the last wave takes as long as a full one: 17 parts of 8 heads are 136
+    programs, two waves on 132 processors, and half of them idle. So: the fewest parts whose waves are 95 % as full as
+    those of the best number. (FlashAttention's num_splits_heuristic does so with 85 % and twice the processors; one
+    program each is what fills them here. Heads that fill 80 % of the processors by themselves are not cut, as there.)
+    """
+    if programs >= 0.8 * processors:
+        return 1
+    full = [wave_efficiency(programs * splits, processors) for splits in range(1, max(1, keys // least) + 1)]
+    return 1 + next(i for i, share in enumerate(full) if share >= 0.95 * max(full))
+
+
+def wave_efficiency(programs: int, processors: int) -> float:
+    """The share of processors that work while `programs` equal programs run, one on each at a time."""
+    return programs / (triton.cdiv(programs, processors) * processors)
 
 
 def multiprocessors(device: torch.device) -> int:

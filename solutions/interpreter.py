@@ -213,6 +213,8 @@ def launch(kernel) -> Launchable:
 
     def run(grid, *args, **meta):
         named = dict(zip(inspect.signature(_innermost(kernel)).parameters, args, strict=False)) | meta
+        if not callable(grid):
+            _whole_grid(grid, named)
         if device_of(_tensors(named)) == "cuda":
             return kernel[grid](*args, **meta)
         return interpreted(kernel)[grid](*args, **meta)
@@ -280,7 +282,7 @@ def _bind(function: Callable, args: tuple, meta: dict) -> dict[str, Any]:
 
 
 def _whole_grid(grid, arguments: dict[str, Any]) -> tuple[int, int, int]:
-    """The grid as (x, y, z). Raises ValueError unless it has one to three whole numbers of 1 or more."""
+    """The grid as (x, y, z). Raises ValueError unless it has one to three whole numbers that CUDA takes."""
     given = grid(arguments) if callable(grid) else grid
     sizes = tuple(given) if isinstance(given, tuple | list) else (given,)
     try:
@@ -289,6 +291,11 @@ def _whole_grid(grid, arguments: dict[str, Any]) -> tuple[int, int, int]:
         sizes = ()
     if not 1 <= len(sizes) <= 3 or min(sizes) < 1:
         raise ValueError(f"grid is {given!r}: no program would run. Give one to three whole numbers of 1 or more.")
+    if max(sizes[1:], default=1) > 65_535:
+        raise ValueError(
+            f"grid is {given!r}: CUDA takes at most 65,535 programs along the second and third axis. Launch it for "
+            "fewer heads or texts at a time."
+        )
     return sizes + (1,) * (3 - len(sizes))
 
 

@@ -191,7 +191,7 @@ def gather_kernel(
             v_tile = tl.load(v + key_rows * HEAD_DIM + columns, mask=present, other=0.0)
         acc = tl.dot(p.to(v_tile.dtype), v_tile, alpha[:, None] * acc, input_precision="ieee")
         row_max = row_max_new
-    saw = row_max > HIDDEN
+    saw = (row_max > HIDDEN) | (ell != ell)  # a maximum drops nan, a sum keeps it
     tile = tl.where(saw[:, None], acc / tl.where(saw, ell, 1.0)[:, None], 0.0)
     tl.store(out + rows[:, None] * HEAD_DIM + columns, tile.to(q_tile.dtype), mask=member[:, None] < group)
 
