@@ -19,21 +19,49 @@ from solutions.quadratic import attention
 TITLE = "Infini-attention"
 
 
-def filled(normal, *leading, d=4, d_value=3, n=9):
+def filled(normal, *leading, d=6, d_value=5, n=11):
     """A memory that n random pairs were written to, and its z."""
     weight = feature(normal(*leading, n, d))
     return weight.mT @ normal(*leading, n, d_value), weight.sum(dim=-2)
 
 
-def empty(normal, *leading, d=4, d_value=3):
+def empty(normal, *leading, d=6, d_value=5):
     return 0 * normal(*leading, d, d_value), 0 * normal(*leading, d)
+
+
+def partly(normal, *leading, **sizes):
+    """Memories of which the first of the last leading dimension, such as a head, is empty, and no other."""
+    memory, z = filled(normal, *leading, **sizes)
+    here = torch.arange(leading[-1]) > 0
+    return memory * here[:, None, None], z * here[:, None]
 
 
 # 4.1 retrieve ----------------------------------------------------------------------------------------------------
 
 
-def reads(*leading, n=5, of=filled, **sizes):
-    return lambda normal: (normal(*leading, n, sizes.get("d", 4)), *of(normal, *leading, **sizes))
+def reads(*leading, n=7, of=filled, **sizes):
+    return lambda normal: (normal(*leading, n, sizes.get("d", 6)), *of(normal, *leading, **sizes))
+
+
+def faint_read(normal):
+    """A memory that holds one pair, and a query like its key, both far below 0: σ(q) · z is some 1e-17."""
+    k, v = normal(1, 6) - 20, normal(1, 5)
+    return normal(3, 6) - 20, feature(k).mT @ v, feature(k).sum(dim=-2)
+
+
+def faint_value(function, q, memory, z):
+    """What is read; refused in one sentence if it is less than the only value stored, whatever made it so."""
+    read, value = function(q, memory, z), memory[0] / z[0]
+    if (
+        isinstance(read, Tensor)
+        and read.shape == (len(q), len(value))
+        and (read.norm(dim=-1) < 0.99 * value.norm()).all()
+    ):
+        raise Rejected(TOO_SMALL)
+    return read
+
+
+TOO_SMALL = "one pair is stored, with a tiny weight, and its value comes back too small"
 
 
 def retrieve_row_by_row(q, memory, z):
@@ -42,17 +70,27 @@ def retrieve_row_by_row(q, memory, z):
         weight = torch.where(q[..., i, :] > 0, q[..., i, :] + 1, q[..., i, :].exp())
         total = (weight * z).sum(-1, keepdim=True)
         row = (weight[..., :, None] * memory).sum(-2)
-        rows.append(torch.where(total > 0, row / total.clamp(min=1e-30), torch.zeros_like(row)))
+        rows.append(torch.where(total > 0, row / total, torch.zeros_like(row)))
     return torch.stack(rows, dim=-2)
 
 
 def retrieve_by_einsum(q, memory, z):
     weight = F.elu(q) + 1
     total = torch.einsum("...nk,...k->...n", weight, z)
-    return torch.einsum("...nk,...kv->...nv", weight, memory) / (total + 1e-6)[..., None]
+    return torch.einsum("...nk,...kv->...nv", weight, memory) / total.clamp(min=1e-30)[..., None]
 
 
-def read_with(weigh=feature, divide=lambda read, weight, memory, z: read / (weight @ z[..., None]).clamp(min=1e-6)):
+def retrieve_without_nan(q, memory, z):
+    weight = feature(q)
+    return (weight @ memory / (weight * z[..., None, :]).sum(-1, keepdim=True)).nan_to_num(0)
+
+
+def divided(read, weight, memory, z):
+    total = weight @ z[..., None]
+    return read / total.where(total != 0, 1)
+
+
+def read_with(weigh=feature, divide=divided):
     """A read made of the feature and of the division, so that a mistake can replace one."""
 
     def retrieve(q, memory, z):
@@ -73,18 +111,20 @@ RETRIEVE = Exercise(
         "σ(x) = ELU(x) + 1 makes a query positive. What has the shape (queries, d_value): σ(Q) M or M σ(Q)? And what "
         "is one number for each query?",
         "The read is σ(Q) M, divided row by row by σ(Q) z. z has no column yet: z[..., None] is (d_key, 1). Nothing "
-        "stored means 0 / 0, so keep the divisor above a tiny number with .clamp(min=EPSILON).",
-        "weight = feature(q); total = weight @ z[..., None]. Divide weight @ memory by the total, clamped.",
+        "stored means 0 / 0: put a 1 where the divisor is 0, and leave every other one as it is, however small.",
+        "weight = feature(q); total = weight @ z[..., None]. Divide weight @ memory by total.where(total > 0, 1).",
     ),
     cases=(
-        Case("5 queries, a memory of 4 times 3", reads()),
+        Case("7 queries, a memory of 6 times 5", reads()),
         Case("two dimensions in front", reads(2, 3)),
-        Case("a square memory", reads(2, d=4, d_value=4)),
+        Case("a square memory", reads(2, d=6, d_value=6)),
         Case("one query, one value channel", reads(n=1, d_value=1)),
         Case("an empty memory", reads(2, of=empty)),
         Case("an empty memory in float64", reads(of=empty), dtype=torch.float64),
+        Case("an empty head beside two that hold something", reads(2, 3, n=4, of=partly)),
+        Case("one pair, stored with a tiny weight", faint_read, faint_value, torch.float64),
     ),
-    right_answers=(retrieve_row_by_row, retrieve_by_einsum),
+    right_answers=(retrieve_row_by_row, retrieve_by_einsum, retrieve_without_nan),
     mistakes={
         "the read is not divided by σ(q) · z: it is a sum, where an average is meant": read_with(
             divide=lambda read, weight, memory, z: read
@@ -98,7 +138,7 @@ RETRIEVE = Exercise(
         "σ is exp, as in a softmax": read_with(torch.exp),
         "the query is scaled by 1 / √d before σ": read_with(lambda q: feature(q / math.sqrt(q.shape[-1]))),
         "every query is divided by the sum of z, and not by its own σ(q) · z": read_with(
-            divide=lambda read, weight, memory, z: read / z.sum(-1)[..., None, None].clamp(min=1e-6)
+            divide=lambda read, weight, memory, z: divided(read, torch.ones_like(weight), memory, z)
         ),
         "the divisor is σ(z), where z is a sum of features already": read_with(
             divide=lambda read, weight, memory, z: read / (weight @ feature(z)[..., None])
@@ -108,6 +148,31 @@ RETRIEVE = Exercise(
         ),
         "1 is added to the divisor": read_with(
             divide=lambda read, weight, memory, z: read / (weight @ z[..., None] + 1)
+        ),
+        "the divisor has a smallest value, or something small is added: what is stored with less weight is lost": (
+            read_with(divide=lambda read, weight, memory, z: read / (weight @ z[..., None]).clamp(min=1e-6))
+        ),
+        "the divisor is q · z, without σ": lambda q, memory, z: divided(feature(q) @ memory, q, memory, z),
+        "what is divided is q M, without σ": lambda q, memory, z: divided(q @ memory, feature(q), memory, z),
+        "all queries are divided by one number, the sum of their divisors": read_with(
+            divide=lambda read, weight, memory, z: divided(read, weight.sum(-2, keepdim=True), memory, z)
+        ),
+        "the read is divided by the length of z, and not by σ(q) · z": read_with(
+            divide=lambda read, weight, memory, z: read / z.norm(dim=-1)[..., None, None].clamp(min=1e-30)
+        ),
+        "the read is divided by √d, too": read_with(
+            divide=lambda read, weight, memory, z: divided(read, weight, memory, z) / math.sqrt(z.shape[-1])
+        ),
+        "each row of M is divided by its entry of z, where one number divides the whole read": lambda q, memory, z: (
+            feature(q) @ (memory / z.where(z > 0, 1)[..., None])
+        ),
+        "one empty memory makes every read 0, also those of the memories beside it": lambda q, memory, z: (
+            infini.retrieve(q, memory, z) if (z.sum(-1) > 0).all() else 0 * q[..., :1] * memory[..., :1, :]
+        ),
+        "0 is read only where every memory is empty, and one empty one beside others gives nan": lambda q, memory, z: (
+            read_with(divide=lambda read, weight, memory, z: read / (weight @ z[..., None]))(q, memory, z)
+            if z.any()
+            else 0 * q[..., :1] * memory[..., :1, :]
         ),
     },
 )
@@ -129,8 +194,8 @@ def pair(function, *inputs):
     return torch.cat([memory, z[..., None]], dim=-1)
 
 
-def writes(*leading, n=6, of=filled, **sizes):
-    d, d_value = sizes.get("d", 4), sizes.get("d_value", 3)
+def writes(*leading, n=7, of=filled, **sizes):
+    d, d_value = sizes.get("d", 6), sizes.get("d_value", 5)
     return lambda normal: (normal(*leading, n, d), normal(*leading, n, d_value), *of(normal, *leading, **sizes))
 
 
@@ -172,14 +237,14 @@ LINEAR = Exercise(
         "weight = feature(k). The new memory is memory + weight.mT @ v; z is summed over dim=-2.",
     ),
     cases=(
-        Case("6 pairs into a filled memory", writes(), pair),
-        Case("6 pairs into an empty one", writes(of=empty), pair),
+        Case("7 pairs into a filled memory", writes(), pair),
+        Case("7 pairs into an empty one", writes(of=empty), pair),
         Case("one pair", writes(n=1), pair),
         Case("two dimensions in front", writes(2, 3), pair),
-        Case("a square memory", writes(2, d=4, d_value=4), pair),
+        Case("a square memory", writes(2, d=6, d_value=6), pair),
         Case(
             "one segment after another",
-            writes(n=7),
+            writes(n=8),
             lambda function, k, v, memory, z: pair(function, k[3:], v[3:], *function(k[:3], v[:3], memory, z)),
         ),
         Case("float64", writes(2), pair, dtype=torch.float64),
@@ -188,6 +253,18 @@ LINEAR = Exercise(
     mistakes={
         "the keys are written as they are, without σ": write_with(lambda k: k),
         "ELU is used without the + 1": write_with(F.elu),
+        "the keys are written to the memory as they are, without σ; z has it": lambda k, v, memory, z: (
+            memory + k.mT @ v,
+            z + feature(k).sum(-2),
+        ),
+        "memory and z are replaced, where the segment is added to them": lambda k, v, memory, z: update_linear(
+            k, v, 0 * memory, 0 * z
+        ),
+        "what is written to the memory is divided by the z of the segment": lambda k, v, memory, z: (
+            memory + feature(k).mT @ v / feature(k).sum(-2)[..., None],
+            z + feature(k).sum(-2),
+        ),
+        "z takes the last key of the segment only": write_with(count=lambda z, weight, k: z + weight[..., -1, :]),
         "the old memory is replaced, where the new pairs are added to it": write_with(add=lambda memory, new: new),
         "z is replaced, where the new sum is added to it": write_with(count=lambda z, weight, k: weight.sum(dim=-2)),
         "z stays as it was": write_with(count=lambda z, weight, k: z),
@@ -211,7 +288,7 @@ LINEAR = Exercise(
 # 4.3 gate --------------------------------------------------------------------------------------------------------
 
 
-def gated(*leading, heads=3, n=4, d=2, scale=1.0):
+def gated(*leading, heads=3, n=7, d=5, scale=1.0):
     return lambda normal: (scale * normal(heads), normal(*leading, heads, n, d), normal(*leading, heads, n, d))
 
 
@@ -252,6 +329,7 @@ GATE = Exercise(
         Case("1 head", gated(2, heads=1)),
         Case("2 batch dimensions", gated(2, 2, heads=2)),
         Case("gates nearly open or shut", gated(heads=4, scale=20.0)),
+        Case("more heads than tokens", gated(2, heads=5, n=3, d=7)),
         Case("float64", gated(heads=2), dtype=torch.float64),
     ),
     right_answers=(gate_head_by_head, gate_by_lerp),
@@ -269,11 +347,14 @@ GATE = Exercise(
         "all heads share one gate, the mean": gate_of(lambda beta: torch.sigmoid(beta.mean())),
         "the gate is hard: all memory or all local": gate_of(lambda beta: (beta > 0).to(beta.dtype)[:, None, None]),
         "both sides count one half, whatever β says": gate_of(lambda beta: 0.5),
-        "the gates run along the tokens, where they belong to the heads": lambda beta, from_memory, local: (
-            gate_of(lambda beta: torch.sigmoid(beta)[:, None])(beta, from_memory, local)
-            if from_memory.shape[-2] == len(beta)
-            else gate(beta, from_memory, local)
+        "all heads share one gate, the mean of their shares": gate_of(lambda beta: torch.sigmoid(beta).mean()),
+        "all heads share the gate of the first": gate_of(lambda beta: torch.sigmoid(beta[0])),
+        "both sides are added, without a gate": lambda beta, from_memory, local: from_memory + local,
+        "β goes through exp, which is no share": gate_of(lambda beta: beta.exp()[:, None, None]),
+        "the gates run along the tokens, where they belong to the heads": gate_of(
+            lambda beta: torch.sigmoid(beta)[:, None]
         ),
+        "the gates run along the channels, where they belong to the heads": gate_of(torch.sigmoid),
     },
 )
 
@@ -298,7 +379,7 @@ def two_segments(function, q, k, v, memory, z, beta):
     return everything(function, q[..., half:, :], k[..., half:, :], v[..., half:, :], memory, z, beta)
 
 
-def steps(*leading, heads=2, n=6, d=4, d_value=3, of=filled):
+def steps(*leading, heads=2, n=7, d=6, d_value=5, of=filled):
     def inputs(normal):
         shape = (*leading, heads, n)
         memory, z = of(normal, *leading, heads, d=d, d_value=d_value)
@@ -369,12 +450,13 @@ STEP = Exercise(
         "local part is attention(q, k, v, causal=True).",
     ),
     cases=(
-        Case("6 tokens and a filled memory", steps(), everything),
+        Case("7 tokens and a filled memory", steps(), everything),
         Case("the first segment, with an empty memory", steps(of=empty), everything),
         Case("a batch of 2", steps(2, heads=3, n=4), everything),
+        Case("one head holds nothing yet", steps(2, heads=3, n=4, of=partly), everything),
         Case("two segments one after the other", steps(n=8), two_segments),
         Case("one token", steps(n=1), everything),
-        Case("an empty memory, then a second segment, in float64", steps(n=6, of=empty), two_segments, torch.float64),
+        Case("an empty memory, then a second segment, in float64", steps(n=9, of=empty), two_segments, torch.float64),
     ),
     right_answers=(step_by_hand, step_token_by_token, step_with()),
     mistakes={
@@ -404,14 +486,47 @@ STEP = Exercise(
         "σ is applied twice to the queries: retrieve applies it itself": step_with(
             read=lambda q, memory, z: retrieve(feature(q), memory, z)
         ),
+        "the memory is read with the keys, and not with the queries": lambda q, k, v, memory, z, beta: (
+            gate(beta, retrieve(k, memory, z), attention(q, k, v, causal=True)),
+            *update_linear(k, v, memory, z),
+        ),
+        "the queries are written, and not the keys": lambda q, k, v, memory, z, beta: (
+            step_with()(q, k, v, memory, z, beta)[0],
+            *update_linear(q, v, memory, z),
+        ),
+        "what was read is written, and not the values": lambda q, k, v, memory, z, beta: (
+            step_with()(q, k, v, memory, z, beta)[0],
+            *update_linear(k, retrieve(q, memory, z), memory, z),
+        ),
+        "the output is written, and not the values": lambda q, k, v, memory, z, beta: (
+            out := step_with()(q, k, v, memory, z, beta)[0],
+            *update_linear(k, out, memory, z),
+        ),
+        "σ is laid on queries and keys inside the segment, too": step_with(
+            near=lambda q, k, v: attention(feature(q), feature(k), v, causal=True)
+        ),
+        "the sigmoid is applied twice: gate applies it itself": step_with(
+            mix=lambda beta, read, local: gate(beta.sigmoid(), read, local)
+        ),
     },
 )
 
 # 4.5 dual_form ---------------------------------------------------------------------------------------------------
 
 
-def in_segments(*leading, n=11, d=4, d_value=3, segment=4):
-    return lambda normal: (normal(*leading, n, d), normal(*leading, n, d), normal(*leading, n, d_value), segment)
+def in_segments(*leading, n=11, d=6, d_value=5, segment=4, mean=0.0):
+    def inputs(normal):
+        return normal(*leading, n, d) + mean, normal(*leading, n, d) + mean, normal(*leading, n, d_value), segment
+
+    return inputs
+
+
+def faint_dual(function, q, k, v, segment):
+    """As `faint_value`: the second token reads the first, and nothing else."""
+    read = function(q, k, v, segment)
+    if isinstance(read, Tensor) and read.shape == v.shape and read[1].norm() < 0.99 * v[0].norm():
+        raise Rejected(TOO_SMALL)
+    return read
 
 
 def dual_by_memory(q, k, v, segment):
@@ -432,8 +547,13 @@ def dual_row_by_row(q, k, v, segment):
     return out
 
 
+def total_of(weight):
+    total = weight.sum(-1, keepdim=True)
+    return total.where(total != 0, 1)
+
+
 def dual_with(seen=lambda i, j, segment: j // segment < i // segment, weigh=lambda q, k: feature(q) @ feature(k).mT,
-              divide=lambda weight: weight.sum(-1, keepdim=True).clamp(min=1e-6)):  # fmt: skip
+              divide=total_of):  # fmt: skip
     def dual_form(q, k, v, segment):
         position = torch.arange(q.shape[-2])
         weight = weigh(q, k) * seen(position[:, None], position, segment)
@@ -465,16 +585,17 @@ DUAL = Exercise(
         "query in segment s?",
         "weight = σ(Q) σ(K)ᵀ, (n, n); keep it where the key's segment number is smaller than the query's; divide each "
         "row by its sum. Rows of the first segment keep nothing: their sum is 0.",
-        "number = torch.arange(n) // segment. The mask is number < number[:, None], and the row sums are clamped at "
-        "EPSILON.",
+        "number = torch.arange(n) // segment. The mask is number < number[:, None]; where the row's sum is 0, divide "
+        "by 1.",
     ),
     cases=(
         Case("11 tokens, segments of 4", in_segments()),
         Case("8 tokens, segments of 4", in_segments(n=8)),
         Case("one segment alone reads nothing", in_segments(n=4)),
-        Case("segments of 1", in_segments(n=6, segment=1)),
+        Case("segments of 1", in_segments(n=7, segment=1)),
         Case("two dimensions in front", in_segments(2, 2, n=9, segment=3)),
-        Case("float64", in_segments(2, n=13, segment=5), dtype=torch.float64),
+        Case("float64", in_segments(2, n=13, segment=7), dtype=torch.float64),
+        Case("one pair, stored with a tiny weight", in_segments(n=2, segment=1, mean=-20), faint_dual, torch.float64),
     ),
     right_answers=(dual_by_memory, dual_row_by_row),
     mistakes={
@@ -504,6 +625,21 @@ DUAL = Exercise(
             averaged_over_segments
         ),
         "the first segment divides 0 by 0": dual_with(divide=lambda weight: weight.sum(-1, keepdim=True)),
+        "the divisor has a smallest value, or something small is added: what is stored with less weight is lost": (
+            dual_with(divide=lambda weight: weight.sum(-1, keepdim=True).clamp(min=1e-6))
+        ),
+        "the segments that come later are seen, and not the earlier ones": dual_with(
+            lambda i, j, segment: j // segment > i // segment
+        ),
+        "the rows are divided by the weights of all tokens, also of those that are hidden": lambda q, k, v, segment: (
+            dual_with(
+                weigh=lambda q, k: F.normalize(feature(q) @ feature(k).mT, p=1, dim=-1),
+                divide=lambda weight: 1,
+            )(q, k, v, segment)
+        ),
+        "the read is divided by √d, too": lambda q, k, v, segment: (
+            dual_with()(q, k, v, segment) / math.sqrt(q.shape[-1])
+        ),
         "the weights are those of a softmax, exp(q · k / √d)": dual_with(
             weigh=lambda q, k: (q @ k.mT / math.sqrt(q.shape[-1])).exp()
         ),
@@ -559,7 +695,7 @@ DELTA = Exercise(
         "It is one line: update_linear of k and the difference.",
     ),
     cases=(
-        Case("6 pairs into a filled memory", writes(), pair),
+        Case("7 pairs into a filled memory", writes(), pair),
         Case("an empty memory, where all is new", writes(of=empty), pair),
         Case("one pair", writes(n=1), pair),
         Case("the same pair twice", writes(n=1, of=empty), twice),
@@ -579,6 +715,15 @@ DELTA = Exercise(
         ),
         "the keys read without σ": delta_with(
             lambda k, memory, z: k @ memory / (k @ z[..., None] + 1e-6 * (z[..., None, :1] == 0))
+        ),
+        "the sign is turned: v is taken from what is known": lambda k, v, memory, z: update_linear(
+            k, retrieve(k, memory, z) - v, memory, z
+        ),
+        "σ is applied twice to the keys that read: retrieve applies it itself": delta_with(
+            lambda k, memory, z: retrieve(feature(k), memory, z)
+        ),
+        "σ is applied twice to the keys that write: update_linear applies it itself": delta_with(
+            write=lambda k, v, memory, z: update_linear(feature(k), v, memory, z)
         ),
         "z stays as it was": lambda k, v, memory, z: (update_delta(k, v, memory, z)[0], z),
         "z is corrected too, with gamma; the printed rule counts every write": update_gamma,
@@ -646,9 +791,15 @@ def gradient_of_z(function, k, v, memory, z):
     return moved
 
 
-def few(normal, *leading, d=4, d_value=3):
+def few(normal, *leading, d=6, d_value=5):
     """A memory that holds one pair only, so that gamma lies between 0 and 1."""
     return filled(lambda *shape: 0.7 * normal(*shape) - 0.5, *leading, d=d, d_value=d_value, n=1)
+
+
+def low_keys(normal):
+    """Keys far below 0, whose features are short, and a memory of one pair whose features are shorter still."""
+    k, v, memory, z = writes(n=4, of=few)(normal)
+    return k - 2, v, memory / 10, z / 10
 
 
 GAMMA = Exercise(
@@ -667,17 +818,32 @@ GAMMA = Exercise(
         "detached. Take the memory from update_delta, and add (new * weight) summed over dim=-2 to z.",
     ),
     cases=(
-        Case("6 pairs into a memory that holds one", writes(of=few), pair),
+        Case("7 pairs into a memory that holds one", writes(of=few), pair),
         Case("a memory that holds many: nothing counts any more", writes(), pair),
         Case("an empty memory, where all counts", writes(of=empty), pair),
         Case("the same pair twice", writes(n=1, of=empty), twice),
-        Case("a wide memory of 2 heads", writes(2, n=5, d=8, d_value=2, of=few), pair),
+        Case("a wide memory of 2 heads", writes(2, n=5, d=7, d_value=3, of=few), pair),
+        Case("keys far below 0", low_keys, pair),
         Case("what moves z", writes(n=4, of=few), gradient_of_z),
         Case("an empty memory, in float64", writes(2, of=empty), pair, dtype=torch.float64),
     ),
     right_answers=(gamma_by_hand, gamma_token_by_token, gamma_with()),
     mistakes={
         "γ is left out: that is the printed delta rule": update_delta,
+        "memory and z take all: that is the linear rule": update_linear,
+        "the memory takes γ v, and not what is new": gamma_with(
+            write=lambda k, v, memory, z, new: update_linear(k, new * v, memory, z)[0]
+        ),
+        "the overlap is divided by the sum of σ(k)": gamma_with(
+            lambda weight, z: weight @ z[..., None] / weight.sum(dim=-1, keepdim=True)
+        ),
+        "the overlap is divided by both lengths, which makes it a cosine": gamma_with(
+            lambda weight, z: F.cosine_similarity(weight, z[..., None, :], dim=-1)[..., None]
+        ),
+        "z is replaced, where the new sum is added to it": gamma_with(
+            count=lambda z, weight, new: (new * weight).sum(-2)
+        ),
+        "z grows by γ alone, without σ(k)": gamma_with(count=lambda z, weight, new: z + (0 * weight + new).sum(-2)),
         "γ is laid on what is written to the memory too; only z was at fault": gamma_with(
             write=lambda k, v, memory, z, new: update_linear(k, new * (v - retrieve(k, memory, z)), memory, z)[0]
         ),
@@ -725,7 +891,7 @@ FLOATS = Exercise(
     ),
     cases=(
         Case("the paper's model: 12 layers, 8 heads, 128 and 128", lambda normal: (12, 8, 128, 128)),
-        Case("2 layers, 2 heads, 32 and 32", lambda normal: (2, 2, 32, 32)),
+        Case("2 layers, 3 heads, 32 and 32", lambda normal: (2, 3, 32, 32)),
         Case("3 layers, 5 heads, keys of 4, values of 7", lambda normal: (3, 5, 4, 7)),
         Case("one of each, keys of 8, values of 2", lambda normal: (1, 1, 8, 2)),
     ),
@@ -754,6 +920,16 @@ FLOATS = Exercise(
         "M is counted for keys and again for values": lambda layers, heads, d_key, d_value: (
             2 * layers * heads * d_key * (d_value + 1)
         ),
+        "z is counted for keys and again for values": lambda layers, heads, d_key, d_value: (
+            layers * heads * (d_key * d_value + d_key + d_value)
+        ),
+        "M has one row and one column more": lambda layers, heads, d_key, d_value: (
+            layers * heads * (d_key + 1) * (d_value + 1)
+        ),
+        "values are taken to be as wide as keys": lambda layers, heads, d_key, d_value: (
+            layers * heads * d_key * (d_key + 1)
+        ),
+        "one head of one layer is counted": lambda layers, heads, d_key, d_value: d_key * (d_value + 1),
         "it is a cache of one token, d_key + d_value": lambda layers, heads, d_key, d_value: (
             layers * heads * (d_key + d_value)
         ),
@@ -765,6 +941,12 @@ FLOATS = Exercise(
 
 def in_hay(d=6, n=5, tokens=100):
     return lambda normal: (normal(d), normal(d), normal(n, d), tokens)
+
+
+def number(function, q, *rest):
+    """The share as a tensor without dimensions, also where it comes as a float."""
+    share = function(q, *rest)
+    return q.new_tensor(share) if isinstance(share, float) else share
 
 
 def share_by_reading(q, needle, filler, tokens):
@@ -800,13 +982,13 @@ SHARE = Exercise(
         "feature(filler) @ feature(q) gives one number for each key of the filler: take the mean, times tokens.",
     ),
     cases=(
-        Case("5 keys of filler, 100 tokens", in_hay()),
-        Case("one key of filler, one token", in_hay(n=1, tokens=1)),
-        Case("7 keys of filler, a million tokens", in_hay(d=16, n=7, tokens=1_000_000)),
-        Case("no filler yet", in_hay(tokens=0)),
-        Case("float64", in_hay(n=3, tokens=24), dtype=torch.float64),
+        Case("5 keys of filler, 100 tokens", in_hay(), number),
+        Case("one key of filler, one token", in_hay(n=1, tokens=1), number),
+        Case("7 keys of filler, 3,000 tokens", in_hay(d=17, n=7, tokens=3000), number),
+        Case("no filler yet", in_hay(tokens=0), number),
+        Case("float64", in_hay(n=3, tokens=24), number, torch.float64),
     ),
-    right_answers=(share_by_reading, share_by_odds),
+    right_answers=(share_by_reading, share_by_odds, lambda *given: infini.needle_share(*given).item()),
     mistakes={
         "the needle is left out of the sum that divides: a / (tokens · b)": share_with(
             share=lambda a, b, tokens: a / (tokens * b)
@@ -827,6 +1009,19 @@ SHARE = Exercise(
             share_with()(q, needle, filler.mean(dim=0, keepdim=True), t)
         ),
         "b is the key of the filler that fits best": share_with(b=torch.amax),
+        "b is the median over the keys of the filler, and not their mean": share_with(b=torch.median),
+        "the needle is counted among the tokens of filler": share_with(
+            share=lambda a, b, tokens: a / (a + (tokens - 1) * b)
+        ),
+        "the filler is compared with the needle, and not with the query": lambda q, needle, filler, tokens: (
+            (a := feature(q) @ feature(needle)) / (a + tokens * (feature(filler) @ feature(needle)).mean())
+        ),
+        "a share is made for each key of the filler, and then their mean": share_with(
+            b=lambda each: each, share=lambda a, b, tokens: (a / (a + tokens * b)).mean()
+        ),
+        "the sum that divides counts 1 for the needle, and not a": share_with(
+            share=lambda a, b, tokens: a / (1 + tokens * b)
+        ),
     },
 )
 
@@ -834,11 +1029,11 @@ SHARE = Exercise(
 
 
 def ends(function, *arguments):
-    """Two numbers as a tensor."""
+    """Two numbers as a tensor, in float32: torch.sigmoid of a float gives no more digits."""
     result = function(*arguments)
-    if not (isinstance(result, tuple | list) and len(result) == 2):
+    if not (isinstance(result, tuple | list | Tensor) and len(result) == 2):
         raise Rejected("your function returned something else than two numbers, the lowest and the highest share")
-    return torch.tensor([float(end) for end in result], dtype=torch.float64)
+    return torch.tensor([float(end) for end in result])
 
 
 def range_by_hand(steps, learning_rate):
@@ -848,6 +1043,11 @@ def range_by_hand(steps, learning_rate):
 def range_by_symmetry(steps, learning_rate):
     high = 0.5 + 0.5 * math.tanh(steps * learning_rate / 2)
     return 1 - high, high
+
+
+def range_by_torch(steps, learning_rate):
+    far = torch.tensor(steps * learning_rate)
+    return (-far).sigmoid(), far.sigmoid()
 
 
 def range_of(high):
@@ -874,9 +1074,9 @@ GATES = Exercise(
         Case("100 steps at 3e-4", lambda normal: (100, 3e-4), ends),
         Case("900 steps at 3e-2", lambda normal: (900, 3e-2), ends),
         Case("400 steps at 1e-2", lambda normal: (400, 1e-2), ends),
-        Case("one step at 1", lambda normal: (1, 1.0), ends),
+        Case("2 steps at 0.5", lambda normal: (2, 0.5), ends),
     ),
-    right_answers=(range_by_hand, range_by_symmetry),
+    right_answers=(range_by_hand, range_by_symmetry, range_by_torch),
     mistakes={
         "β itself is given, and not the share sigmoid(β)": lambda steps, rate: (-steps * rate, steps * rate),
         "the movement is added to the share, as if the sigmoid were a straight line of slope 1": range_of(
@@ -887,6 +1087,17 @@ GATES = Exercise(
             lambda far: sigmoid(far / 9.375)
         ),
         "the gate can go anywhere from 0 to 1, whatever the steps": lambda steps, rate: (0.0, 1.0),
+        "the learning rate is left out, as if a step moved by 1": lambda steps, rate: (sigmoid(-steps), sigmoid(steps)),
+        "tanh stands for the sigmoid": lambda steps, rate: (math.tanh(-steps * rate), math.tanh(steps * rate)),
+        "the movement is added to the share and cut at 0 and 1, where the sigmoid bends": lambda steps, rate: (
+            max(0.0, 0.5 - steps * rate),
+            min(1.0, 0.5 + steps * rate),
+        ),
+        "the movement is halved": range_of(lambda far: sigmoid(far / 2)),
+        "β begins at 1/2, where it is the share that does": lambda steps, rate: (
+            sigmoid(0.5 - steps * rate),
+            sigmoid(0.5 + steps * rate),
+        ),
         "one step is counted, and not all of them": lambda steps, rate: (sigmoid(-rate), sigmoid(rate)),
         "the steps are taken to be a random walk, √steps long": lambda steps, rate: (
             sigmoid(-math.sqrt(steps) * rate),
