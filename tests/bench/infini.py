@@ -1,9 +1,10 @@
 """What Infini-attention finds, forgets and costs, on one thread: `python tests/bench/infini.py PART ...`.
 
 passkey     three seeds, 2 K to 1 M tokens, key at the start, in the middle, at the end; and with the memory emptied
-baselines   the same prompts through a window with sinks, Transformer-XL's cache, a kNN memory, the whole KV cache
+baselines   the same prompts through a window with sinks, Transformer-XL's cache, a kNN memory, the whole KV cache, and
+            through a model that is asked of one piece of the text after the other
 controls    Infini-attention trained without simulated repetition, with slow gates, with other rules
-alignment   question and answer across the border of a segment, which training never shows
+alignment   question and answer across the border of a segment, which training never shows; all 64 places of the border
 speed       tokens per second and resident memory while a million tokens stream by, for each rule
 haystacks   random words, several keys, a key said again: as trained for lesson 4, and trained on the harder task; prose
 language    a stream whose answers recur far back: nats per token against bytes, five memories, three seeds
@@ -31,6 +32,7 @@ from torch import Tensor
 from solutions import passkey, streams
 from solutions.checkpoints import CHECKPOINTS, about, load, provenance, round_weights, save, write
 from solutions.checkpoints import infini as recipe
+from solutions.checkpoints.infini_controls import CONTROLS
 from solutions.infini import RULES, gates, infini_floats
 from solutions.quadratic import kv_cache_bytes
 from solutions.tiny import Config, TinyTransformer, train
@@ -51,11 +53,28 @@ def trained(name: str, make: Callable[[], tuple[TinyTransformer, dict]]) -> tupl
     return load(name, MODELS), about(name, MODELS)["result"]
 
 
-def of_seed(seed: int) -> tuple[TinyTransformer, dict]:
-    """The passkey model of lesson 4; seed 0 is the shipped one."""
-    if seed == 0 and (CHECKPOINTS / "infini.json").exists():
-        return load("infini"), about("infini")["result"]
-    return variant(f"infini-seed-{seed}", seed=seed)
+KINDS = {  # of the passkey recipe, what is changed
+    "infini": {},
+    **{name: {"layers": layers, "options": options, "simulate": False} for name, (layers, options) in CONTROLS.items()},
+    "delta": {"options": {"infini": {"rule": "delta"}}},
+    "gamma": {"options": {"infini": {"rule": "gamma"}}},
+    "unit": {"options": {"infini": {"rule": "unit"}}, "simulate": False},
+    "slow-gates": {"gate_rate": recipe.LEARNING_RATE, "gate_decay": 0.01},
+    "slower-gates": {"gate_rate": 3e-4, "gate_decay": 0.01},
+}
+
+
+def of_kind(kind: str, seed: int) -> tuple[TinyTransformer, dict]:
+    """A model of the passkey recipe with something changed. Those of seed 0 are shipped, if they have a recipe."""
+    shipped = "infini" if kind == "infini" else f"infini-{kind}"
+    if seed == 0 and (CHECKPOINTS / f"{shipped}.json").exists():
+        return load(shipped), about(shipped)["result"]
+    return variant(f"passkey-{kind}-seed-{seed}", seed=seed, **KINDS[kind])
+
+
+def is_made(kind: str, seed: int) -> bool:
+    """Whether that model is there. Those of the controls that aren't yet are left out: each takes minutes."""
+    return (seed == 0 and kind in ("infini", *CONTROLS)) or (MODELS / f"passkey-{kind}-seed-{seed}.json").exists()
 
 
 def variant(
@@ -77,19 +96,34 @@ def variant(
 
 
 def cell(
-    model: TinyTransformer, n: int, depth: float, asked: int, at_once: int | None = None, seed: int = 0, **prompt
+    model: TinyTransformer,
+    n: int,
+    depth: float,
+    asked: int,
+    at_once: int | None = None,
+    seed: int = 0,
+    find: Callable = passkey.find,
+    **prompt,
 ) -> dict:
     """`measured`, or what it found the last time for the same weights and prompts: a bench of hours can be stopped."""
     weights = hashlib.sha256(b"".join(each.numpy().tobytes() for each in model.state_dict().values())).hexdigest()
     kind = "".join(f"text{len(value)}" if isinstance(value, Tensor) else str(value) for value in prompt.values())
-    path = MODELS / "cells" / f"{weights[:16]}-{n}-{depth:.2f}-{asked}-{seed}{kind}.json"
+    how = "" if find is passkey.find else f"-{find.__name__}"
+    path = MODELS / "cells" / f"{weights[:16]}-{n}-{depth:.2f}-{asked}-{seed}{kind}{how}.json"
     if not path.exists():
-        write(path, json.dumps(measured(model, n, depth, asked, at_once, seed, **prompt)).encode())
+        write(path, json.dumps(measured(model, n, depth, asked, at_once, seed, find, **prompt)).encode())
     return json.loads(path.read_text())
 
 
 def measured(
-    model: TinyTransformer, n: int, depth: float, asked: int, at_once: int | None = None, seed: int = 0, **prompt
+    model: TinyTransformer,
+    n: int,
+    depth: float,
+    asked: int,
+    at_once: int | None = None,
+    seed: int = 0,
+    find: Callable = passkey.find,
+    **prompt,
 ) -> dict:
     """Prompts of one length and depth: digits and keys found, with the memory and with it emptied; speed and bytes."""
     at_once = at_once or asked
@@ -97,7 +131,7 @@ def measured(
     right, exact, without, began = 0, 0, 0, time.process_time()
     for start in range(0, asked, at_once):
         made = passkey.prompts(min(at_once, asked - start), n, generator, depth=depth, **prompt)
-        found = passkey.find(model, made.tokens, show=False)
+        found = find(model, made.tokens)
         hits = found.digits == made.key
         right, exact = right + int(hits.sum()), exact + int(hits.all(dim=1).sum())
         if found.without_memory is not None:
@@ -130,7 +164,7 @@ def told(label: str, found: dict) -> None:
 def passkey_part() -> dict:
     runs = []
     for seed in SEEDS:
-        model, result = of_seed(seed)
+        model, result = of_kind("infini", seed)
         cells = []
         for (n, asked), depth in product(CELLS.items(), DEPTHS.values()):
             cells.append(cell(model, n, depth, asked, at_once=10, seed=seed))
@@ -140,66 +174,87 @@ def passkey_part() -> dict:
     return {"depths": DEPTHS, "chance": CHANCE, "runs": runs}
 
 
+SYSTEMS_OF_PASSKEY = {  # kind of model, longest text, rows at once, how it is asked
+    "window 64, 4 sinks": ("window", 131_072, 10, passkey.find),
+    "Transformer-XL": ("xl", 131_072, 10, passkey.find),
+    "kNN memory": ("knn", 1_000_000, 2, passkey.find),
+    "full KV cache": ("full", 8192, 4, passkey.find),
+    "full KV cache, in pieces of 430": ("full", 131_072, 10, passkey.find_in_pieces),
+}
+
+
 def baselines_part() -> Iterator[dict]:
     """What each of the others finds, and what it holds; the longest text by what is bearable on a laptop."""
-    systems = {  # name of the checkpoint, longest text, prompts at once
-        "window 64, 4 sinks": ("infini-window", 1_000_000, 10),
-        "Transformer-XL": ("infini-xl", 1_000_000, 10),
-        "kNN memory": ("infini-knn", 1_000_000, 1),
-        "full KV cache": ("infini-full", 8192, 4),
-    }
     full_cache = {n: kv_cache_bytes(n, 2, recipe.HEADS, recipe.WIDTH // recipe.HEADS, 4) for n in CELLS}
     found = []
-    for name, (checkpoint, longest, at_once) in systems.items():
-        model, result = load(checkpoint), about(checkpoint)["result"]
-        cells = []
-        for n, depth in product((512, 8192, *CELLS), DEPTHS.values()):
-            if n <= longest and (n < 1_000_000 or depth == DEPTHS["middle"]):  # a million takes minutes
-                asked = 20 if n < 30_000 else 10 if n < 1_000_000 else 2
-                cells.append(cell(model, n, depth, asked, min(at_once, asked)))
-                told(name, cells[-1])
-        found.append({"name": name, "layers": model.config.layers, "steps": result["steps"],
-                      "segments": result["segments"], "training_seconds": result["seconds"],
-                      "trained_digits": result["right"][-1], "cells": cells})  # fmt: skip
+    for name, (kind, longest, at_once, find) in SYSTEMS_OF_PASSKEY.items():
+        runs = []
+        for seed in SEEDS:
+            model, result = of_kind(kind, seed)
+            runs.append({"seed": seed, "steps": result["steps"], "segments": result["segments"],
+                         "training_seconds": result["cpu_seconds"], "trained_digits": result["right"][-1],
+                         "cells": []})  # fmt: skip
+            for n, depth in product((512, 2048, 8192, 32_768, 131_072, 1_000_000), DEPTHS.values()):
+                if n > longest or (n > 100_000 and depth != DEPTHS["middle"]):  # minutes a cell
+                    continue
+                if n > 100_000 and seed and (n == 1_000_000 or find is passkey.find_in_pieces):
+                    continue
+                asked = 20 if n < 1_000_000 else 10
+                runs[-1]["cells"].append(cell(model, n, depth, asked, min(at_once, asked), seed, find))
+                told(f"{name}, seed {seed}", runs[-1]["cells"][-1])
+        found.append({"name": name, "layers": model.config.layers, "runs": runs})
         yield {"systems": found, "full_cache_bytes_by_formula": full_cache,
                "infini_memory_bytes_by_formula": 4 * infini_floats(2, 2, 32, 32)}  # fmt: skip
 
 
+VARIANTS = {
+    "the recipe": "infini",
+    "without simulated repetition": "plain",
+    "gates at the rate of the weights, with decay": "slow-gates",
+    "gates at a hundredth of their rate": "slower-gates",
+    "rule delta": "delta",
+    "rule gamma": "gamma",
+    "rule unit, without simulated repetition": "unit",
+}
+
+
 def controls_part() -> Iterator[dict]:
-    variants = {
-        "without simulated repetition": None,  # shipped
-        "gates at a hundredth of their rate": dict(name="control-slower-gates", gate_rate=3e-4, gate_decay=0.01),
-        "rule gamma": dict(name="control-gamma", options={"infini": {"rule": "gamma"}}),
-        "gates at the rate of the weights, with decay": dict(
-            name="control-slow-gates", gate_rate=recipe.LEARNING_RATE, gate_decay=0.01
-        ),
-        "rule delta": dict(name="control-delta", options={"infini": {"rule": "delta"}}),
-        "rule unit": dict(name="control-unit", options={"infini": {"rule": "unit"}}, simulate=False),
-    }
     found = []
-    for label, settings in variants.items():
-        model, result = variant(**settings) if settings else (load("infini-plain"), about("infini-plain")["result"])
-        cells = []
-        for n, depth in product((512, 2048, 8192, 32_768, 131_072), (0.0, 0.5)):
-            cells.append(cell(model, n, depth, 10 if n > 10_000 else 20))
-            told(label, cells[-1])
-        found.append({"name": label, "steps": result["steps"], "training_seconds": result["seconds"],
-                      "segments": result["segments"], "gates": result["gates_at_the_end"], "right": result["right"],
-                      "cells": cells})  # fmt: skip
+    for label, kind in VARIANTS.items():
+        runs = []
+        for seed in (seed for seed in SEEDS if is_made(kind, seed)):
+            model, result = of_kind(kind, seed)
+            cells = []
+            for n in (512, 2048, 8192, 32_768, 131_072):
+                cells.append(cell(model, n, 0.5, 20, min(10, 20), seed))
+                told(f"{label}, seed {seed}", cells[-1])
+            runs.append({"seed": seed, "steps": result["steps"], "training_seconds": result["cpu_seconds"],
+                         "segments": result["segments"], "gates": result["gates_at_the_end"],
+                         "right": result["right"], "cells": cells})  # fmt: skip
+        if runs:
+            found.append({"name": label, "runs": runs})
         yield {"variants": found}
 
 
 def alignment_part() -> dict:
-    """Where the last token of the answer stands in its segment: below 15, question and answer lie in two segments."""
-    model, _ = of_seed(0)
-    rows = []
-    for place in range(1, 65):
-        found = cell(model, 32 * 64 + place, 0.3, 20)
-        rows.append({"tokens_in_the_last_segment": place, "digits": found["digits"], "exact": found["exact"]})
-    for name, low, high in (("across", 1, 15), ("whole", 15, 65)):
-        some = [row["digits"] for row in rows[low - 1 : high - 1]]
-        print(f"question and answer {name}: digits {sum(some) / len(some):.1%}, worst {min(some):.1%}")
-    return {"tokens": "2,048 + place", "depth": 0.3, "prompts": 20, "rows": rows}
+    """Where the last token of the answer stands in its segment: below 15, question and answer lie in two segments.
+
+    The mean over all 64 places is what a text of any length finds.
+    """
+    runs = []
+    for seed, (base, asked) in product(SEEDS, ((2048, 20), (131_072, 1))):
+        model, _ = of_kind("infini", seed)
+        rows = []
+        for place in range(1, 65):
+            found = cell(model, base + place, 0.3, asked, seed=seed)
+            rows.append({"tokens_in_the_last_segment": place, "digits": found["digits"], "exact": found["exact"]})
+        runs.append({"seed": seed, "tokens": base, "prompts": asked, "rows": rows})
+        for name, low, high in (("across", 1, 15), ("whole", 15, 65), ("anywhere", 1, 65)):
+            some = [row["digits"] for row in rows[low - 1 : high - 1]]
+            keys = [row["exact"] for row in rows[low - 1 : high - 1]]
+            print(f"seed {seed}, {base:,} tokens, question and answer {name}: digits {sum(some) / len(some):.1%}, "
+                  f"worst {min(some):.1%}; keys {sum(keys) / len(keys):.1%}", flush=True)  # fmt: skip
+    return {"depth": 0.3, "runs": runs}
 
 
 def resident_bytes() -> int:
@@ -211,7 +266,7 @@ def resident_bytes() -> int:
 @torch.no_grad()
 def speed_part() -> dict:
     """One stream of 1,000,000 tokens, and for each rule a shorter one; the text is made before the clock starts."""
-    model, _ = of_seed(0)
+    model, _ = of_kind("infini", 0)
     found = []
     for rule, n in (("linear", 1_000_000), ("delta", 262_144), ("gamma", 262_144), ("unit", 262_144)):
         assert rule in RULES
@@ -272,7 +327,7 @@ def haystacks_part() -> Iterator[dict]:
 
     for label, prompt in tasks.items():
         if "keys" not in prompt:  # it never saw a label
-            found.append(tried(label, of_seed(0)[0], None, prompt, **prompt))
+            found.append(tried(label, of_kind("infini", 0)[0], None, prompt, **prompt))
             yield {"tasks": found}
     for label, prompt in tasks.items():
         slug = "haystack-" + "-".join(f"{key}-{value}" for key, value in prompt.items())
