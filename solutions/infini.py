@@ -38,7 +38,6 @@ from solutions.quadratic import attention
 from solutions.shapes import counts, in_float32, refuse_not_finite, shapes
 from solutions.tiny import ATTENTIONS, Attention, Config, TinyTransformer
 
-EPSILON = 1e-6  # for a divisor that is kept from 0; nothing here needs it
 STALLS = {torch.bfloat16: 256, torch.float16: 2048}  # adding 1 again and again stops there; float32 at 16,777,216
 
 # The memory --------------------------------------------------------------------------------------------------------
