@@ -86,7 +86,21 @@ def named(name):
 def test_reference_is_right(exercise):
     verdict = exercise.verdict(exercise.reference)
     assert (verdict.ok, verdict.attempted, verdict.mistake) == (True, True, None), verdict.message
-    assert verdict.message == f"right, all {len(exercise.cases)} cases."
+    said = next(iter(exercise.variants), "")
+    assert verdict.message == f"right, all {len(exercise.cases)} cases. {said}".rstrip()
+
+
+@every_exercise
+def test_every_right_definition_is_told_which_it_is(exercise):
+    for sentence, answer in exercise.variants.items():
+        verdict = exercise.verdict(answer)
+        assert verdict.ok and verdict.message == f"right, all {len(exercise.cases)} cases. {sentence}"
+
+
+def test_both_ramps_of_yarn_are_right():
+    """Over the index, as in the released code, was once refused as a mistake."""
+    told = [sentence for sentence in EXERCISES["by_parts"].variants if "index" in sentence]
+    assert len(told) == 2 and not any("index, as" in sentence for sentence in EXERCISES["by_parts"].mistakes)
 
 
 @every_right_answer

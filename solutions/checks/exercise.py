@@ -82,6 +82,8 @@ class Exercise:
     difficulty: 1 to 5; minutes: for a reader
     hints: three, from a question to almost the code
     right_answers: functions written differently that must pass
+    variants: sentence -> function, where more than one definition is right: an answer that agrees with one of them is
+    right, and told the sentence
     mistakes: sentence -> function that commits it; the sentence completes "Your output equals what you get when ..."
     unjudged: why answers can't be run on this system, in a sentence; "" where they can
     """
@@ -97,6 +99,7 @@ class Exercise:
     right_answers: tuple[Callable, ...]
     mistakes: dict[str, Callable] = field(repr=False)
     unjudged: str = ""
+    variants: dict[str, Callable] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -151,8 +154,9 @@ class Exercise:
             late = f"your function did not end within {TIME_LIMIT:g} seconds"
             return self._refusal(len(runs), Run(), late, f"In case '{self.cases[len(runs)].label}', {late}.")
         faults = self._faults(runs)
-        if not faults:
-            return Verdict(True, True, None, f"right, all {len(self.cases)} cases.")
+        variant = next((each for each, theirs in self._variants.items() if not self._faults(runs, theirs)), "")
+        if not faults or variant:
+            return Verdict(True, True, None, f"right, all {len(self.cases)} cases. {variant}".rstrip())
         first, fault = next(iter(faults.items()))
         case = f"case '{self.cases[first].label}'"
         mistake, everywhere = self._name(runs, faults)
@@ -177,9 +181,9 @@ class Exercise:
         names = list(self._signature(function, case).parameters)
         return run(function, case.outcome, partial(case.build, dtype), names)
 
-    def _faults(self, runs: list[Run]) -> dict[int, str]:
+    def _faults(self, runs: list[Run], expected: list[Run] | None = None) -> dict[int, str]:
         """Index of a case -> what is wrong there, for the cases that are wrong."""
-        faults = (fault(got, expected) for got, expected in zip(runs, self._expected, strict=True))
+        faults = (fault(got, wanted) for got, wanted in zip(runs, expected or self._expected, strict=True))
         return {index: text for index, text in enumerate(faults) if text}
 
     def _name(self, runs: list[Run], faults: dict[int, str]) -> tuple[str | None, bool]:
@@ -205,13 +209,19 @@ class Exercise:
 
     @cached_property
     def _expected(self) -> list[Run]:
-        def ours() -> list[Run]:
+        return self._outcomes(self.reference)
+
+    @cached_property
+    def _variants(self) -> dict[str, list[Run]]:
+        return {sentence: self._outcomes(function) for sentence, function in self.variants.items()}
+
+    def _outcomes(self, function: Callable) -> list[Run]:
+        def all_cases() -> list[Run]:
             return [
-                rounded(self._run(self.reference, case, torch.float64), like=self._run(self.reference, case))
-                for case in self.cases
+                rounded(self._run(function, case, torch.float64), like=self._run(function, case)) for case in self.cases
             ]
 
-        return within(10 * TIME_LIMIT, ours)
+        return within(10 * TIME_LIMIT, all_cases)
 
     @cached_property
     def _mistaken(self) -> dict[str, tuple[list[Run], dict[int, str]]]:

@@ -8,22 +8,16 @@ longer text is asked in `lesson_06_serving`.
 import math
 
 import torch
-from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, pad, scaled_dot_product_attention
 
 from solutions import positions
 from solutions.checks import lesson_06_serving
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.lesson_05 import exact
-from solutions.positions import rope_frequencies, tempered_attention
+from solutions.positions import tempered_attention
 from solutions.quadratic import attention
 from solutions.tiny import Config, TinyTransformer
 
 TITLE = "From 2K to 128K"
-
-
-def as_tensor(function, *inputs):
-    """What comes back, a number as a tensor, so that a rounding on the way does not count."""
-    return exact(function(*inputs))
 
 
 # 6.1 never_turned ------------------------------------------------------------------------------------------------
@@ -45,13 +39,14 @@ def never_turned_by_logarithm(head_dim, base, length):
     return max(head_dim // 2 - first, 0)
 
 
-def never_turned_with(pairs=None, exponent=None, turn=2 * math.pi, counted=None):
+def never_turned_with(pairs=None, exponent=None, turn=2 * math.pi, counted=None, wave=None, last=None):
     """The count, where a part of it is another's."""
 
     def never_turned(head_dim, base, length):
         index = (pairs or (lambda d: range(d // 2)))(head_dim)
         frequencies = [base ** -(exponent or (lambda i, d: 2 * i / d))(i, head_dim) for i in index]
-        never = sum(length * frequency < turn for frequency in frequencies)
+        waves = [(wave or float)(turn / frequency) for frequency in frequencies]
+        never = sum(each > (last or (lambda length: length))(length) for each in waves)
         return counted(never, len(frequencies)) if counted else never
 
     return never_turned
@@ -81,6 +76,9 @@ NEVER_TURNED = Exercise(
         Case("a head of 80, base 1,000, 300 tokens", lambda normal: (80, 1000.0, 300)),
         Case("so long a text that all have turned", lambda normal: (16, 10.0, 1000)),
         Case("4 tokens, in which none has", lambda normal: (8, 10_000.0, 4)),
+        Case("20 tokens, and a pair that turns in 19.9", lambda normal: (8, 10.0, 20)),
+        Case("19 tokens, and a pair that turns in 19.9", lambda normal: (8, 10.0, 19)),
+        Case("11 tokens, and a pair that turns in 11.2", lambda normal: (8, 10.0, 11)),
     ),
     right_answers=(never_turned_one_by_one, never_turned_by_logarithm),
     mistakes={
@@ -98,9 +96,21 @@ NEVER_TURNED = Exercise(
         "the exponent is divided by the number of pairs, where it is the number of entries": never_turned_with(
             exponent=lambda i, d: 2 * i / (d // 2)
         ),
+        "the exponent is 2 i / (d - 2), so that the last pair turns by 1 / base": never_turned_with(
+            exponent=lambda i, d: 2 * i / (d - 2)
+        ),
+        "pair 0 is left out": never_turned_with(pairs=lambda d: range(1, d // 2)),
         "the pairs are numbered from 1, so none turns by a whole radian": never_turned_with(
             pairs=lambda d: range(1, d // 2 + 1)
         ),
+        "the minus of the exponent is missing: later pairs turn faster": never_turned_with(
+            exponent=lambda i, d: -2 * i / d
+        ),
+        "the text ends at token length - 1: it turns on for `length` tokens": never_turned_with(
+            last=lambda length: length - 1
+        ),
+        "wavelengths are rounded to whole tokens": never_turned_with(wave=round),
+        "wavelengths are cut to whole tokens": never_turned_with(wave=math.floor),
         "base is not looked at: it is always 10,000": lambda head_dim, base, length: positions.never_turned(
             head_dim, 10_000.0, length
         ),
@@ -183,12 +193,27 @@ INTERPOLATED = Exercise(
         "the root of the factor is divided by": angles_with(lambda m, s: m / math.sqrt(s)),
         "the angles are turns, not radians (divided by 2 π)": angles_with(after=lambda angles: angles / (2 * math.pi)),
         "rows are pairs and columns are positions": angles_with(after=lambda angles: angles.T),
+        "the first position is 1": angles_with(lambda m, s: (m + 1) / s),
+        "positions are divided by the frequencies, where an angle is their product": angles_with(
+            slow=lambda frequencies, s: 1 / frequencies
+        ),
+        "whole turns are taken off, where the angle itself is asked for": angles_with(
+            after=lambda angles: angles % (2 * math.pi)
+        ),
+        "the cosine is returned, not the angle": angles_with(after=torch.cos),
+        "the sine is returned, not the angle": angles_with(after=torch.sin),
         "the row's number is taken for the position": angles_with(lambda m, s: torch.arange(len(m), dtype=m.dtype) / s),
     },
 )
 
 
 # 6.3 ntk_base ----------------------------------------------------------------------------------------------------
+
+
+def to_six_digits(function, *inputs):
+    """A number in float32, so that a rounding on the way does not count."""
+    result = function(*inputs)
+    return torch.tensor(float(result), dtype=torch.float32) if isinstance(result, int | float) else result
 
 
 def ntk_base_from_the_last_pair(head_dim, base, factor):
@@ -221,12 +246,12 @@ NTK_BASE = Exercise(
         "the base times c.",
     ),
     cases=(
-        Case("a head of 128, from 2,048 to 131,072", lambda normal: (128, 10_000.0, 64.0), as_tensor),
-        Case("a head of 32, a factor of 8", lambda normal: (32, 10_000.0, 8.0), as_tensor),
-        Case("base 500,000", lambda normal: (128, 500_000.0, 8.0), as_tensor),
-        Case("a head of 6, a factor of 3", lambda normal: (6, 100.0, 3.0), as_tensor),
-        Case("a factor of 2.5", lambda normal: (64, 10_000.0, 2.5), as_tensor),
-        Case("a factor of 1, at which nothing changes", lambda normal: (64, 10_000.0, 1.0), as_tensor),
+        Case("a head of 128, from 2,048 to 131,072", lambda normal: (128, 10_000.0, 64.0), to_six_digits),
+        Case("a head of 32, a factor of 8", lambda normal: (32, 10_000.0, 8.0), to_six_digits),
+        Case("base 500,000", lambda normal: (128, 500_000.0, 8.0), to_six_digits),
+        Case("a head of 6, a factor of 3", lambda normal: (6, 100.0, 3.0), to_six_digits),
+        Case("a factor of 2.5", lambda normal: (64, 10_000.0, 2.5), to_six_digits),
+        Case("a factor of 1, at which nothing changes", lambda normal: (64, 10_000.0, 1.0), to_six_digits),
     ),
     right_answers=(ntk_base_from_the_last_pair, ntk_base_by_logarithm),
     mistakes={
@@ -248,6 +273,15 @@ NTK_BASE = Exercise(
         "the base is raised to the power as well, (base · factor)^(d / (d - 2))": (
             lambda head_dim, base, factor: (base * factor) ** (head_dim / (head_dim - 2))
         ),
+        "the base alone is raised to the power, base^(d / (d - 2)) · factor": (
+            lambda head_dim, base, factor: base ** (head_dim / (head_dim - 2)) * factor
+        ),
+        "the multiplier is added to the base": (
+            lambda head_dim, base, factor: base + factor ** (head_dim / (head_dim - 2))
+        ),
+        "the exponent is 2 / d, the step from one pair to the next": ntk_base_with(lambda d: 2 / d),
+        "the exponent is d - 2": ntk_base_with(lambda d: d - 2),
+        "the exponent is d / 2 - 1, the number of the last pair": ntk_base_with(lambda d: d / 2 - 1),
         "the multiplier alone is returned, without the base": (
             lambda head_dim, base, factor: factor ** (head_dim / (head_dim - 2))
         ),
@@ -263,11 +297,8 @@ NTK_BASE = Exercise(
 
 def head(head_dim, base, *rule):
     """A case: the frequencies of a head, factor, original_length, alpha, beta."""
-    return lambda normal: (rope_frequencies(head_dim, base).to(normal(1).dtype), *rule)
-
-
-def out_of_order(normal):
-    return torch.tensor([0.02, 1.0, 0.3, 0.005, 0.11, 0.04]).to(normal(1).dtype), 16.0, 400, 1.0, 32.0
+    frequencies = base ** (-2 * torch.arange(head_dim // 2, dtype=torch.float64) / head_dim)
+    return lambda normal: (frequencies.to(normal(1).dtype, copy=True), *rule)
 
 
 def by_parts_one_by_one(frequencies, factor, original_length, alpha=1.0, beta=32.0):
@@ -290,6 +321,36 @@ def by_parts_by_wavelength(frequencies, factor, original_length, alpha=1.0, beta
     blended = (1 - smooth) * frequencies / factor + smooth * frequencies
     slow, fast = wavelength > original_length / max(alpha, 1e-30), wavelength < original_length / beta
     return torch.where(fast, frequencies, torch.where(slow, frequencies / factor, blended))
+
+
+def by_index_with(ends):
+    """The line over the pair's index, as YaRN's released code draws it, from `ends(low, high)`."""
+
+    def by_index(frequencies, factor, original_length, alpha=1.0, beta=32.0):
+        pairs = len(frequencies)
+        step = math.log(frequencies[0] / frequencies[-1]) / (pairs - 1)  # ln of how much faster a pair is than the next
+        turned = [original_length * frequencies[0] / (2 * math.pi * turns) for turns in (beta, alpha)]
+        low, high = ends(*(math.log(each) / step for each in turned))
+        low, high = max(low, 0), min(high, 2 * pairs - 1)
+        index = torch.arange(pairs, dtype=frequencies.dtype)
+        share = 1 - ((index - low) / (high - low)).clamp(0, 1)
+        return share * frequencies + (1 - share) * frequencies / factor
+
+    return by_index
+
+
+by_index = by_index_with(lambda low, high: (math.floor(low), math.ceil(high)))
+by_index_unrounded = by_index_with(lambda low, high: (low, high))
+
+
+def by_index_upside_down(frequencies, factor, original_length, alpha=1.0, beta=32.0):
+    return frequencies + frequencies / factor - by_index(frequencies, factor, original_length, alpha, beta)
+
+
+def by_all_pairs(frequencies, factor, original_length, alpha=1.0, beta=32.0):
+    """A line from the first pair to the last."""
+    share = torch.linspace(1, 0, len(frequencies), dtype=frequencies.dtype)
+    return share * frequencies + (1 - share) * frequencies / factor
 
 
 def by_parts_with(turned=None, keep=None, blend=None):
@@ -329,20 +390,40 @@ BY_PARTS = Exercise(
             dtype=torch.float64,
         ),
         Case("Llama 3.1: 8,192 tokens, from 1 turn to 4", head(128, 5e5, 8.0, 8192, 1.0, 4.0), dtype=torch.float64),
-        Case("our model: 128 tokens, from 1 turn to 4", head(32, 10_000.0, 8.0, 128, 1.0, 4.0)),
-        Case("128 tokens, to 32 turns, which no pair makes", head(32, 10_000.0, 8.0, 128, 1.0, 32.0)),
-        Case("from 2 turns to 6, a factor of 2.5", head(16, 100.0, 2.5, 60, 2.0, 6.0)),
-        Case("pairs that do not come in order", out_of_order),
+        Case("128 tokens, from 1 turn to 4", head(32, 10_000.0, 8.0, 128, 1.0, 4.0), dtype=torch.float64),
+        Case("128 tokens, to 32 turns: no pair makes them", head(32, 1e4, 8.0, 128, 1.0, 32.0), dtype=torch.float64),
+        Case("from 2 turns to 6, a factor of 2.5", head(16, 100.0, 2.5, 60, 2.0, 6.0), dtype=torch.float64),
+        Case("a head of 48, from 1.5 turns to 20", head(48, 700.0, 5.0, 500, 1.5, 20.0), dtype=torch.float64),
         Case("a factor of 1, at which nothing changes", head(16, 100.0, 1.0, 60, 1.0, 4.0)),
     ),
     right_answers=(by_parts_one_by_one, by_parts_by_wavelength),
+    variants={
+        "Your line is over the turns, as in the paper (definition 2).": positions.by_parts,
+        "Your line is over the pair's index, its ends rounded outwards, as in YaRN's released code and the engines.": (
+            by_index
+        ),
+        "Your line is over the pair's index, its ends not rounded, as gpt-oss has it (truncate = false).": (
+            by_index_unrounded
+        ),
+    },
     mistakes={
         "the ramp is upside down (alpha and beta swapped): fast pairs are divided, slow ones kept": by_parts_with(
             keep=lambda made, alpha, beta: ((made - beta) / (alpha - beta)).clamp(0, 1)
         ),
-        "the ramp is drawn over the pair's number, as libraries do, and not over its turns": by_parts_with(
-            keep=lambda made, alpha, beta: ((made / alpha).log() / math.log(beta / alpha)).clamp(0, 1)
+        "the ramp over the index is upside down: fast pairs are divided, slow ones kept": by_index_upside_down,
+        "the ends over the index are rounded inwards, where the released code rounds them outwards": by_index_with(
+            lambda low, high: (math.ceil(low), math.floor(high))
         ),
+        "the ends over the index are rounded to the nearest, where the released code rounds them outwards": (
+            by_index_with(lambda low, high: (round(low), round(high)))
+        ),
+        "the ends over the index are entries, and two of them make one pair": by_index_with(
+            lambda low, high: (math.floor(2 * low), math.ceil(2 * high))
+        ),
+        "the line over the index begins at pair 0, and beta is not looked at": by_index_with(
+            lambda low, high: (0, math.ceil(high))
+        ),
+        "the line goes from the first pair to the last, and alpha and beta are not looked at": by_all_pairs,
         "2 π is left out of the turns": by_parts_with(turned=lambda frequencies, length, s: length * frequencies),
         "the turns are counted in the new length, not in the one that was trained": by_parts_with(
             turned=lambda frequencies, length, s: s * length * frequencies / (2 * math.pi)
@@ -361,6 +442,27 @@ BY_PARTS = Exercise(
         ),
         "the ramp starts at 0 turns and not at alpha": by_parts_with(
             keep=lambda made, alpha, beta: (made / beta).clamp(0, 1)
+        ),
+        "the line is alpha turns late: it rises from alpha to alpha + beta": by_parts_with(
+            keep=lambda made, alpha, beta: ((made - alpha) / beta).clamp(0, 1)
+        ),
+        "the line rises from beta turns on, where it ends there": by_parts_with(
+            keep=lambda made, alpha, beta: ((made - beta) / (beta - alpha)).clamp(0, 1)
+        ),
+        "the share is kept above 0 and not below 1: the fastest pairs become faster": by_parts_with(
+            keep=lambda made, alpha, beta: ((made - alpha) / (beta - alpha)).clamp(min=0)
+        ),
+        "the share is kept below 1 and not above 0: the slowest pairs are slowed too much": by_parts_with(
+            keep=lambda made, alpha, beta: ((made - alpha) / (beta - alpha)).clamp(max=1)
+        ),
+        "the slow pairs are multiplied by the factor, where they are divided": by_parts_with(
+            blend=lambda frequencies, s, keep: keep * frequencies + (1 - keep) * frequencies * s
+        ),
+        "the divided share is 1 / factor without the frequency": by_parts_with(
+            blend=lambda frequencies, s, keep: keep * frequencies + (1 - keep) / s
+        ),
+        "the logarithms are blended, where it is the frequencies": by_parts_with(
+            blend=lambda frequencies, s, keep: frequencies / s ** (1 - keep)
         ),
         "wavelengths are blended, where it is frequencies": by_parts_with(
             blend=lambda frequencies, s, keep: frequencies / (keep + (1 - keep) * s)
@@ -408,6 +510,12 @@ def tempered_with(on_logits, causal=True, scale=None, on_values=lambda t: 1):
     return tempered_attention
 
 
+def tempered_of_the_first(q, k, v, factor):
+    scale = (0.1 * math.log(factor) + 1) ** 2 / math.sqrt(q.shape[-1])
+    visible = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
+    return scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
+
+
 TEMPERED = Exercise(
     number="6.5",
     title="the temperature of YaRN",
@@ -425,8 +533,8 @@ TEMPERED = Exercise(
     ),
     cases=(
         Case("7 tokens, a factor of 64", tempered(7, 7, 64.0)),
-        Case("two texts, three heads, a factor of 8", tempered(5, 5, 8.0, 2, 3)),
-        Case("2 queries after 6 keys", tempered(2, 8, 16.0)),
+        Case("two texts, four heads, a factor of 8", tempered(5, 5, 8.0, 2, 4)),
+        Case("4 queries, the last of 10 tokens", tempered(4, 10, 16.0)),
         Case("a factor of 1, plain attention", tempered(6, 6, 1.0)),
         Case("float64, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float64),
     ),
@@ -435,11 +543,17 @@ TEMPERED = Exercise(
         "the logits are divided: √t was taken for √(1/t), so they shrink as the text grows": tempered_with(
             lambda t: 1 / t**2
         ),
-        "the temperature is on q alone, or once on the logits, which need its square": tempered_with(lambda t: t),
+        "the logits have the temperature once (on q alone, say), where they need its square": tempered_with(
+            lambda t: t
+        ),
         "the temperature is squared twice: on q, on k, and on the scale again": tempered_with(lambda t: t**4),
+        "the temperature is on q, on k, and once more on the scale": tempered_with(lambda t: t**3),
+        "1 is added to what yarn_temperature gives, which has it": tempered_with(lambda t: (t + 1) ** 2),
         "there is no temperature": tempered_with(lambda t: 1),
         "the values carry the temperature as well": tempered_with(lambda t: t**2, on_values=lambda t: t),
-        "the temperature is on the values, and not on the logits": tempered_with(lambda t: 1, on_values=lambda t: t**2),
+        "the temperature is on the values or on the output, and not on the logits": tempered_with(
+            lambda t: 1, on_values=lambda t: t**2
+        ),
         "the logarithm is to base 10, where it is the natural one": tempered_with(
             lambda t: (0.1 * (t - 1) / 0.1 / math.log(10) + 1) ** 2
         ),
@@ -450,6 +564,10 @@ TEMPERED = Exercise(
         "the factor itself multiplies the logits": tempered_with(lambda t: math.exp((t - 1) / 0.1)),
         "the logits are not divided by √d": tempered_with(lambda t: t**2, scale=1.0),
         "nothing is hidden: every query looks at what comes after it": tempered_with(lambda t: t**2, causal=False),
+        "the queries are taken for the first tokens, where they are the last": tempered_of_the_first,
+        "the logits are divided by √d_value, where it is √d": lambda q, k, v, factor: attention(
+            q, k, v, causal=True, scale=(0.1 * math.log(factor) + 1) ** 2 / math.sqrt(v.shape[-1])
+        ),
     },
 )
 
@@ -528,6 +646,15 @@ def in_blocks(model, tokens, block):
     return torch.cat(parts, dim=1)
 
 
+@torch.no_grad()
+def with_a_zero_in_front(model, tokens, edges, counted=None):
+    """Position 0, which nothing predicts, with a loss of 0."""
+    nats = pad(surprise_of(model, tokens), (1, 0))
+    counted = torch.ones_like(tokens, dtype=torch.bool) if counted is None else counted
+    ranges = zip([0, *edges[:-1]], edges, strict=True)
+    return torch.stack([nats[:, low:high][counted[:, low:high]].mean() for low, high in ranges])
+
+
 def of_the_same_token(model, tokens):
     return cross_entropy(model(tokens).transpose(1, 2), tokens, reduction="none")[:, 1:]
 
@@ -570,6 +697,17 @@ LOSS_BY_POSITION = Exercise(
         "the bins are one position late: the loss stands where it is read, not where the predicted token is": loss_with(
             bins=lambda edges: [(low + 1, high + 1) for low, high in zip([0, *edges[:-1]], edges, strict=True)]
         ),
+        "position 0 counts as a token that costs nothing, though nothing predicts it": with_a_zero_in_front,
+        "an edge belongs to the bin before it as well: the edges are the first positions that a bin lacks": loss_with(
+            bins=lambda edges: [(low, high + 1) for low, high in zip([1, *edges[:-1]], edges, strict=True)]
+        ),
+        "the last position of each bin is left out": loss_with(
+            bins=lambda edges: [(low, high - 1) for low, high in zip([1, *edges[:-1]], edges, strict=True)]
+        ),
+        "position 1 is left out, and the bins are one position late": loss_with(
+            bins=lambda edges: [(low + 1, high + 1) for low, high in zip([1, *edges[:-1]], edges, strict=True)]
+        ),
+        "the median is taken, where it is the mean": loss_with(mean=lambda cost, keep: cost[keep].median()),
         "every bin begins at the start of the text": loss_with(bins=lambda edges: [(1, edge) for edge in edges]),
         "the losses are added up, not averaged": loss_with(mean=lambda cost, keep: cost[keep].sum()),
         "each text has the same weight, however many of its tokens count": loss_with(mean=text_by_text),

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from solutions import ring, serving
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.lesson_05 import exact
 from solutions.checks.running import Rejected
 from solutions.serving import H100_BYTES, MODELS, Model, kv_bytes, weight_bytes
 
@@ -31,18 +30,36 @@ def parts_of(result, ranks) -> list[Tensor]:
     return parts
 
 
+def few(rows: Tensor) -> str:
+    """Rows in words, the middle left out where there are many."""
+    told = [f"{row:,}" for row in rows.tolist()]
+    return ", ".join(told if len(told) <= 12 else [*told[:6], "...", *told[-6:]])
+
+
 def rows_in_turn(function, n, ranks):
-    """The rows of all ranks in one tensor, with -1 where the next rank begins."""
-    parts = parts_of(function(n, ranks), ranks)
-    return torch.cat([torch.cat((part, part.new_tensor([-1]))) for part in parts])
+    """True if every rank holds the rows that it should; else rejects, with the rows of the first that doesn't."""
+    parts, wanted = parts_of(function(n, ranks), ranks), ring.zigzag_rows(n, ranks)
+    for rank, (part, rows) in enumerate(zip(parts, wanted, strict=True)):
+        if part.tolist() != rows.tolist():
+            raise Rejected(f"rank {rank} holds the rows {few(part)}; expected {few(rows)}")
+    return True
 
 
 def fair(function, n, ranks):
     """Where the pieces can't be equal: is every row held once, in order, and the work within 10 % of the mean?"""
     parts = parts_of(function(n, ranks), ranks)
-    once = torch.cat(parts).sort().values.tolist() == list(range(n))
-    ascending = all((part.diff() > 0).all() for part in parts)
-    return torch.tensor([once, ascending, once and ring.imbalance(parts) < 1.1])
+    held = torch.cat(parts).tolist()
+    for row in range(n):
+        if held.count(row) != 1:
+            raise Rejected(f"row {row:,} is held {held.count(row)} times; expected once")
+    for rank, part in enumerate(parts):
+        if (part.diff() <= 0).any():
+            at = int((part.diff() <= 0).nonzero()[0])
+            pair = f"row {int(part[at + 1]):,} after row {int(part[at]):,}"
+            raise Rejected(f"rank {rank} holds {pair}; expected rows that ascend")
+    if ring.imbalance(parts) >= 1.1:
+        raise Rejected(f"one rank has {ring.imbalance(parts):.2f} times the mean work; expected less than 1.1 times")
+    return True
 
 
 def rows_by_arithmetic(n, ranks):
@@ -68,6 +85,11 @@ def two_of(second, cut=lambda ranks: 2 * ranks, join=lambda early, late: torch.c
         return [join(pieces[rank], pieces[second(rank, ranks) % len(pieces)]) for rank in range(ranks)]
 
     return zigzag_rows
+
+
+def whole_pieces(n, ranks):
+    size, rows = n // (2 * ranks), torch.arange(n)
+    return [torch.cat((rows[i * size : (i + 1) * size], rows[n - (i + 1) * size : n - i * size])) for i in range(ranks)]
 
 
 ZIGZAG = Exercise(
@@ -113,6 +135,10 @@ ZIGZAG = Exercise(
         "the late piece runs backwards": two_of(
             lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: torch.cat((early, late.flip(0)))
         ),
+        "the pieces have n // (2 · ranks) rows, and rows are lost where that leaves a rest": whole_pieces,
+        "the ranks stand in reverse: the last has the outermost pieces": lambda n, ranks: ring.zigzag_rows(n, ranks)[
+            ::-1
+        ],
         "rows are dealt out one by one: the work is equal, but there are no pieces to skip": lambda n, ranks: [
             torch.arange(rank, n, ranks) for rank in range(ranks)
         ],
@@ -126,7 +152,7 @@ TINY = Model("tiny", layers=6, heads=6, kv_heads=3, head_dim=32, parameters=1, w
 
 def cached(label, model, tokens, **bits):
     model = MODELS.get(model, model)
-    return Case(label, lambda normal: (model, tokens), lambda function, *given: exact(function(*given, **bits)))
+    return Case(label, lambda normal: (model, tokens), lambda function, *given: function(*given, **bits))
 
 
 def bytes_layer_by_layer(model, tokens, *, bits=16, group=None):
@@ -138,7 +164,7 @@ def bytes_layer_by_layer(model, tokens, *, bits=16, group=None):
             total += held * model.kv_heads * model.head_dim * 2
         else:
             total += held * (model.latent + model.rope_latent)
-    return total * (bits / 8 + (4 / group if group else 0))
+    return -(-total * bits // 8) + (4 * -(-total // group) if group else 0)
 
 
 def bytes_by_token(model, tokens, *, bits=16, group=None):
@@ -146,8 +172,8 @@ def bytes_by_token(model, tokens, *, bits=16, group=None):
     each = (model.latent or 0) + (model.rope_latent or 0) or model.kv_heads * model.head_dim * 2
     slots = model.layers * min(tokens, model.window or tokens)
     slots += model.global_layers * (tokens - min(tokens, model.window or tokens))
-    size = bits / 8 if group is None else bits / 8 + 32 / group / 8
-    return int(slots * each * size)
+    numbers = slots * each
+    return int(numbers * bits / 8 + 4 * (math.ceil(numbers / group) if group else 0))
 
 
 def each(model):
@@ -159,13 +185,32 @@ def slots_of(model, tokens):
     return model.global_layers * tokens + model.local_layers * local
 
 
-def bytes_with(slots=slots_of, each=each, size=lambda bits, group: bits / 8 + (4 / group if group else 0)):
-    """Bytes made of the slots, the numbers of each, and the bytes of a number, so that a mistake can replace one."""
+def bits_of(numbers, bits):
+    return math.ceil(numbers * bits / 8)
+
+
+def groups_of(model, slots, numbers, group):
+    return math.ceil(slots * numbers / group)
+
+
+def bytes_with(slots=slots_of, each=each, size=bits_of, groups=groups_of, scale=4):
+    """Bytes made of the slots, the numbers of each, their bytes and the groups, so that a mistake can replace one."""
 
     def kv_bytes(model, tokens, *, bits=16, group=None):
-        return slots(model, tokens) * each(model) * size(bits, group)
+        held, numbers = slots(model, tokens), each(model)
+        return size(held * numbers, bits) + (scale * groups(model, held, numbers, group) if group else 0)
 
     return kv_bytes
+
+
+def groups_of_a_vector(model, slots, numbers, group):
+    """Each key and each value of a head is cut into groups for itself."""
+    vector = numbers if model.latent else model.head_dim
+    return slots * numbers // vector * math.ceil(vector / group)
+
+
+def groups_of_a_slot(model, slots, numbers, group):
+    return slots * math.ceil(numbers / group)
 
 
 def latent_as(numbers):
@@ -200,6 +245,9 @@ KV_BYTES = Exercise(
         cached("DeepSeek-V3: one latent for all heads", "DeepSeek-V3", 131_072),
         cached("6 layers, 3 KV heads of 32, a window of 10, 27 tokens", TINY, 27),
         cached("one token", "Llama-3.1-8B", 1),
+        cached("7 tokens in 4 bits, groups of 96, the last of them short", "Llama-2-7B", 7, bits=4, group=96),
+        cached("27 tokens of the small model in 8 bits, groups of 50", TINY, 27, bits=8, group=50),
+        cached("DeepSeek-V3, 1,001 tokens in 4 bits, groups of 256", "DeepSeek-V3", 1001, bits=4, group=256),
     ),
     right_answers=(bytes_layer_by_layer, bytes_by_token),
     mistakes={
@@ -219,7 +267,9 @@ KV_BYTES = Exercise(
             slots=lambda model, tokens: model.global_layers * tokens + model.local_layers * (model.window or 0)
         ),
         "the local layers are not counted at all": bytes_with(slots=lambda model, tokens: model.global_layers * tokens),
-        "one layer is counted, not all": bytes_with(slots=lambda model, tokens: slots_of(model, tokens) / model.layers),
+        "one layer is counted, not all": bytes_with(
+            slots=lambda model, tokens: slots_of(model, tokens) // model.layers
+        ),
         "the latent counts twice, as if a key and a value were stored": bytes_with(
             each=latent_as(lambda model: 2 * (model.latent + model.rope_latent))
         ),
@@ -229,14 +279,33 @@ KV_BYTES = Exercise(
         "full heads are counted where one latent is stored for all of them": bytes_with(
             each=latent_as(lambda model: 2 * model.kv_heads * model.head_dim)
         ),
-        "bits are counted, and not bytes": bytes_with(size=lambda bits, group: bits + (32 / group if group else 0)),
-        "every number takes 2 bytes, whatever bits says": bytes_with(
-            size=lambda bits, group: 2 + (4 / group if group else 0)
+        "bits are counted, and not bytes": bytes_with(size=lambda numbers, bits: numbers * bits, scale=32),
+        "every number takes 2 bytes, whatever bits says": bytes_with(size=lambda numbers, bits: 2 * numbers),
+        "the groups have no scale and no zero point": bytes_with(scale=0),
+        "a group has a scale and no zero point": bytes_with(scale=2),
+        "a group's scale takes 4 bits, where it takes 4 bytes": bytes_with(scale=0.5),
+        "the last, short group has no scale: the groups are rounded down": bytes_with(
+            groups=lambda model, slots, numbers, group: slots * numbers // group
         ),
-        "the groups have no scale and no zero point": bytes_with(size=lambda bits, group: bits / 8),
-        "a group has a scale and no zero point": bytes_with(
-            size=lambda bits, group: bits / 8 + (2 / group if group else 0)
+        "every key and value is cut into groups for itself, where groups run on over all numbers": bytes_with(
+            groups=groups_of_a_vector
         ),
+        "every token of a layer is cut into groups for itself, where groups run on over all numbers": bytes_with(
+            groups=groups_of_a_slot
+        ),
+        "the last, short group has a part of a scale: the groups are not rounded up": bytes_with(
+            groups=lambda model, slots, numbers, group: slots * numbers / group, size=lambda n, bits: n * bits / 8
+        ),
+        "there is one group more than it takes": bytes_with(
+            groups=lambda model, slots, numbers, group: slots * numbers // group + 1
+        ),
+        "keys and values are cut into groups apart, where groups run on over all numbers": bytes_with(
+            groups=lambda model, slots, numbers, group: (
+                (1 if model.latent else 2) * math.ceil(slots * numbers / (1 if model.latent else 2) / group)
+            )
+        ),
+        "a group has 8 bytes more, where it has 4": bytes_with(scale=8),
+        "there is a scale for each number": bytes_with(groups=lambda model, slots, numbers, group: slots * numbers),
     },
 )
 
@@ -244,9 +313,7 @@ KV_BYTES = Exercise(
 
 
 def node(label, model, tokens, **given):
-    return Case(
-        label, lambda normal: (MODELS[model], tokens), lambda function, *which: exact(function(*which, **given))
-    )
+    return Case(label, lambda normal: (MODELS[model], tokens), lambda function, *which: function(*which, **given))
 
 
 def fit_one_by_one(
@@ -288,6 +355,13 @@ def fit(
         return whole(free / cache(model, tokens, bits, group))
 
     return requests_that_fit
+
+
+def one_by_device(
+    model, tokens, *, device_bytes=H100_BYTES, devices=8, usable=0.9, bits=16, group=None, weight_bits=16
+):
+    room = usable * device_bytes - weight_bytes(model, weight_bits) / devices
+    return devices * max(0, math.floor(room / kv_bytes(model, tokens, bits=bits, group=group)))
 
 
 FIT = Exercise(
@@ -352,6 +426,13 @@ FIT = Exercise(
         "the last request fits only in part": fit(whole=lambda requests: max(0, math.ceil(requests))),
         "requests are rounded to the nearest whole number": fit(whole=lambda requests: max(0, round(requests))),
         "a request is divided: the result is not rounded": fit(whole=lambda requests: max(0, requests)),
+        "one request always fits": fit(whole=lambda requests: max(1, math.floor(requests))),
+        "every device holds whole requests of its own, where a request is spread over all": one_by_device,
+        "every request brings its own weights": fit(
+            cache=lambda model, tokens, bits, group: (
+                kv_bytes(model, tokens, bits=bits, group=group) + weight_bytes(model, 16)
+            )
+        ),
         "there are fewer than 0 requests where the weights do not fit": fit(whole=math.floor),
     },
 )
@@ -364,7 +445,7 @@ def both_ends(function, *given):
     result = function(*given)
     if not isinstance(result, list | tuple | Tensor) or len(result) != 2:
         raise Rejected(f"your function returned {result!r}, expected two shares, the low and the high end")
-    return torch.stack([torch.as_tensor(end, dtype=torch.float64) for end in result])
+    return torch.stack([torch.as_tensor(end, dtype=torch.float64) for end in result]).float()
 
 
 def found(label, *given):
@@ -391,6 +472,13 @@ def ends_by_search(right, asked, z=1.96):
             outside, inside = (middle, inside) if too_far(middle) else (outside, middle)
         ends.append(inside)
     return ends
+
+
+def wald(right, asked, z=1.96):
+    """The textbook's: what was seen, z of its own standard errors on each side."""
+    seen = right / asked
+    reach = z * math.sqrt(seen * (1 - seen) / asked)
+    return seen - reach, seen + reach
 
 
 def ends_with(
@@ -441,18 +529,19 @@ NEEDLE = Exercise(
         "root of seen (1 - seen) / asked + z² / (4 asked²).",
     ),
     cases=(
+        found("7 of 20, z = 2.576 for 99 %", 7, 20, 2.576),
+        found("437 of 500, as many as RULER asks", 437, 500),
+        found("50 of 100", 50, 100),
         found("9 of 10", 9, 10),
         found("10 of 10: a perfect cell", 10, 10),
         found("32 of 32", 32, 32),
         found("0 of 5", 0, 5),
-        found("50 of 100", 50, 100),
-        found("437 of 500, as many as RULER asks", 437, 500),
-        found("7 of 20, z = 2.576 for 99 %", 7, 20, 2.576),
         found("1 of 1", 1, 1),
     ),
     right_answers=(ends_by_formula, ends_by_search),
     mistakes={
-        "the error is that of the share seen, so that a perfect cell has no width": ends_with(
+        "the error is that of the share seen (Wald's interval), so that a perfect cell has no width": wald,
+        "the error is that of the share seen, cut to 0 and 1, so that a perfect cell has no width": ends_with(
             seen_as_it_is, error_of_the_seen
         ),
         "the middle is not moved towards one half": ends_with(middle=seen_as_it_is),
@@ -475,6 +564,19 @@ NEEDLE = Exercise(
         "z is left out, and the interval holds two thirds of the time": ends_with(z_of=lambda z: 1.0),
         "z is 1.96, whatever was asked for": ends_with(z_of=lambda z: 1.96),
         "z is halved, as if the interval had one side": ends_with(z_of=lambda z: z / 2),
+        "the error is the largest that any share has, √(1 / (4 asked))": ends_with(
+            seen_as_it_is, lambda seen, asked, z: math.sqrt(1 / (4 * asked))
+        ),
+        "the root has z² / (4 asked), where it has z² / (4 asked²)": ends_with(
+            error=lambda seen, asked, z: (
+                math.sqrt(seen * (1 - seen) / asked + z * z / (4 * asked)) / (1 + z * z / asked)
+            )
+        ),
+        "the middle is moved by z² / asked, where it is z² / (2 asked)": ends_with(
+            middle=lambda seen, asked, z: (seen + z * z / asked) / (1 + z * z / asked)
+        ),
+        "z is 1.645, which leaves 5 % on one side": ends_with(z_of=lambda z: 1.645),
+        "the high end comes first": lambda right, asked, z=1.96: serving.needle_interval(right, asked, z)[::-1],
         "needles are counted, where a share is asked for": lambda right, asked, z=1.96: tuple(
             end * asked for end in serving.needle_interval(right, asked, z)
         ),
