@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solutions.quadratic import KVCache, attention, continues
-from solutions.shapes import counts, in_float32, refuse_not_finite, same_kind, same_sizes, shapes, wide
+from solutions.quadratic import KVCache, continues, grouped_attention, queries_fit
+from solutions.shapes import counts, in_float32, shapes, wide
 
 # What may be asked -----------------------------------------------------------------------------------------------
 
@@ -50,13 +50,11 @@ def pattern_is_sound(window: int, sinks: int, global_tokens: list[int] | None, *
 
 
 def pattern_fits(n: int, window: int, causal: bool, sinks: int, global_tokens: list[int] | None, **_) -> None:
-    """Raise ValueError unless the pattern fits n tokens: nothing outside them, nothing promised that can't be kept."""
+    """Raise ValueError unless the pattern is sound and its global tokens are among n, none of them asked to look ahead.
+
+    A window wider than the text and more sinks than tokens are sound: they mean all of them.
+    """
     pattern_is_sound(window, sinks, global_tokens)
-    widest = n if causal else 2 * n - 1
-    if window > widest:
-        raise ValueError(f"window is {window} for {n} tokens; give at most {widest}, which already sees all of them.")
-    if sinks > n:
-        raise ValueError(f"sinks is {sinks} for {n} tokens; give at most {n}.")
     for token in global_tokens or ():
         if token >= n:
             raise ValueError(f"global token {token} lies outside the {n} tokens; give positions from 0 to {n - 1}.")
@@ -72,19 +70,6 @@ def block_is_inside(start: int, stop: int, n: int, **pattern) -> None:
     if not (is_whole(start, 0) and is_whole(stop, start + 1) and is_whole(n, stop)):
         raise ValueError(f"start is {start}, stop is {stop}, n is {n}; give 0 <= start < stop <= n.")
     pattern_fits(n=n, **pattern)
-
-
-def queries_fit(q: Tensor, k: Tensor, **_) -> None:
-    """Raise ValueError unless q is finite and k's, but for a number of heads that k's number divides."""
-    same_kind({"k": k, "q": q})
-    one_per_group = q
-    if q.dim() > 2 and k.dim() > 2:
-        heads, kv_heads = q.shape[-3], k.shape[-3]
-        if kv_heads == 0 or heads % kv_heads:
-            raise ValueError(f"q has {heads} heads, k has {kv_heads}; give k and v a number of heads that divides q's.")
-        one_per_group = q[..., :: heads // kv_heads, :, :]
-    same_sizes({"k": k, "q": one_per_group}, {"k": "... n d", "q": "... n d"})
-    refuse_not_finite(q=q)
 
 
 def window_attention_fits(q: Tensor, k: Tensor, **pattern) -> None:
@@ -111,6 +96,7 @@ def window_mask(
     query_position: (queries,); key_position: (keys,): whole numbers, counted from the start of the sequence
     window: how many keys a causal query sees, itself included; two-sided, window // 2 on each side and itself
     sinks: the first keys, seen from everywhere; global_tokens: positions that see all and are seen by all
+    A window wider than the text sees all of it, and more sinks than keys are all the keys.
     Returns a boolean (queries, keys), True where the query may look. With causal, never at a key that comes later.
     """
     ahead = key_position - query_position[:, None]  # how far the key stands ahead of the query
@@ -120,19 +106,6 @@ def window_mask(
     for token in global_tokens or ():
         visible |= (key_position == token) | (query_position[:, None] == token)
     return visible & (ahead <= 0) if causal else visible
-
-
-def grouped_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    """`attention`, where each head of k and v may serve a group of query heads (Ainslie et al., 2023).
-
-    q: (..., heads, queries, d); k: (..., kv_heads, keys, d); v: (..., kv_heads, keys, d_value)
-    mask: boolean, spreads to (..., heads, queries, keys), True where a query may look
-    Returns (..., heads, queries, d_value).
-    """
-    if q.dim() > 2 and q.shape[-3] != k.shape[-3]:
-        group = q.shape[-3] // k.shape[-3]
-        k, v = k.repeat_interleave(group, dim=-3), v.repeat_interleave(group, dim=-3)
-    return attention(q, k, v, mask=mask)
 
 
 @shapes(k="... n d", v="... n d_value", check=window_attention_fits)
@@ -177,7 +150,7 @@ def keys_in_reach(
         return torch.arange(n)
     left, right = (window - 1, 0) if causal else (window // 2, window // 2)
     band = range(max(start - left, 0), min(stop + right, n))
-    return torch.tensor(sorted({*band, *range(sinks), *global_tokens}))
+    return torch.tensor(sorted({*band, *range(min(sinks, n)), *global_tokens}))
 
 
 @counts("block")
@@ -200,8 +173,8 @@ def sliding_window_attention(
     window, causal, sinks, global_tokens: as in `window_mask`; block: how many queries fetch their keys together
     Returns (..., heads, n, d_value). The largest score matrix is (..., heads, block, block + window - 1 + sinks), as
     long as no token is global; a block with a global token scores all n keys.
-    Raises ValueError for a window of 0 or wider than the sequence, for sinks or global tokens outside it, and for a
-    global token that a causal query would have to look ahead for.
+    Raises ValueError for a window of 0, for a global token outside the sequence, and for one that a causal query would
+    have to look ahead for.
     """
     n = q.shape[-2]
     pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)

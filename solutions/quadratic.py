@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from solutions.shapes import counts, in_float32, on_method, refuse_not_finite, shapes
+from solutions.shapes import counts, in_float32, on_method, refuse_not_finite, same_kind, same_sizes, shapes
 
 # The mechanism ---------------------------------------------------------------------------------------------------
 
@@ -199,6 +199,40 @@ def multi_head_attention(
     return out.transpose(1, 2).flatten(-2) @ w_o
 
 
+def queries_fit(q: Tensor, k: Tensor, sizes: str = "... n d") -> None:
+    """Raise ValueError unless q is finite and reads as `sizes` beside k's "... n d", its heads in groups aside."""
+    same_kind({"k": k, "q": q})
+    one_per_group = q
+    if q.dim() > 2 and k.dim() > 2:
+        heads, kv_heads = q.shape[-3], k.shape[-3]
+        if kv_heads == 0 or heads % kv_heads:
+            raise ValueError(f"q has {heads} heads, k has {kv_heads}; give k and v a number of heads that divides q's.")
+        one_per_group = q[..., :: heads // kv_heads, :, :]
+    same_sizes({"k": k, "q": one_per_group}, {"k": "... n d", "q": sizes})
+    refuse_not_finite(q=q)
+
+
+def groups_fit(q: Tensor, k: Tensor, **others) -> None:
+    """Raise ValueError unless the query heads form groups over the key heads, and the mask fits."""
+    queries_fit(q, k, "... queries d")
+    mask_fits(q, k, scale=None, **others)
+
+
+@shapes(k="... n d", v="... n d_value", check=groups_fit)
+def grouped_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    """`attention` where each head of k and v may serve a group of query heads (Ainslie et al., 2023).
+
+    q: (..., heads, queries, d); k: (..., kv_heads, keys, d); v: (..., kv_heads, keys, d_value); kv_heads divides heads,
+    and head h reads key head h // (heads // kv_heads)
+    causal: as in `attention`; mask: boolean, spreads to (..., heads, queries, keys), True where a query may look
+    Returns (..., heads, queries, d_value).
+    """
+    if q.dim() > 2 and q.shape[-3] != k.shape[-3]:
+        group = q.shape[-3] // k.shape[-3]
+        k, v = k.repeat_interleave(group, dim=-3), v.repeat_interleave(group, dim=-3)
+    return attention(q, k, v, causal=causal, mask=mask)
+
+
 def continues(self: "KVCache", k: Tensor, v: Tensor) -> None:
     """Raise ValueError for a chunk that is not finite or does not go on where the cache ends."""
     refuse_not_finite(k=k, v=v)
@@ -221,6 +255,7 @@ def continues(self: "KVCache", k: Tensor, v: Tensor) -> None:
 class KVCache:
     """The keys and values of all tokens so far, so that a new token computes only its own.
 
+    `cache.k` holds the keys and `cache.v` the values, of the key heads only, which may be fewer than the query heads;
     `len(cache)` is the number of tokens, `cache.nbytes` what their keys and values occupy.
     Each append copies what is there into one longer tensor, which keeps nbytes exact and lets gradients through. But it
     takes about 8 times as long as the attention that follows (one CPU core, 8 heads, 16,384 and 65,536 keys). A serving
@@ -231,7 +266,7 @@ class KVCache:
         self.k = self.v = None
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a chunk, k (..., chunk, d) and v (..., chunk, d_value); return all keys and all values so far."""
+        """Add a chunk, k (..., kv_heads, chunk, d) and v (..., kv_heads, chunk, d_value); return all of both so far."""
         self.k = k.clone() if self.k is None else torch.cat([self.k, k], dim=-2)
         self.v = v.clone() if self.v is None else torch.cat([self.v, v], dim=-2)
         return self.k, self.v
@@ -251,19 +286,21 @@ def chunk_fits(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> None:
     """Raise ValueError before a bad chunk reaches the cache, which would otherwise be spoilt for the next call."""
     if not all(hasattr(cache, name) for name in ("append", "k", "v")):  # a notebook brings its own KVCache
         raise ValueError(f"cache is of type {type(cache).__name__}; give a KVCache().")
-    refuse_not_finite(q=q)
+    queries_fit(q, k)
     continues(cache, k, v)
 
 
-@shapes(q="... chunk d", k="... chunk d", v="... chunk d_value", check=chunk_fits)
+@shapes(k="... chunk d", v="... chunk d_value", check=chunk_fits)
 def cached_attention(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> Tensor:
     """Causal attention for the next tokens of a sequence whose earlier tokens are in the cache.
 
-    q, k: (..., chunk, d); v: (..., chunk, d_value): the new tokens only, one or many
-    Returns (..., chunk, d_value), the same rows as causal attention over the whole sequence. The cache grows by chunk.
+    q: (..., heads, chunk, d); k: (..., kv_heads, chunk, d); v: (..., kv_heads, chunk, d_value): the new tokens only,
+    one or many; kv_heads divides heads, as in `grouped_attention`
+    Returns (..., heads, chunk, d_value), the same rows as causal attention over the whole sequence. The cache then
+    holds the chunk too, its keys in `cache.k` and its values in `cache.v`, with kv_heads heads.
     """
     all_k, all_v = cache.append(k, v)
-    return attention(q, all_k, all_v, causal=True)
+    return grouped_attention(q, all_k, all_v, causal=True)
 
 
 @counts("block")

@@ -155,9 +155,7 @@ class WindowAttention(Attention):
     def look(self, q: Tensor, k: Tensor, v: Tensor, cache=None) -> Tensor:
         if cache is not None:
             return cached_window_attention(q, k, v, cache)
-        n = q.shape[-2]
-        window = min(self.window, n if self.causal else 2 * n - 1)
-        return sliding_window_attention(q, k, v, window, causal=self.causal, sinks=min(self.sinks, n))
+        return sliding_window_attention(q, k, v, self.window, causal=self.causal, sinks=self.sinks)
 
     def new_cache(self):
         return WindowCache(self.window, self.sinks)

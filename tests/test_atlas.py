@@ -517,6 +517,17 @@ def test_a_figure_for_print_carries_the_number_and_the_scale():
         assert np.asarray(figure.canvas.buffer_rgba())[..., :3].std() > 10
 
 
+@pytest.mark.parametrize("causal, all_of_it", [(True, 12), (False, 23)])
+def test_a_window_wider_than_the_text_and_sinks_beyond_it_mean_all(causal, all_of_it):
+    q, k = random_qk(12)
+    wide = Atlas.of(q, k, causal=causal, window=40, sinks=13, mask=Mask(window=40, sinks=13))
+    assert wide.heads[0].map.allowed == Allowed(causal, all_of_it, 12)
+    assert wide.mask == Mask(window=all_of_it, sinks=12)
+    assert wide.heads[0].map.kept(Mask(window=40)) == pytest.approx(1)
+    assert wide.heads[0].map.pairs(Mask(window=40)) == 1
+    assert wide.heads[0].map.kept(Mask(sinks=40)) == pytest.approx(1)
+
+
 # What it refuses ----------------------------------------------------------------------------------------------------
 
 Q, K = random_qk(12)
@@ -542,12 +553,10 @@ WITH_INFINITY[2, 0] = float("-inf")
         ((Q, K), {"window": 0}, "window is 0; give a whole number of 1 or more"),
         ((Q, K), {"window": -3}, "window is -3"),
         ((Q, K), {"window": 2.5}, "window is 2.5"),
-        ((Q, K), {"window": 13}, "window is 13 for 12 tokens; give at most 12"),
-        ((Q, K), {"window": 4, "sinks": 13}, "sinks is 13 for 12 tokens"),
+        ((Q, K), {"window": 4, "sinks": 1.5}, "sinks is 1.5; give a whole number"),
         ((Q, K), {"scale": float("nan")}, "scale is nan"),
         ((Q, K), {"mask": Mask(window=0)}, "window is 0"),
-        ((Q, K), {"mask": Mask(window=40)}, "window is 40 for 12 tokens"),
-        ((Q, K), {"mask": Mask(sinks=-1)}, "sinks is -1 for 12 tokens"),
+        ((Q, K), {"mask": Mask(sinks=-1)}, "sinks is -1; give a whole number"),
         ((Q, K), {"mask": Mask(global_tokens=(3, 12))}, "global token 12 lies outside the 12 tokens"),
         ((Q, K), {"mask": Mask(blocks=-2)}, "blocks is -2"),
         ((Q, K), {"cursor": (3, 12)}, r"cursor is \(3, 12\); give \(query, key\), both from 0 to 11"),

@@ -19,6 +19,7 @@ from solutions.quadratic import (
     blocked_attention,
     cached_attention,
     causal_mask,
+    grouped_attention,
     growth_exponent,
     kv_cache_bytes,
     log_sum_exp,
@@ -322,6 +323,30 @@ def test_every_chunk_length_equals_the_whole(chunk):
         assert (in_chunks(upper_left, q, k, v, chunk) - whole).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("heads, kv_heads", [(6, 1), (6, 2), (6, 3), (4, 4)])
+@pytest.mark.parametrize("batch", [(), (2,), (2, 1)])
+def test_grouped_heads_are_cached_as_they_come_and_each_serves_its_group(heads, kv_heads, batch):
+    """Against torch with the key heads laid out by hand, for every chunk length; the cache holds no copies."""
+    n = 11
+    q = normal(*batch, heads, n, 8, seed=1)
+    k, v = normal(*batch, kv_heads, n, 8, seed=2), normal(*batch, kv_heads, n, 5, seed=3)
+    own = [head // (heads // kv_heads) for head in range(heads)]
+    whole = scaled_dot_product_attention(q, k[..., own, :, :], v[..., own, :, :], is_causal=True)
+    assert_close(grouped_attention(q, k, v, causal=True), whole)
+    for chunk in range(1, n + 1):
+        assert_close(in_chunks(cached_attention, q, k, v, chunk), whole)
+    cache = KVCache()
+    cached_attention(q, k, v, cache)
+    assert torch.equal(cache.k, k) and torch.equal(cache.v, v)
+
+
+def test_key_heads_that_form_no_groups_are_told():
+    q, k, v = normal(4, 7, 8), normal(3, 7, 8), normal(3, 7, 8)
+    for function, given in ((cached_attention, [KVCache()]), (grouped_attention, [])):
+        with pytest.raises(ValueError, match="_attention: q has 4 heads, k has 3; give k and v a number of heads that"):
+            function(q, k, v, *given)
+
+
 def test_cache_counts_tokens_and_bytes():
     cache = KVCache()
     assert (len(cache), cache.nbytes, repr(cache)) == (0, 0, "KVCache: 0 tokens, 0 bytes")
@@ -358,13 +383,13 @@ def spoilt(tensor):
 @pytest.mark.parametrize(
     "chunk, words",
     [
-        (lambda q, k, v: (q, k.float(), v.float()), "k has dtype torch.float32, but q has torch.float64"),
+        (lambda q, k, v: (q, k.float(), v.float()), "q has dtype torch.float64, but k has torch.float32"),
         (lambda q, k, v: (q.float(), k.float(), v.float()), "but the cache holds torch.float64"),
         (lambda q, k, v: (q[:1], k[:1], v[:1]), "k has shape (1, 7, 16), but the cache holds (2, 7, 16)"),
         (lambda q, k, v: (q, k, v[..., :3]), "v has shape (2, 7, 3), but the cache holds (2, 7, 16)"),
         (lambda q, k, v: (spoilt(q), k, v), "q holds nan at [0, 1, 2]"),
         (lambda q, k, v: (q, k, spoilt(v)), "v holds nan at [0, 1, 2]"),
-        (lambda q, k, v: (q[:, :3], k, v), "chunk = 7, but q has 3"),
+        (lambda q, k, v: (q[:, :3], k, v), "q has shape (2, 3, 16), so n = 3, but k has 7"),
     ],
 )
 def test_a_bad_chunk_leaves_the_cache_as_it_was(chunk, words):
@@ -552,5 +577,5 @@ def test_every_public_function_is_guarded():
         if callable(function) and getattr(function, "__module__", "") == quadratic.__name__ and name != "KVCache"
     }
     checks = {"finite_scale", "queries_are_last", "not_more_queries", "mask_fits", "heads_fit", "continues"}
-    checks |= {"chunk_fits", "two_positive_points"}
+    checks |= {"chunk_fits", "queries_fit", "groups_fit", "two_positive_points"}
     assert {name for name, function in public.items() if not hasattr(function, "__wrapped__")} == checks

@@ -124,12 +124,12 @@ class HeadMap:
 
     def kept(self, mask: Mask) -> float:
         """The share of this head's mass that the mask keeps, from 0 to 1. Exact: no bracket, whatever the window."""
-        mask.check(self.tokens, self.allowed.causal)
+        mask = mask.check(self.tokens, self.allowed.causal)
         return total(Mass(self), mask, self.allowed.causal, self.chosen(mask)) / self.tokens
 
     def pairs(self, mask: Mask) -> float:
         """The share of this attention's pairs that the mask reads, from 0 to 1."""
-        mask.check(self.tokens, self.allowed.causal)
+        mask = mask.check(self.tokens, self.allowed.causal)
         counts = Pairs(self.tokens, self.block, self.allowed)
         return total(counts, mask, self.allowed.causal, self.chosen(mask)) / counts.everything()
 

@@ -11,7 +11,7 @@ Each term is read off a `Measure`: of the mass of one head, or of the pairs (eve
 exact. mask.js holds the same sum; tests/js/atlas.json holds both to the same numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -39,14 +39,8 @@ class Allowed:
     sinks: int = 0
 
     def check(self, tokens: int) -> "Allowed":
-        """Raise ValueError unless the pattern fits so many tokens; return it."""
-        if self.window is not None and not whole(self.window, 1):
-            raise ValueError(f"window is {self.window!r}; give a whole number of 1 or more, or None for no window.")
-        widest = tokens if self.causal else 2 * tokens - 1
-        if self.window is not None and self.window > widest:
-            raise ValueError(f"window is {self.window} for {tokens} tokens; give at most {widest}, or None.")
-        check_sinks(self.sinks, tokens)
-        return self
+        """Raise ValueError for a pattern that no text can have; return it cut to so many tokens: wider means all."""
+        return replace(self, window=cut_window(self.window, tokens, self.causal), sinks=cut_sinks(self.sinks, tokens))
 
     @property
     def reach(self) -> int | None:
@@ -81,9 +75,8 @@ class Mask:
     blocks: int = 0
 
     def check(self, tokens: int, causal: bool) -> "Mask":
-        """Raise ValueError unless the mask fits so many tokens; return it."""
-        Allowed(causal, self.window).check(tokens)
-        check_sinks(self.sinks, tokens)
+        """Raise ValueError unless the mask fits so many tokens; return it, its window and sinks cut to them."""
+        window, sinks = cut_window(self.window, tokens, causal), cut_sinks(self.sinks, tokens)
         for token in self.global_tokens:
             if not whole(token, 0) or token >= tokens:
                 raise ValueError(
@@ -91,7 +84,7 @@ class Mask:
                 )
         if not whole(self.blocks, 0):
             raise ValueError(f"blocks is {self.blocks!r}; give how many blocks of keys to keep, 0 for none.")
-        return self
+        return replace(self, window=window, sinks=sinks)
 
     @property
     def everything(self) -> bool:
@@ -103,9 +96,20 @@ class Mask:
         return sorted({*range(self.sinks), *self.global_tokens})
 
 
-def check_sinks(sinks: object, tokens: int) -> None:
-    if not whole(sinks, 0) or sinks > tokens:
-        raise ValueError(f"sinks is {sinks!r} for {tokens} tokens; give a whole number from 0 to {tokens}.")
+def cut_window(window: object, tokens: int, causal: bool) -> int | None:
+    """The window, cut to what already sees all the tokens. Raises ValueError for one below 1."""
+    if window is None:
+        return None
+    if not whole(window, 1):
+        raise ValueError(f"window is {window!r}; give a whole number of 1 or more, or None for no window.")
+    return min(window, tokens if causal else 2 * tokens - 1)
+
+
+def cut_sinks(sinks: object, tokens: int) -> int:
+    """The sinks, of which there are no more than tokens. Raises ValueError for less than 0."""
+    if not whole(sinks, 0):
+        raise ValueError(f"sinks is {sinks!r}; give a whole number, 0 for none.")
+    return min(sinks, tokens)
 
 
 def reach_of(window: int | None, causal: bool) -> int | None:

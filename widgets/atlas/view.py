@@ -162,7 +162,7 @@ class Atlas(Instrument):
         block = headmap.block_size(length, maps)
         found = []
         for number, head, q, k, allowed, scale in parts:
-            allowed.check(length)
+            allowed = allowed.check(length)
             scale = measure.scaling(scale, head_dim)
             far = say.near_by(length)
             found.append(
