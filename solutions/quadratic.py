@@ -36,7 +36,8 @@ def softmax(scores: Tensor) -> Tensor:
     """Turn each row of scores into weights that are positive and sum to 1.
 
     scores: (..., keys); -inf means "not this key"
-    Returns the weights, (..., keys). A row of nothing but -inf has nobody to look at: its weights are all 0.
+    Returns the weights, (..., keys). A row of nothing but -inf has nobody to look at: its weights are all 0, and so is
+    its gradient.
     Large scores do not overflow, because each row is measured from its own maximum. The dtype stays; of half precision
     the exponentials and their sum are float32, and the weights are rounded once: a sum of 131,072 is inf in float16.
     """
@@ -328,7 +329,7 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, 
 
 @counts("n", "head_dim", "heads")
 def attention_multiplications(n: int, head_dim: int, heads: int = 1, *, causal: bool = False) -> int:
-    """Multiplications (each with its addition) in Q Kᵀ and P V together, over n tokens.
+    """Multiplications (each with its addition) in Q Kᵀ and P V together, over n tokens, in closed form: no loop.
 
     causal: count only the pairs that may look, n (n + 1) / 2 of the n²
     """

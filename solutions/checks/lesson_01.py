@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from solutions import quadratic
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.quadratic import KVCache, attention_scores, causal_mask
+from solutions.quadratic import KVCache, attention_scores, causal_mask, grouped_attention
 
 TITLE = "Quadratic attention"
 INF = math.inf
@@ -31,7 +31,7 @@ def softmax_by_rows(scores):
     for place in product(*(range(size) for size in scores.shape[:-1])):
         row = scores[place]
         if row.max() > -INF:
-            terms = (row - row.max()).exp()
+            terms = (row - row.max()).to(torch.promote_types(row.dtype, torch.float32)).exp()
             weights[place] = terms / terms.sum()
     return weights
 
@@ -52,6 +52,36 @@ def nothing_where_empty(weights, scores):
 
 def row_max(scores):
     return scores.amax(-1, keepdim=True)
+
+
+def made_safe_first(scores):
+    """An empty row becomes one of zeros before the softmax, and its weights 0 after it, so that no nan is ever made."""
+    empty = (scores == -INF).all(-1, keepdim=True)
+    return torch.softmax(scores.masked_fill(empty, 0), dim=-1).masked_fill(empty, 0)
+
+
+def without_a_dtype_for_the_sum(scores):
+    """The sum is rounded to the dtype of the scores: in float16 it is infinite from 65,520 equal scores on."""
+    weights = torch.exp(scores - row_max(scores).clamp(min=torch.finfo(scores.dtype).min))
+    return weights / weights.sum(-1, keepdim=True).clamp(min=1)
+
+
+def in_equal_shares(function, scores):
+    """Each weight in units of an equal share, since the tolerance of a small dtype would take 7.6e-6 for 0."""
+    weights = function(scores)
+    return (weights.double() * scores.shape[-1]).to(weights.dtype) if isinstance(weights, Tensor) else weights
+
+
+def gradient_of_weights(function, scores):
+    """The gradient of a weighted sum of all weights by the scores."""
+    scores = scores.clone().requires_grad_()
+    weights = function(scores)
+    if not isinstance(weights, Tensor) or weights.shape != scores.shape:
+        return weights
+    if not weights.requires_grad:
+        raise Rejected("your output has lost its gradient; compute it with torch operations only")
+    factor = torch.arange(1, 1 + scores.numel(), dtype=scores.dtype).reshape(scores.shape)
+    return torch.autograd.grad((weights * factor).sum(), scores)[0]
 
 
 def with_and_without_empty_rows(mistakes):
@@ -90,13 +120,36 @@ SOFTMAX = Exercise(
         Case("some scores are -inf", lambda normal: (normal(3, 4).masked_fill(causal_mask(3, 4).logical_not(), -INF),)),
         Case("a row of nothing but -inf", lambda normal: (torch.tensor([[0.5, 1.0, -INF], [-INF, -INF, -INF]]),)),
         Case("a transposed matrix", lambda normal: (normal(5, 3).T,)),
+        Case("one row, no leading axes", lambda normal: (normal(7),)),
+        Case(
+            "float16, 131,072 equal scores: weights in equal shares",
+            lambda normal: (torch.zeros(1, 131_072).half(),),
+            in_equal_shares,
+        ),
+        Case(
+            "bfloat16, 4,100 scores: weights in equal shares",
+            lambda normal: (normal(2, 4100),),
+            in_equal_shares,
+            dtype=torch.bfloat16,
+        ),
+        Case(
+            "the gradient, where a row is empty",
+            lambda normal: (normal(3, 4).masked_fill(torch.tensor([[False], [True], [False]]), -INF),),
+            gradient_of_weights,
+        ),
     ),
-    right_answers=(
-        lambda scores: nothing_where_empty(torch.softmax(scores, dim=-1), scores),
-        lambda scores: (scores - torch.logsumexp(scores, dim=-1, keepdim=True)).exp().nan_to_num(0),
-        softmax_by_rows,
-    ),
+    right_answers=(made_safe_first, softmax_by_rows),
     mistakes={
+        "the nan of an empty row is replaced when it is made already, and its gradient stays nan": lambda scores: (
+            nothing_where_empty(torch.softmax(scores, dim=-1), scores)
+        ),
+        "a small number is added to the sum, which bends every row to spare the empty ones": lambda scores: (
+            (weights := torch.exp(scores - row_max(scores).clamp(min=torch.finfo(scores.dtype).min)))
+            / (weights.sum(-1, keepdim=True) + 1e-9)
+        ),
+        "the sum is rounded to the scores' dtype: in float16 131,072 equal scores add to inf, and weigh 0": (
+            without_a_dtype_for_the_sum
+        ),
         **with_and_without_empty_rows(
             {
                 "the softmax runs down each column (dim=-2), over the queries and not over the keys": lambda scores: (
@@ -192,13 +245,13 @@ SCORES = Exercise(
         "If scale is None, set it to 1 / math.sqrt(q.shape[-1]). Then return the matrix product, times the scale.",
     ),
     cases=(
-        Case("5 queries, 3 keys, d = 16", lambda normal: (normal(5, 16), normal(3, 16))),
-        Case("a batch of 2 with 3 heads", lambda normal: (normal(2, 3, 4, 8), normal(2, 3, 7, 8))),
+        Case("5 queries, 3 keys, d = 11", lambda normal: (normal(5, 11), normal(3, 11))),
+        Case("a batch of 2 with 3 heads", lambda normal: (normal(2, 3, 4, 6), normal(2, 3, 7, 6))),
         Case("float64", lambda normal: (normal(4, 6), normal(5, 6)), dtype=torch.float64),
         Case("half precision", lambda normal: (normal(4, 6), normal(5, 6)), dtype=torch.float16),
         Case("d = 1", lambda normal: (normal(2, 1), normal(3, 1))),
-        Case("a scale of 0.3", lambda normal: (normal(5, 16), normal(3, 16), 0.3)),
-        Case("a scale of 0", lambda normal: (normal(5, 16), normal(3, 16), 0.0)),
+        Case("a scale of 0.3", lambda normal: (normal(5, 11), normal(3, 11), 0.3)),
+        Case("a scale of 0", lambda normal: (normal(5, 11), normal(3, 11), 0.0)),
         Case("transposed q and k", lambda normal: (normal(8, 5).T, normal(8, 3).T)),
     ),
     right_answers=(
@@ -212,6 +265,9 @@ SCORES = Exercise(
         "the scores are multiplied by the square root of d, not divided by it": scaled_by(lambda q, k: 1 / root(q)),
         "the scale is taken from the number of keys and not from d": scaled_by(lambda q, k: root(k.mT)),
         "the scale is taken from the number of queries and not from d": scaled_by(lambda q, k: root(q.mT)),
+        "d is read from q.shape[1], which is the size of a head in a matrix but not in a batch": scaled_by(
+            lambda q, k: 1 / math.sqrt(q.shape[1])
+        ),
         "queries and keys have changed places, so that rows are keys": lambda q, k, scale=None: (
             attention_scores(q, k, scale).mT
         ),
@@ -398,6 +454,24 @@ def attention_depends_on(function, x):
     return influence(lambda x: function(x, x, x, causal=True), x)
 
 
+def divided_anew(weights):
+    return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def gradient_by_queries(function, q, k, v, mask):
+    q = q.clone().requires_grad_()
+    out = function(q, k, v, mask=mask)
+    if not isinstance(out, Tensor) or not out.requires_grad:
+        raise Rejected("your output has lost its gradient; compute it with torch operations only")
+    return torch.autograd.grad(out.pow(2).sum(), q)[0]
+
+
+def added_mask(scores, visible):
+    """-inf added, not filled in, and the nan of empty rows set to 0 afterwards: right numbers, a gradient of nan."""
+    hidden = torch.zeros(visible.shape, dtype=scores.dtype).masked_fill(~visible, -INF)
+    return nothing_where_empty(torch.softmax(scores + hidden, dim=-1), scores + hidden)
+
+
 def causally(function, q, k, v):
     return function(q, k, v, causal=True)
 
@@ -437,14 +511,14 @@ ATTENTION = Exercise(
         "and the same for mask if it is not None. Then softmax, and one matrix product is left.",
     ),
     cases=(
-        Case("5 queries, 7 keys, values of size 3", lambda normal: (normal(5, 16), normal(7, 16), normal(7, 3))),
+        Case("5 queries, 7 keys, values of size 3", lambda normal: (normal(5, 11), normal(7, 11), normal(7, 3))),
         Case("a batch of 2 with 3 heads", lambda normal: (normal(2, 3, 4, 8), normal(2, 3, 6, 8), normal(2, 3, 6, 5))),
-        Case("causal, 6 tokens", lambda normal: (normal(6, 16), normal(6, 16), normal(6, 4)), causally),
-        Case("causal, 2 queries, 5 keys", lambda normal: (normal(2, 16), normal(5, 16), normal(5, 4)), causally),
+        Case("causal, 6 tokens", lambda normal: (normal(6, 11), normal(6, 11), normal(6, 5)), causally),
+        Case("causal, 2 queries, 5 keys", lambda normal: (normal(2, 11), normal(5, 11), normal(5, 3)), causally),
         Case("causal: which inputs move which outputs", lambda normal: (normal(5, 4),), attention_depends_on),
         Case(
             "a mask",
-            lambda normal: (normal(4, 16), normal(7, 16), normal(7, 3), some_pairs(normal, 4, 7)),
+            lambda normal: (normal(4, 11), normal(7, 11), normal(7, 3), some_pairs(normal, 4, 7)),
             masked,
         ),
         Case(
@@ -454,7 +528,7 @@ ATTENTION = Exercise(
         ),
         Case(
             "a mask and causal at once",
-            lambda normal: (normal(6, 16), normal(6, 16), normal(6, 3), some_pairs(normal, 6, 6)),
+            lambda normal: (normal(6, 11), normal(6, 11), normal(6, 3), some_pairs(normal, 6, 6)),
             causally_masked,
         ),
         Case(
@@ -462,7 +536,26 @@ ATTENTION = Exercise(
             lambda normal: (normal(3, 8), normal(4, 8), normal(4, 5), torch.tensor([[True], [False], [True]])),
             masked,
         ),
-        Case("a scale of 0.7", lambda normal: (normal(5, 16), normal(7, 16), normal(7, 3), 0.7), scaled),
+        Case(
+            "a mask that hides the best key by far",
+            lambda normal: (
+                torch.ones(3, 8),
+                normal(4, 8) + torch.tensor([[0], [0], [50], [0]]),
+                normal(4, 5),
+                torch.tensor([True, True, False, True]),
+            ),
+            masked,
+        ),
+        Case(
+            "the gradient by q, where query 1 sees nothing",
+            lambda normal: (normal(3, 8), normal(4, 8), normal(4, 5), torch.tensor([[True], [False], [True]])),
+            gradient_by_queries,
+        ),
+        Case(
+            "float16, 70,000 keys that fit alike",
+            lambda normal: (torch.zeros(1, 3).half(), normal(70_000, 3).half(), torch.ones(70_000, 2).half()),
+        ),
+        Case("a scale of 0.7", lambda normal: (normal(5, 11), normal(7, 11), normal(7, 3), 0.7), scaled),
         Case("float64", lambda normal: (normal(3, 8), normal(5, 8), normal(5, 2)), causally, dtype=torch.float64),
         Case("float16", lambda normal: (normal(3, 8), normal(5, 8), normal(5, 2)), causally, dtype=torch.float16),
         Case("transposed q, k and v", lambda normal: (normal(8, 3).T, normal(8, 5).T, normal(2, 5).T)),
@@ -471,6 +564,9 @@ ATTENTION = Exercise(
     mistakes={
         "the scores are not divided by √d": assembled(
             scores=lambda q, k, scale: attention_scores(q, k, 1.0 if scale is None else scale)
+        ),
+        "the scores are divided by the square root of the number of keys and not of d": assembled(
+            scores=lambda q, k, scale: attention_scores(q, k, k.shape[-2] ** -0.5 if scale is None else scale)
         ),
         "the scores are scaled twice": assembled(scores=lambda q, k, scale: attention_scores(q, k, scale) * root(q)),
         "the scores are divided by d and not by its square root": assembled(
@@ -482,6 +578,9 @@ ATTENTION = Exercise(
         ),
         "the mask comes after the softmax, so that hidden keys still take part in the sum": assembled(
             weights=lambda scores, visible: quadratic.softmax(scores) * visible
+        ),
+        "the mask comes after the softmax and the rows are divided anew: hidden scores still set the scale": assembled(
+            weights=lambda scores, visible: divided_anew(quadratic.softmax(scores) * visible)
         ),
         "hidden scores are set to 0, which is a score like any other": assembled(
             weights=lambda scores, visible: quadratic.softmax(scores * visible)
@@ -533,6 +632,14 @@ ATTENTION = Exercise(
         "a large negative number stands in for -inf, so that an empty row averages all values": assembled(
             weights=lambda scores, visible: torch.softmax(scores.masked_fill(~visible, -1e9), dim=-1)
         ),
+        "the smallest finite number stands in for -inf, so that an empty row averages all values": assembled(
+            weights=lambda scores, visible: torch.softmax(
+                scores.masked_fill(~visible, torch.finfo(scores.dtype).min), dim=-1
+            )
+        ),
+        "-inf is added to the scores and the nan of an empty row replaced afterwards: its gradient stays nan": (
+            assembled(weights=added_mask)
+        ),
         "an empty row is left as it comes from torch.softmax, which is nan": assembled(
             weights=hidden_before_torch_softmax
         ),
@@ -553,13 +660,20 @@ def merge(out):
     return out.transpose(1, 2).flatten(-2)
 
 
-def in_heads(split=split, share=torch.repeat_interleave, attend=quadratic.attention, merge=merge, project=torch.matmul):
+def in_heads(
+    split=split,
+    share=torch.repeat_interleave,
+    share_values=None,
+    attend=quadratic.attention,
+    merge=merge,
+    project=torch.matmul,
+):
     """Multi-head attention from its parts, so that a mistake can replace one of them."""
 
     def multi_head_attention(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
         kv_heads = heads if kv_heads is None else kv_heads
         q, k, v = split(x @ w_q, heads), split(x @ w_k, kv_heads), split(x @ w_v, kv_heads)
-        k, v = share(k, heads // kv_heads, dim=1), share(v, heads // kv_heads, dim=1)
+        k, v = share(k, heads // kv_heads, dim=1), (share_values or share)(v, heads // kv_heads, dim=1)
         return project(merge(attend(q, k, v, causal=causal)), w_o)
 
     return multi_head_attention
@@ -637,14 +751,14 @@ HEADS = Exercise(
         "k.repeat_interleave(heads // kv_heads, dim=1). After attention, transpose(1, 2).flatten(-2); w_o is left.",
     ),
     cases=(
-        Case("3 heads, 5 tokens", lambda normal: (normal(2, 5, 12), *weights_for(normal, 12, 4, 3, 3), 3)),
+        Case("3 heads, 7 tokens", lambda normal: (normal(2, 7, 15), *weights_for(normal, 15, 5, 3, 3), 3)),
         Case("one head", lambda normal: (normal(2, 5, 6), *weights_for(normal, 6, 6, 1, 1), 1)),
-        Case("3 heads, causal", lambda normal: (normal(2, 5, 12), *weights_for(normal, 12, 4, 3, 3), 3), causal_heads),
-        Case("6 heads, 2 key heads", lambda normal: (normal(2, 7, 12), *weights_for(normal, 12, 4, 6, 2), 6, 2)),
+        Case("3 heads, causal", lambda normal: (normal(2, 7, 15), *weights_for(normal, 15, 5, 3, 3), 3), causal_heads),
+        Case("6 heads, 2 key heads", lambda normal: (normal(2, 7, 13), *weights_for(normal, 13, 5, 6, 2), 6, 2)),
         Case("4 heads, 1 key head", lambda normal: (normal(1, 3, 8), *weights_for(normal, 8, 5, 4, 1), 4, 1)),
         Case(
             "causal: which inputs move which outputs",
-            lambda normal: (normal(5, 12), *weights_for(normal, 12, 4, 3, 3), 3),
+            lambda normal: (normal(7, 15), *weights_for(normal, 15, 5, 3, 3), 3),
             heads_depend_on,
         ),
         Case(
@@ -653,7 +767,7 @@ HEADS = Exercise(
             causal_heads,
             dtype=torch.float64,
         ),
-        Case("x transposed", lambda normal: (normal(2, 12, 5).mT, *weights_for(normal, 12, 4, 3, 3), 3)),
+        Case("x transposed", lambda normal: (normal(2, 15, 7).mT, *weights_for(normal, 15, 5, 3, 3), 3)),
     ),
     right_answers=(head_by_head, fused_heads, einsum_heads),
     mistakes={
@@ -678,6 +792,24 @@ HEADS = Exercise(
         "the key heads are laid out 0 1 0 1 (repeat), where a group of query heads shares one (repeat_interleave)": (
             in_heads(share=repeated)
         ),
+        "the key heads are laid out 0 0 1 1 and the value heads 0 1 0 1: both must follow the groups": in_heads(
+            share_values=repeated
+        ),
+        "the value heads are laid out 0 0 1 1 and the key heads 0 1 0 1: both must follow the groups": in_heads(
+            share=repeated, share_values=torch.repeat_interleave
+        ),
+        "the weights are transposed (x @ w.T), where their columns are the outputs": (
+            lambda x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False: in_heads()(
+                x, w_q.T, w_k.T, w_v.T, w_o.T, heads, kv_heads, causal=causal
+            )
+        ),
+        "the last weights, w_o, are transposed": in_heads(project=lambda merged, w_o: merged @ w_o.T),
+        "the merged columns stand head_dim first and heads second, where each head keeps its columns together": (
+            in_heads(merge=lambda out: out.permute(0, 2, 3, 1).flatten(-2))
+        ),
+        "the values are used as keys too": in_heads(
+            attend=lambda q, k, v, causal: quadratic.attention(q, v, v, causal=causal)
+        ),
         "the scores are divided by the square root of the whole width and not of one head": in_heads(
             attend=lambda q, k, v, causal: quadratic.attention(
                 q, k, v, causal=causal, scale=1 / math.sqrt(q.shape[1] * q.shape[-1])
@@ -690,6 +822,9 @@ HEADS = Exercise(
         ),
         "the scores are not divided by √head_dim": in_heads(
             attend=lambda q, k, v, causal: quadratic.attention(q, k, v, causal=causal, scale=1.0)
+        ),
+        "queries and keys have changed places": in_heads(
+            attend=lambda q, k, v, causal: quadratic.attention(k, q, v, causal=causal)
         ),
         "keys and values have changed places": in_heads(
             attend=lambda q, k, v, causal: quadratic.attention(q, v, k, causal=causal)
@@ -735,28 +870,51 @@ def tokens_cached(function, q, k, v):
     return len(cache)
 
 
+def held(name, chunk):
+    """A case's outcome: what the cache holds under that name when all tokens have come in chunks."""
+
+    def outcome(function, q, k, v):
+        cache = KVCache()
+        for part in zip(q.split(chunk, -2), k.split(chunk, -2), v.split(chunk, -2), strict=True):
+            function(*part, cache)
+        return getattr(cache, name)
+
+    return outcome
+
+
 def cached_token_by_token(q, k, v, cache):
     rows = []
     for i in range(q.shape[-2]):
         here = slice(i, i + 1)
-        rows.append(quadratic.attention(q[..., here, :], *cache.append(k[..., here, :], v[..., here, :])))
+        rows.append(grouped_attention(q[..., here, :], *cache.append(k[..., here, :], v[..., here, :])))
     return torch.cat(rows, dim=-2)
 
 
 def cached_fused(q, k, v, cache):
     all_k, all_v = cache.append(k, v)
-    return scaled_dot_product_attention(q, all_k, all_v, attn_mask=causal_lower_right(q.shape[-2], all_k.shape[-2]))
+    mask = causal_lower_right(q.shape[-2], all_k.shape[-2])
+    return scaled_dot_product_attention(q, all_k, all_v, attn_mask=mask, enable_gqa=True)
 
 
 def cached_with_mask(q, k, v, cache):
     before = len(cache)
     cache.append(k, v)
     mask = torch.arange(len(cache)) <= torch.arange(before, len(cache))[:, None]
-    return quadratic.attention(q, cache.k, cache.v, mask=mask)
+    return grouped_attention(q, cache.k, cache.v, mask=mask)
+
+
+def cached_by_reshape(q, k, v, cache):
+    """The query heads as (kv_heads, group), beside keys with a group axis of 1."""
+    all_k, all_v = cache.append(k, v)
+    groups = q.unflatten(-3, (k.shape[-3], -1))
+    out = quadratic.attention(groups, all_k.unsqueeze(-3).expand(*groups.shape[:-2], -1, -1),
+                              all_v.unsqueeze(-3).expand(*groups.shape[:-2], -1, -1), causal=True)  # fmt: skip
+    return out.flatten(-4, -3)
 
 
 def append_afterwards(q, k, v, cache):
-    out = quadratic.attention(q, cache.k, cache.v) if len(cache) else torch.zeros_like(v)
+    nothing = q.new_zeros(*q.shape[:-1], v.shape[-1])
+    out = grouped_attention(q, cache.k, cache.v) if len(cache) else nothing
     cache.append(k, v)
     return out
 
@@ -773,39 +931,72 @@ def masked_by(change):
     def cached_attention(q, k, v, cache):
         all_k, all_v = cache.append(k, v)
         every = torch.ones(q.shape[-2], all_k.shape[-2], dtype=torch.bool)
-        return quadratic.attention(q, all_k, all_v, mask=change(every, len(cache) - q.shape[-2]))
+        return grouped_attention(q, all_k, all_v, mask=change(every, len(cache) - q.shape[-2]))
 
     return cached_attention
 
 
 def chunk_alone(q, k, v, cache):
     cache.append(k, v)
-    return quadratic.attention(q, k, v, causal=True)
+    return grouped_attention(q, k, v, causal=True)
 
 
 def never_appended(q, k, v, cache):
     if len(cache):
         k, v = torch.cat([cache.k, k], dim=-2), torch.cat([cache.v, v], dim=-2)
-    return quadratic.attention(q, k, v, causal=True)
+    return grouped_attention(q, k, v, causal=True)
 
 
 def newest_first(q, k, v, cache):
     cache.append(k, v)
-    return quadratic.attention(q, *(stored.roll(q.shape[-2], dims=-2) for stored in (cache.k, cache.v)), causal=True)
+    return grouped_attention(q, *(stored.roll(q.shape[-2], dims=-2) for stored in (cache.k, cache.v)), causal=True)
 
 
 def appended_twice(q, k, v, cache):
     cache.append(k, v)
+    return grouped_attention(q, *cache.append(k, v), causal=True)
+
+
+def appended_again(q, k, v, cache):
+    out = quadratic.cached_attention(q, k, v, cache)
+    cache.append(k, v)
+    return out
+
+
+def swapped_in_the_cache(q, k, v, cache):
+    all_v, all_k = cache.append(v, k)
+    return grouped_attention(q, all_k, all_v, causal=True)
+
+
+def only_the_heads_laid_out(lay_out):
+    """Attention whose key heads are laid out by lay_out(heads, group) and kept like that, or not kept at all."""
+
+    def cached_attention(q, k, v, cache):
+        group = q.shape[-3] // k.shape[-3]
+        all_k, all_v = cache.append(lay_out(k, group), lay_out(v, group))
+        return quadratic.attention(q, all_k, all_v, causal=True)
+
+    return cached_attention
+
+
+def heads_in_turn(q, k, v, cache):
+    all_k, all_v = cache.append(k, v)
+    group = q.shape[-3] // k.shape[-3]
+    return quadratic.attention(q, repeated(all_k, group, -3), repeated(all_v, group, -3), causal=True)
+
+
+def heads_not_grouped(q, k, v, cache):
     return quadratic.attention(q, *cache.append(k, v), causal=True)
 
 
-def text(n, heads=2):
+def text(n, heads=2, kv_heads=None):
     """q, k, v of n tokens."""
-    return lambda normal: (normal(heads, n, 8), normal(heads, n, 8), normal(heads, n, 5))
+    kv_heads = kv_heads or heads
+    return lambda normal: (normal(heads, n, 8), normal(kv_heads, n, 8), normal(kv_heads, n, 5))
 
 
-def text_in(*lengths):
-    return lambda normal: (*text(sum(lengths))(normal), *lengths)
+def text_in(*lengths, heads=2, kv_heads=None):
+    return lambda normal: (*text(sum(lengths), heads, kv_heads)(normal), *lengths)
 
 
 CACHE = Exercise(
@@ -819,8 +1010,8 @@ CACHE = Exercise(
         "Must a new token see itself? Then what has to happen before you attend?",
         "cache.append(k, v) returns all keys and all values, (..., tokens so far, d). The new queries are the last of "
         "these tokens, and the first of the chunk must not see the second.",
-        "all_k, all_v = cache.append(k, v). Then one call of attention over them; it aligns queries with the last keys "
-        "if you ask it for ... .",
+        "all_k, all_v = cache.append(k, v). Then one call of grouped_attention over them; it aligns queries with the "
+        "last keys if you ask it for ... .",
     ),
     cases=(
         Case("all 6 tokens at once", text_in(6), in_chunks),
@@ -828,11 +1019,23 @@ CACHE = Exercise(
         Case("chunks of 3, the last one shorter", text_in(3, 3, 1), in_chunks),
         Case("a prompt of 4, then single tokens", text_in(4, 1, 1), in_chunks),
         Case("every chunk length from 1 to 7", text(7, heads=1), every_chunk_length),
+        Case("6 heads on 2 key heads, chunks of 3", text_in(3, 3, 1, heads=6, kv_heads=2), in_chunks),
+        Case("3 heads on 1 key head, every chunk length", text(7, heads=3, kv_heads=1), every_chunk_length),
         Case("how many tokens the cache holds after 7", text(7), tokens_cached),
+        Case("what cache.k holds after chunks of 2", text(5, heads=6, kv_heads=2), held("k", 2)),
+        Case("what cache.v holds after chunks of 2", text(5, heads=6, kv_heads=2), held("v", 2)),
         Case("float64", text_in(2, 3), in_chunks, dtype=torch.float64),
     ),
-    right_answers=(cached_token_by_token, cached_fused, cached_with_mask),
+    right_answers=(cached_token_by_token, cached_fused, cached_with_mask, cached_by_reshape),
     mistakes={
+        "keys and values are appended in swapped places, so that cache.k holds the values": swapped_in_the_cache,
+        "the key heads are copied for every query head before they are kept, and the cache grows by the copies": (
+            only_the_heads_laid_out(lambda heads, group: heads.repeat_interleave(group, dim=-3))
+        ),
+        "the key heads are laid out 0 1 0 1 (repeat), where a group of query heads shares one (repeat_interleave)": (
+            heads_in_turn
+        ),
+        "attention is called, which knows no shared key heads (grouped_attention does)": heads_not_grouped,
         "the mask is aligned to the upper left, so that a new token sees the first keys only": masked_by(
             lambda every, ahead: every.tril()
         ),
@@ -851,6 +1054,7 @@ CACHE = Exercise(
         "the chunk is not kept in the cache": never_appended,
         "the new keys stand before the old ones": newest_first,
         "the chunk is appended twice": appended_twice,
+        "the chunk is appended a second time, after it has attended": appended_again,
     },
 )
 
@@ -858,8 +1062,9 @@ CACHE = Exercise(
 # 1.7 attention_multiplications -----------------------------------------------------------------------------------
 
 
-def counted_one_by_one(n, head_dim, heads=1, *, causal=False):
-    pairs = sum(query + 1 if causal else n for query in range(n))
+def counted_by_halves(n, head_dim, heads=1, *, causal=False):
+    even, odd = (n, n + 1) if n % 2 == 0 else (n + 1, n)
+    pairs = even // 2 * odd if causal else n * n
     return (pairs * head_dim + pairs * head_dim) * heads
 
 
@@ -901,9 +1106,11 @@ COUNT = Exercise(
         Case("5 tokens, d = 6, causal", lambda normal: (5, 6), counted_causally),
         Case("6 tokens, d = 3, 4 heads, causal", lambda normal: (6, 3, 4), counted_causally),
         Case("131,072 tokens, d = 128, 32 heads, causal", lambda normal: (131_072, 128, 32), counted_causally),
+        Case("1,000,000,001 tokens, d = 7, 3 heads", lambda normal: (1_000_000_001, 7, 3)),
+        Case("1,000,000,001 tokens, d = 7, 3 heads, causal", lambda normal: (1_000_000_001, 7, 3), counted_causally),
     ),
     right_answers=(
-        counted_one_by_one,
+        counted_by_halves,
         lambda n, head_dim, heads=1, *, causal=False: heads * head_dim * (n * (n + 1) if causal else 2 * n**2),
         lambda n, head_dim, heads=1, *, causal=False: 2 * heads * head_dim * (n**2 - causal * n * (n - 1) // 2),
     ),
@@ -913,6 +1120,12 @@ COUNT = Exercise(
         ),
         "causal counts half of n², rounded down, which leaves out half of the diagonal": count_of(
             pairs=lambda n, causal: n * n // 2 if causal else n * n
+        ),
+        "the pairs are divided with / and not //: a float, which holds whole numbers up to 2**53 only": count_of(
+            pairs=lambda n, causal: n * (n + 1) / 2 if causal else n * n
+        ),
+        "the pairs are divided with / and made whole afterwards, when digits beyond 2**53 are lost": count_of(
+            pairs=lambda n, causal: int(n * (n + 1) / 2) if causal else n * n
         ),
         "causal counts n (n + 1) pairs, twice as many as there are": count_of(
             pairs=lambda n, causal: n * (n + 1) if causal else n * n
@@ -1033,16 +1246,48 @@ def padded(out, q):
     return torch.cat([done, done.new_zeros(*done.shape[:-2], missing, done.shape[-1])], -2)
 
 
-def whole_mask(q, k, v, *, causal=False, block=64):
-    if not causal:
-        return quadratic.blocked_attention(q, k, v, block=block)
-    parts = zip(q.split(block, -2), causal_mask(q.shape[-2], k.shape[-2]).split(block), strict=True)
-    return torch.cat([quadratic.attention(q_block, k, v, mask=mask) for q_block, mask in parts], -2)
+def whole_mask_from(make, always=False):
+    """Small blocks, and a mask for all pairs at once from make(queries, keys); always: also when it is not causal."""
+
+    def blocked_attention(q, k, v, *, causal=False, block=64):
+        if not causal and not always:
+            return quadratic.blocked_attention(q, k, v, block=block)
+        parts = zip(q.split(block, -2), make(q.shape[-2], k.shape[-2]).split(block), strict=True)
+        masks = ((q_block, mask if causal else None) for q_block, mask in parts)
+        return torch.cat([quadratic.attention(q_block, k, v, mask=mask) for q_block, mask in masks], -2)
+
+    return blocked_attention
+
+
+def of_ones(queries, keys):
+    return torch.ones(queries, keys).tril(keys - queries).bool()
+
+
+def of_distances(queries, keys):
+    return torch.arange(keys) - torch.arange(keys - queries, keys)[:, None] <= 0
+
+
+def cut_by_keys(q, k, v, *, causal=False, block=64):
+    return quadratic.blocked_attention(q[..., : math.ceil(k.shape[-2] / block) * block, :], k, v, causal=causal)
+
+
+def shaped_like_queries(q, k, v, *, causal=False, block=64):
+    out = torch.zeros_like(q)
+    for start in range(0, q.shape[-2], block):
+        rows = rows_of(q[..., start : start + block, :], k, v, causal, start, k.shape[-2] - q.shape[-2])
+        out[..., start : start + block, :] = rows
+    return out
 
 
 def up_to_its_end(q_block, k, v, start, offset, causal=False):
     end = start + offset + q_block.shape[-2]
     return quadratic.attention(q_block, k[..., :end, :], v[..., :end, :], causal=causal)
+
+
+def one_key_short(q_block, k, v, start, offset):
+    end = max(start + offset + q_block.shape[-2] - 1, 1)
+    positions = torch.arange(q_block.shape[-2])[:, None] + start + offset
+    return quadratic.attention(q_block, k[..., :end, :], v[..., :end, :], mask=torch.arange(end) <= positions)
 
 
 def own_keys_only(q_block, k, v, causal, start, offset):
@@ -1060,8 +1305,13 @@ def averaged_over_key_blocks(q, k, v, *, causal=False, block=64):
     return torch.stack(parts).mean(0)
 
 
-def tokens_in_blocks(queries, keys, block, heads=()):
-    return lambda normal: (normal(*heads, queries, 8), normal(*heads, keys, 8), normal(*heads, keys, 8), block)
+def long_text(normal):
+    """200 tokens whose values have as many numbers as their keys, or torch's fused kernel would make the matrix."""
+    return normal(1, 2, 200, 8), normal(1, 2, 200, 8), normal(1, 2, 200, 8), 16
+
+
+def tokens_in_blocks(queries, keys, block, heads=(), d_value=5):
+    return lambda normal: (normal(*heads, queries, 8), normal(*heads, keys, 8), normal(*heads, keys, d_value), block)
 
 
 BLOCKS = Exercise(
@@ -1082,21 +1332,49 @@ BLOCKS = Exercise(
     cases=(
         Case("40 tokens, blocks of 8", tokens_in_blocks(40, 40, 8), blocks()),
         Case("25 tokens, blocks of 8, the last one of 1", tokens_in_blocks(25, 25, 8), blocks()),
+        Case("11 queries, 4 keys, blocks of 3", tokens_in_blocks(11, 4, 3), blocks()),
+        Case("5 queries, 23 keys, blocks of 3", tokens_in_blocks(5, 23, 3, d_value=19), blocks()),
         Case("25 tokens, blocks of 8, causal", tokens_in_blocks(25, 25, 8), blocks(causal=True)),
         Case("9 queries, 25 keys, blocks of 4, causal", tokens_in_blocks(9, 25, 4), blocks(causal=True)),
         Case("blocks of 1, causal", tokens_in_blocks(5, 5, 1), blocks(causal=True)),
         Case("a block longer than the text", tokens_in_blocks(5, 5, 64), blocks(causal=True)),
         Case("a batch of 2 with 3 heads", tokens_in_blocks(11, 13, 4, heads=(2, 3)), blocks(causal=True)),
         Case("float64", tokens_in_blocks(10, 10, 4), blocks(causal=True), dtype=torch.float64),
-        Case("memory: 200 tokens, blocks of 16", tokens_in_blocks(200, 200, 16, heads=(1, 2)), within_budget(False)),
-        Case("memory: 200 tokens, causal", tokens_in_blocks(200, 200, 16, heads=(1, 2)), within_budget(True)),
+        Case(
+            "memory: 200 tokens, blocks of 16",
+            long_text,
+            within_budget(False),
+        ),
+        Case("memory: 200 tokens, causal", long_text, within_budget(True)),
     ),
     right_answers=(blocks_preallocated, blocks_fused, fused_whole, by_blocks(rows_of)),
     mistakes={
         "the whole score matrix is made at once, however right its numbers are": (
             lambda q, k, v, *, causal=False, block=64: quadratic.attention(q, k, v, causal=causal)
         ),
-        "the blocks are small, but the mask is made for all pairs at once": whole_mask,
+        "the blocks are small, but the mask is made for all pairs at once": whole_mask_from(causal_mask),
+        "the blocks are small, but the mask is made for all pairs at once, from a matrix of ones": whole_mask_from(
+            of_ones
+        ),
+        "the blocks are small, but the mask is made for all pairs at once, from a matrix of distances": whole_mask_from(
+            of_distances
+        ),
+        "the blocks are small, but a mask is made for all pairs at once, causal or not": whole_mask_from(
+            causal_mask, always=True
+        ),
+        "the blocks are small, but a matrix of ones is made for all pairs at once, causal or not": whole_mask_from(
+            of_ones, always=True
+        ),
+        "the blocks are small, but a matrix of distances is made for all pairs at once, causal or not": whole_mask_from(
+            of_distances, always=True
+        ),
+        "the keys are cut one too early, before the block's last query": by_blocks(
+            lambda q_block, k, v, causal, start, offset: (
+                one_key_short(q_block, k, v, start, offset) if causal else quadratic.attention(q_block, k, v)
+            )
+        ),
+        "the output is made like q, with d columns, where it has those of v": shaped_like_queries,
+        "the blocks are cut from the number of keys, where it is the queries that are cut": (cut_by_keys),
         "the last, shorter block is left out": by_blocks(
             rows_of, starts=lambda queries, block: range(0, max(queries - block, 0) + 1, block)
         ),

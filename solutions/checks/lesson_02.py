@@ -121,7 +121,7 @@ def places_for_positions(query_position, key_position, window, pattern):
 MASK = Exercise(
     number="2.1",
     title="the window's mask",
-    section="Most of what a word needs is near",
+    section="What if each word saw only the last few?",
     difficulty=2,
     minutes=12,
     reference=local_global.window_mask,
@@ -137,16 +137,27 @@ MASK = Exercise(
     cases=(
         mask_case("8 tokens, a window of 3", range(8), range(8), 3),
         mask_case("a window of 1", range(5), range(5), 1),
+        mask_case("a window wider than the text, more sinks than keys", range(5), range(5), 9, sinks=7),
+        mask_case("two-sided, a window wider than the text", range(4), range(4), 1000, causal=False),
         mask_case("queries 5 and 6, keys 0 to 6, a window of 4", (5, 6), range(7), 4),
         mask_case("queries 9 and 10, keys 0, 1, 7, 8, 9 and 10", (9, 10), (0, 1, 7, 8, 9, 10), 5),
         mask_case("keys 3 to 9, 2 sinks that are not among them", range(6, 10), range(3, 10), 3, sinks=2),
         mask_case("two-sided, a window of 4", range(9), range(9), 4, causal=False),
         mask_case("two-sided, a window of 5", range(9), range(9), 5, causal=False),
+        mask_case("two-sided, a window of 1", range(5), range(5), 1, causal=False),
         mask_case("2 sinks", range(8), range(8), 3, sinks=2),
         mask_case("4 sinks, of which the first queries come before some", range(8), range(8), 2, sinks=4),
         mask_case("2 sinks, two-sided", range(8), range(8), 3, causal=False, sinks=2),
         mask_case("global tokens 0 and 5, two-sided", range(8), range(8), 3, causal=False, global_tokens=[0, 5]),
         mask_case("query 4 alone, global token 0", (4,), range(5), 2, global_tokens=[0]),
+        mask_case(
+            "queries 6 to 9, keys 3 to 9, global tokens 4 and 8",
+            range(6, 10),
+            range(3, 10),
+            2,
+            causal=False,
+            global_tokens=[4, 8],
+        ),
         mask_case("global token 3, causal", range(6), range(6), 2, global_tokens=[3]),
     ),
     right_answers=(mask_one_by_one, mask_by_distance),
@@ -154,10 +165,21 @@ MASK = Exercise(
         "the window holds W + 1 keys: the query itself counts as one of the W": near_by(lambda w: w, lambda w: 0),
         "the window holds W - 1 keys, the query itself among them": near_by(lambda w: w - 2, lambda w: 0),
         "the causal window also looks ahead": near_by(lambda w: w - 1, lambda w: w - 1),
+        "a causal token does not see itself": near_by(lambda w: w - 1, lambda w: -1),
         "the band is on the wrong side: each query sees those after it": near_by(lambda w: 0, lambda w: w - 1),
         "there is no window, only causality": near_by(lambda w: 10**9, lambda w: 0),
         "a two-sided window reaches `window` keys to each side, where it is window // 2": near_by(
             lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w, w)
+        ),
+        "a two-sided window is strict (< for <=), so that each side holds one key less": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w // 2 - 1, w // 2 - 1)
+        ),
+        "a two-sided window reaches window - 1 keys to each side, where it is window // 2": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w - 1, w - 1)
+        ),
+        "a two-sided window looks back only": near_by(lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w // 2, 0)),
+        "a two-sided window holds exactly `window` keys, one less on the left": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: ((w - 1) // 2, w // 2)
         ),
         "a two-sided window holds exactly `window` keys, one less on the right": near_by(
             lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w // 2, (w - 1) // 2)
@@ -196,16 +218,18 @@ def two_sided(function, *sizes):
     return function(*sizes, causal=False)
 
 
-def pairs_row_by_row(n, window, *, causal=True):
+def pairs_of_short_and_long_rows(n, window, *, causal=True):
+    short = min(window if causal else window // 2, n)  # rows at one edge that see fewer
     if causal:
-        return sum(min(i + 1, window) for i in range(n))
-    return sum(min(i + window // 2, n - 1) - max(i - window // 2, 0) + 1 for i in range(n))
+        return short * (short + 1) // 2 + (n - short) * short
+    unseen = max(n - 1 - short, 0)  # on each side, of the first row
+    return n * n - unseen * (unseen + 1)
 
 
-def pairs_by_diagonal(n, window, *, causal=True):
+def pairs_by_steps_beside_the_diagonal(n, window, *, causal=True):
     reach = min(window - 1 if causal else window // 2, n - 1)
-    beside = sum(n - step for step in range(1, reach + 1))
-    return n + (beside if causal else 2 * beside)
+    beside = reach * (2 * n - reach - 1) // 2  # n - 1, n - 2, ..., n - reach
+    return n + beside + (0 if causal else beside)
 
 
 def pairs_of(causal_pairs=None, two_sided_pairs=None, shortest=min):
@@ -249,9 +273,17 @@ PAIRS = Exercise(
         Case("9 tokens, two-sided, a window of 4", lambda normal: (9, 4), two_sided),
         Case("9 tokens, two-sided, a window of 5", lambda normal: (9, 5), two_sided),
         Case("two-sided, a window longer than the text", lambda normal: (4, 19), two_sided),
+        Case("two-sided, a window as long as the text", lambda normal: (10, 10), two_sided),
+        Case("two-sided, a window of 1", lambda normal: (7, 1), two_sided),
         Case("8,192 tokens, two-sided, a window of 128", lambda normal: (8192, 128), two_sided),
+        Case("1,000,000,001 tokens, a window of 300,000,001", lambda normal: (1_000_000_001, 300_000_001)),
+        Case(
+            "1,000,000,001 tokens, two-sided, a window of 300,000,002",
+            lambda normal: (1_000_000_001, 300_000_002),
+            two_sided,
+        ),
     ),
-    right_answers=(pairs_row_by_row, pairs_by_diagonal),
+    right_answers=(pairs_of_short_and_long_rows, pairs_by_steps_beside_the_diagonal),
     mistakes={
         "every query counts `window` keys, though the first ones see fewer": pairs_of(lambda n, window: n * window),
         "every query counts as many keys as one in the middle, though those at the ends see fewer": pairs_of(
@@ -265,6 +297,27 @@ PAIRS = Exercise(
         ),
         "the pairs are window², as if only `window` rows had a window": pairs_of(lambda n, window: window * window),
         "a window longer than the text is not cut to it": pairs_of(shortest=lambda window, longest: window),
+        "only a two-sided window is cut to the text": (
+            lambda n, window, *, causal=True: (
+                n * window - window * (window - 1) // 2 if causal else pairs_of()(n, window, causal=False)
+            )
+        ),
+        "only a causal window is cut to the text": lambda n, window, *, causal=True: pairs_of(
+            shortest=min if causal else lambda window, longest: window
+        )(n, window, causal=causal),
+        "a two-sided window of n or more is taken to see every pair, though it reaches only window // 2 to each side": (
+            lambda n, window, *, causal=True: (
+                n * n if window >= n and not causal else pairs_of()(n, window, causal=causal)
+            )
+        ),
+        "the triangle is divided with / and not //: a float, which holds whole numbers up to 2**53 only": pairs_of(
+            lambda n, window: n * window - window * (window - 1) / 2
+        ),
+        "a two-sided window is strict (< for <=), so that each side holds one key less": (
+            lambda n, window, *, causal=True: (
+                pairs_of()(n, window) if causal else pairs_of()(n, window - 2, causal=False) if window > 1 else 0
+            )
+        ),
         "the token itself is not counted": pairs_of(
             lambda n, window: n * (window - 1) - window * (window - 1) // 2, lambda n, half: (n * 2 - half - 1) * half
         ),
@@ -273,6 +326,9 @@ PAIRS = Exercise(
         ),
         "a two-sided window counts `window` keys on each side, where it is window // 2": (
             lambda n, window, *, causal=True: pairs_of()(n, window if causal else 2 * window, causal=causal)
+        ),
+        "a two-sided window counts a causal window on each side, window - 1 keys, where it is window // 2": (
+            lambda n, window, *, causal=True: pairs_of()(n, window) * (1 if causal else 2) - (0 if causal else n)
         ),
         "only one end of a two-sided window is cut": pairs_of(
             two_sided_pairs=lambda n, half: n * (2 * half + 1) - half * (half + 1) // 2
@@ -310,19 +366,40 @@ def reach_one_by_one(start, stop, n, window, *, causal=True, sinks=0, global_tok
     return torch.as_tensor(wanted)
 
 
-def reach_from(left, right, cut=True, join=None, all_for_globals=True, sinks_too=True, globals_too=True, half=None):
+def reach_from(
+    left,
+    right,
+    cut_left=max,
+    cut_right=min,
+    join=None,
+    sees_all=lambda token, start, stop: start <= token < stop,
+    sinks_are=min,
+    globals_too=True,
+):
     """The band from left(...) to right(...), and the others, so that a mistake can replace a part."""
 
     def keys_in_reach(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
         chosen = global_tokens or []
-        if all_for_globals and any(start <= token < stop for token in chosen):
+        if any(sees_all(token, start, stop) for token in chosen):
             return torch.arange(n)
         first, last = left(start, stop, window, causal), right(start, stop, window, causal)
-        band = range(max(first, 0), min(last, n)) if cut else range(first, last)
-        others = [*range(sinks if sinks_too else 0), *(chosen if globals_too else [])]
-        return torch.tensor(join(band, others) if join else sorted({*band, *others}))
+        band = range(cut_left(first, 0), cut_right(last, n))
+        others = [*range(sinks_are(sinks, n)), *(chosen if globals_too else [])]
+        return torch.tensor(join(band, others) if join else sorted({*band, *others}), dtype=torch.long)
 
     return keys_in_reach
+
+
+def uncut(place, end):
+    return place
+
+
+def no_sinks(sinks, n):
+    return 0
+
+
+def sees_nothing_more(token, start, stop):
+    return False
 
 
 def start_of_band(start, stop, window, causal):
@@ -351,12 +428,36 @@ REACH = Exercise(
     cases=(
         Case("queries 6 to 8 of 20, a window of 4", lambda normal: (6, 9, 20, 4), reach_of()),
         Case("the first queries", lambda normal: (0, 3, 20, 4), reach_of()),
+        Case("a window wider than the text", lambda normal: (3, 5, 9, 40), reach_of()),
+        Case("more sinks than tokens", lambda normal: (3, 5, 9, 2), reach_of(sinks=12)),
+        Case("the first queries, two-sided", lambda normal: (0, 3, 20, 7), reach_of(causal=False)),
         Case("a window of 1", lambda normal: (5, 7, 9, 1), reach_of()),
         Case("a window wider than the block", lambda normal: (10, 12, 14, 7), reach_of()),
         Case("two-sided, a window of 4", lambda normal: (6, 9, 20, 4), reach_of(causal=False)),
         Case("two-sided, at the end of the text", lambda normal: (16, 20, 20, 5), reach_of(causal=False)),
         Case("2 sinks", lambda normal: (9, 12, 20, 3), reach_of(sinks=2)),
         Case("2 sinks that the band holds already", lambda normal: (2, 4, 20, 3), reach_of(sinks=2)),
+        Case("a block that holds 2 of 3 sinks", lambda normal: (1, 4, 20, 3), reach_of(sinks=3)),
+        Case(
+            "a global token right after the block",
+            lambda normal: (4, 8, 20, 3),
+            reach_of(causal=False, global_tokens=[8]),
+        ),
+        Case(
+            "a global token right before the block",
+            lambda normal: (4, 8, 20, 3),
+            reach_of(causal=False, global_tokens=[3]),
+        ),
+        Case(
+            "a global token at the block's first place",
+            lambda normal: (4, 8, 20, 3),
+            reach_of(causal=False, global_tokens=[4]),
+        ),
+        Case(
+            "a global token at the block's last place",
+            lambda normal: (4, 8, 20, 3),
+            reach_of(causal=False, global_tokens=[7]),
+        ),
         Case(
             "global tokens before, in and after the band",
             lambda normal: (9, 12, 20, 4),
@@ -379,9 +480,50 @@ REACH = Exercise(
         "the band starts where the last query's window does, and the first queries lose keys": reach_from(
             lambda start, stop, window, causal: stop - 1 - (window - 1 if causal else window // 2), end_of_band
         ),
-        "the band reaches below 0": reach_from(start_of_band, end_of_band, cut=False),
-        "the last query's own key is left out": reach_from(
-            start_of_band, lambda start, stop, window, causal: stop - 1 if causal else stop + window // 2 - 1
+        "the band starts one key too late, and the first query loses its oldest": reach_from(
+            lambda start, stop, window, causal: start_of_band(start, stop, window, causal) + 1, end_of_band
+        ),
+        "the band reaches below 0": reach_from(start_of_band, end_of_band, cut_left=uncut),
+        "the band runs past the end of the text": reach_from(start_of_band, end_of_band, cut_right=uncut),
+        "the band is cut at neither end of the text": reach_from(
+            start_of_band, end_of_band, cut_left=uncut, cut_right=uncut
+        ),
+        "the band is cut at n - 1, and the last token of the text is lost": reach_from(
+            start_of_band, end_of_band, cut_right=lambda last, n: min(last, n - 1)
+        ),
+        "a causal band ends before the last query, whose own key is left out": reach_from(
+            start_of_band, lambda start, stop, window, causal: stop - 1 if causal else stop + window // 2
+        ),
+        "a two-sided band ends one key too early": reach_from(
+            start_of_band, lambda start, stop, window, causal: stop if causal else stop + window // 2 - 1
+        ),
+        "the band ends one key too early, causal and two-sided": reach_from(
+            start_of_band, lambda start, stop, window, causal: end_of_band(start, stop, window, causal) - 1
+        ),
+        "the band ends one key too late": reach_from(
+            start_of_band, lambda start, stop, window, causal: end_of_band(start, stop, window, causal) + 1
+        ),
+        "causal is not looked at: every band is causal": reach_from(
+            lambda start, stop, window, causal: start - (window - 1), lambda start, stop, window, causal: stop
+        ),
+        "causal is not looked at: every band is two-sided": reach_from(
+            lambda start, stop, window, causal: start - window // 2,
+            lambda start, stop, window, causal: stop + window // 2,
+        ),
+        "a global token right after the block is taken to be in it (<= stop for < stop)": reach_from(
+            start_of_band, end_of_band, sees_all=lambda token, start, stop: start <= token <= stop
+        ),
+        "a global token at the block's first place is taken to be outside it (start < for start <=)": reach_from(
+            start_of_band, end_of_band, sees_all=lambda token, start, stop: start < token < stop
+        ),
+        "a global token at the block's last place is taken to be outside it": reach_from(
+            start_of_band, end_of_band, sees_all=lambda token, start, stop: start <= token < stop - 1
+        ),
+        "a global token anywhere makes every block fetch all": reach_from(
+            start_of_band, end_of_band, sees_all=lambda token, start, stop: True
+        ),
+        "more sinks than tokens reach past the end of the text": reach_from(
+            start_of_band, end_of_band, sinks_are=uncut
         ),
         "the keys after the block are fetched, though the mask is causal": reach_from(
             start_of_band, lambda start, stop, window, causal: stop + (window - 1 if causal else window // 2)
@@ -397,12 +539,13 @@ REACH = Exercise(
         "sinks and global tokens stand behind the band, not in ascending order": reach_from(
             start_of_band, end_of_band, join=lambda band, others: [*band, *(key for key in others if key not in band)]
         ),
-        "the sinks are forgotten": reach_from(start_of_band, end_of_band, sinks_too=False),
+        "the sinks are forgotten": reach_from(start_of_band, end_of_band, sinks_are=no_sinks),
         "the global tokens are forgotten": reach_from(
-            start_of_band, end_of_band, globals_too=False, all_for_globals=False
+            start_of_band, end_of_band, globals_too=False, sees_all=sees_nothing_more
         ),
+        "a global token outside the block is not fetched": reach_from(start_of_band, end_of_band, globals_too=False),
         "a global token in the block fetches only the band, though it sees everything": reach_from(
-            start_of_band, end_of_band, all_for_globals=False
+            start_of_band, end_of_band, sees_all=sees_nothing_more
         ),
     },
 )
@@ -519,13 +662,30 @@ def all_keys(start, stop, n, window, **pattern):
     return torch.arange(n)
 
 
-def band_of_tokens(n, window, block, heads=(1,), kv_heads=None):
+def banded_like_queries(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
+    pattern, out = dict(causal=causal, sinks=sinks, global_tokens=global_tokens), torch.zeros_like(q)
+    for start in range(0, q.shape[-2], block):
+        rows = torch.arange(start, min(start + block, q.shape[-2]))
+        keys = keys_in_reach(start, start + len(rows), q.shape[-2], window, **pattern)
+        mask = window_mask(rows, keys, window, **pattern)
+        banded = grouped_attention(q[..., rows, :], k[..., keys, :], v[..., keys, :], mask=mask)
+        out[..., start : start + block, :] = banded
+    return out
+
+
+def heads_in_turn(q, k, v, *, mask=None):
+    group = q.shape[-3] // k.shape[-3]
+    k, v = (torch.cat([each] * group, dim=-3) for each in (k, v))
+    return attention(q, k, v, mask=mask)
+
+
+def band_of_tokens(n, window, block, heads=(1,), kv_heads=None, d_value=5):
     def inputs(normal):
         *batch, count = heads
         return (
             normal(*batch, count, n, 8),
             normal(*batch, kv_heads or count, n, 8),
-            normal(*batch, kv_heads or count, n, 5),
+            normal(*batch, kv_heads or count, n, d_value),
             window,
             block,
         )
@@ -558,10 +718,20 @@ BAND = Exercise(
         Case("two-sided, a window of 6", band_of_tokens(21, 6, 4), blocks(causal=False)),
         Case("2 sinks", band_of_tokens(22, 4, 8), blocks(sinks=2)),
         Case("global tokens 3 and 17", band_of_tokens(22, 4, 8), blocks(causal=False, global_tokens=[3, 17])),
-        Case("a batch of 2 with 4 heads on 2 key heads", band_of_tokens(13, 4, 4, (2, 4), 2), blocks()),
+        Case(
+            "global tokens at the edges of a block",
+            band_of_tokens(23, 3, 5),
+            blocks(causal=False, global_tokens=[5, 14]),
+        ),
+        Case("global token 0, causal", band_of_tokens(23, 3, 5), blocks(global_tokens=[0])),
+        Case("a window wider than the text", band_of_tokens(11, 40, 4), blocks()),
+        Case("two-sided, a window wider than the text", band_of_tokens(11, 40, 4), blocks(causal=False)),
+        Case("more sinks than tokens", band_of_tokens(7, 2, 3), blocks(sinks=12)),
+        Case("values of 19 numbers", band_of_tokens(13, 6, 5, d_value=19), blocks()),
+        Case("a batch of 2 with 6 heads on 2 key heads", band_of_tokens(13, 4, 5, (2, 6), 2), blocks()),
         Case("float64", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float64),
-        Case("memory: 400 tokens, a window of 16", band_of_tokens(400, 16, 32, (2,)), in_linear_memory),
-        Case("time: 400 tokens, a window of 16", band_of_tokens(400, 16, 32, (2,)), in_linear_time),
+        Case("memory: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_memory),
+        Case("time: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_time),
     ),
     right_answers=(by_blocks(), unfolded, row_by_row),
     mistakes={
@@ -576,14 +746,35 @@ BAND = Exercise(
         "inside the fetched keys only the future is masked: keys older than the window leak in": by_blocks(
             mask=lambda rows, keys, window, causal, **others: keys <= rows[:, None] if causal else None
         ),
+        "the output is made like q, with d columns, where it has those of v": banded_like_queries,
+        "the key heads are laid out 0 1 0 1 (repeat), where a group of query heads shares one (repeat_interleave)": (
+            by_blocks(attend=heads_in_turn)
+        ),
         "the mask counts from the first fetched key, not from the start of the sequence": by_blocks(
             mask=lambda rows, keys, window, **pattern: window_mask(
                 torch.arange(len(rows)), torch.arange(len(keys)), window, **pattern
             )
         ),
         "the window of the mask has W + 1 keys": by_blocks(
-            reach=lambda start, stop, n, window, **others: keys_in_reach(start, stop, n, min(window + 1, n), **others),
+            reach=lambda start, stop, n, window, **others: keys_in_reach(start, stop, n, window + 1, **others),
             mask=lambda rows, keys, window, **pattern: window_mask(rows, keys, window + 1, **pattern),
+        ),
+        "the window of the mask has W + 1 keys, of which W are fetched": by_blocks(
+            mask=lambda rows, keys, window, **pattern: window_mask(rows, keys, window + 1, **pattern)
+        ),
+        "the mask is used the wrong way round, with True for hidden": by_blocks(
+            mask=lambda rows, keys, window, **pattern: ~window_mask(rows, keys, window, **pattern)
+        ),
+        "the keys begin where the window of the block's last query does, and its first queries lose keys": by_blocks(
+            reach=lambda start, stop, n, window, **pattern: keys_in_reach(stop - 1, stop, n, window, **pattern)
+        ),
+        "the keys of a two-sided window are fetched as if it were causal": by_blocks(
+            reach=lambda start, stop, n, window, causal, **others: keys_in_reach(
+                start, stop, n, window, **(others if others["global_tokens"] is None else {**others, "causal": causal})
+            )
+        ),
+        "causal is not handed to the mask, which then hides what comes later": by_blocks(
+            mask=lambda rows, keys, window, causal, **others: window_mask(rows, keys, window, **others)
         ),
         "the first block is padded with zeros, and a zero still takes weight": with_padding,
         "the last, shorter block is left out": by_blocks(
@@ -639,6 +830,7 @@ FIELD = Exercise(
         Case("32 layers, a window of 4,096", lambda normal: (32, 4096)),
         Case("3 layers, two-sided, a window of 5", lambda normal: (3, 5), two_sided),
         Case("14 layers, two-sided, a window of 128", lambda normal: (14, 128), two_sided),
+        Case("7 layers, two-sided, a window of 1", lambda normal: (7, 1), two_sided),
     ),
     right_answers=(
         field_layer_by_layer,
@@ -664,6 +856,15 @@ FIELD = Exercise(
             1 + layers * (window - 1 if causal else window // 2)
         ),
         "causal is not looked at": lambda layers, window, *, causal=True: 1 + layers * (window - 1),
+        "a two-sided window reaches (window - 1) // 2 to each side, where it is window // 2": (
+            lambda layers, window, *, causal=True: 1 + layers * (window - 1 if causal else 2 * ((window - 1) // 2))
+        ),
+        "a two-sided window reaches `window` tokens to each side, where it is window // 2": (
+            lambda layers, window, *, causal=True: 1 + layers * (window - 1 if causal else 2 * window)
+        ),
+        "a two-sided window is halved with /, a float, and odd ones get half a token too much": (
+            lambda layers, window, *, causal=True: 1 + layers * (window - 1 if causal else 2 * (window / 2))
+        ),
         "the reach is `window` tokens a layer, one too many": lambda layers, window, *, causal=True: (
             1 + layers * (window if causal else 2 * (window // 2))
         ),
@@ -737,6 +938,13 @@ PATTERN = Exercise(
         "layers are counted from 1, so the pattern is shifted by one": pattern_from(
             lambda unit, layer, layers: unit[(layer + 1) % len(unit)]
         ),
+        "the pattern begins with the unit's last letter, shifted by one": pattern_from(
+            lambda unit, layer, layers: unit[(layer - 1) % len(unit)]
+        ),
+        "the unit is taken to have three letters always": pattern_from(
+            lambda unit, layer, layers: unit[min(layer % 3, len(unit) - 1)]
+        ),
+        "the unit is given as it is, not repeated": lambda unit, layers: tuple(KIND[letter] for letter in unit),
         "every third layer is global whatever the unit says": pattern_from(
             lambda unit, layer, layers: "L" if layer % 3 else "G"
         ),
@@ -806,6 +1014,10 @@ SAVING = Exercise(
     ),
     right_answers=(saving_by_shares, saving_by_hand),
     mistakes={
+        "the quotient is cut to a whole number (// for /)": lambda layer_types, n, window, *, causal=True: (
+            pattern_pairs(["full"] * len(layer_types), n, window, causal=causal)
+            // pattern_pairs(layer_types, n, window, causal=causal)
+        ),
         "the quotient stands upside down": lambda layer_types, n, window, *, causal=True: (
             1 / saving_by_hand(layer_types, n, window, causal=causal)
         ),
@@ -823,6 +1035,11 @@ SAVING = Exercise(
         "it is the saving of one window layer in pairs, and the full layers are forgotten": (
             lambda layer_types, n, window, *, causal=True: (
                 pattern_pairs(["full"], n, window, causal=causal) / pattern_pairs(["window"], n, window, causal=causal)
+            )
+        ),
+        "a full causal layer is counted as n², with the future that it never scores": (
+            lambda layer_types, n, window, *, causal=True: (
+                len(layer_types) * n * n / pattern_pairs(layer_types, n, window, causal=causal)
             )
         ),
         "causal is not handed on": lambda layer_types, n, window, *, causal=True: saving_by_hand(
@@ -892,6 +1109,7 @@ KV_BYTES = Exercise(
         Case("gpt-oss-120b at 131,072 tokens", held("LG", 36, 131_072, 128, 8, 64)),
         Case("GLL, 7 layers, 1,000 tokens, a window of 100, 3 heads of 4", held("GLL", 7, 1000, 100, 3, 4)),
         Case("a text shorter than the window", held("GL", 4, 50, 128, 2, 8)),
+        Case("10**15 + 1 tokens, 11 heads of 13", held("GLL", 7, 10**15 + 1, 129, 11, 13)),
         Case("all full", held("G", 3, 100, 8, 2, 4)),
         Case("all local, 4 bytes each", held("L", 3, 100, 8, 2, 4, 4)),
     ),
@@ -913,6 +1131,9 @@ KV_BYTES = Exercise(
         "only the full layers are counted": kv_bytes(tokens=lambda kind, n, window: n if kind == "full" else 0),
         "a window layer holds `window` tokens even when there are fewer": kv_bytes(
             tokens=lambda kind, n, window: n if kind == "full" else window
+        ),
+        "a window layer holds window - 1 tokens, as between two tokens, and not the one that is decoded": kv_bytes(
+            tokens=lambda kind, n, window: n if kind == "full" else min(n, window - 1)
         ),
         "full and window layers are taken for each other": kv_bytes(
             tokens=lambda kind, n, window: min(n, window) if kind == "full" else n
@@ -969,11 +1190,21 @@ def kept_positions(function, q, k, v, window, sinks, lengths):
     return cache.position
 
 
+def kept_tensor(name):
+    def outcome(function, q, k, v, window, sinks, lengths):
+        cache = WindowCache(window, sinks)
+        for chunk in chunks_of(lengths, q, k, v):
+            function(*chunk, cache)
+        return getattr(cache, name)
+
+    return outcome
+
+
 def cached_one_by_one(q, k, v, cache):
     rows = []
     for i in range(q.shape[-2]):
         all_k, all_v = cache.append(k[..., i : i + 1, :], v[..., i : i + 1, :])
-        rows.append(attention(q[..., i : i + 1, :], all_k, all_v))
+        rows.append(grouped_attention(q[..., i : i + 1, :], all_k, all_v))
         last = cache.position[-1]
         cache.keep((cache.position > last + 1 - cache.window) | (cache.position < cache.sinks))
     return torch.cat(rows, dim=-2)
@@ -984,40 +1215,67 @@ def cached_fused(q, k, v, cache):
     cache.append(k, v)
     behind = torch.arange(first, cache.tokens)[:, None] - cache.position
     mask = ((behind < cache.window) | (cache.position < cache.sinks)) & (behind >= 0)
-    out = scaled_dot_product_attention(q, cache.k, cache.v, attn_mask=mask)
+    out = scaled_dot_product_attention(q, cache.k, cache.v, attn_mask=mask, enable_gqa=True)
     cache.keep((cache.tokens - cache.position < cache.window) | (cache.position < cache.sinks))
     return out
 
 
+def not_in_the_past(position, cache, following):
+    return (following - position < cache.window) | (position < cache.sinks)
+
+
 def cached_by(
     mask=lambda queries, cache: window_mask(queries, cache.position, cache.window, sinks=cache.sinks),
-    keep=lambda position, cache, following: (following - position < cache.window) | (position < cache.sinks),
-    first=False,
+    keep=not_in_the_past,
+    first=None,
+    following=lambda queries, cache: cache.tokens,
+    attend=grouped_attention,
+    append=lambda cache, k, v: cache.append(k, v),
 ):
     """A cache made of the mask of a chunk and of what is kept after it, so that a mistake can replace one.
 
-    first: cut before the chunk attends, and not after
+    first: if given, cut before the chunk attends, as seen from first(cache), and not after
+    following: where the next token stands
     """
 
     def cached_window_attention(q, k, v, cache):
-        cache.append(k, v)
+        all_k, all_v = append(cache, k, v)
         queries = cache.position[len(cache.position) - q.shape[-2] :]
-        if first:
-            cache.keep(keep(cache.position, cache, cache.tokens - 1))
-        out = attention(q, cache.k, cache.v, mask=mask(queries, cache))
-        if not first and keep is not None:
-            cache.keep(keep(cache.position, cache, cache.tokens))
+        if first is not None:
+            kept = keep(cache.position, cache, first(cache))
+            cache.keep(kept)
+            all_k, all_v = all_k[..., kept, :], all_v[..., kept, :]
+        out = attend(q, all_k, all_v, mask=mask(queries, cache))
+        if first is None and keep is not None:
+            cache.keep(keep(cache.position, cache, following(queries, cache)))
         return out
 
     return cached_window_attention
 
 
-def stream_of(n, heads=2):
-    return lambda normal: (normal(heads, n, 8), normal(heads, n, 8), normal(heads, n, 5))
+def last_by_slice(position, cache, following):
+    kept = torch.zeros(len(position), dtype=torch.bool)
+    kept[-(cache.window - 1) :] = True
+    kept[: cache.sinks] = True
+    return kept
 
 
-def stream_in(window, sinks, *lengths):
-    return lambda normal: (*stream_of(sum(lengths))(normal), window, sinks, lengths)
+def a_chunk_late(queries, cache):
+    return window_mask(queries + len(queries), cache.position, cache.window, sinks=cache.sinks)
+
+
+def swapped(cache, k, v):
+    all_v, all_k = cache.append(v, k)
+    return all_k, all_v
+
+
+def stream_of(n, heads=2, kv_heads=None, d_value=5):
+    kv_heads = kv_heads or heads
+    return lambda normal: (normal(heads, n, 8), normal(kv_heads, n, 8), normal(kv_heads, n, d_value))
+
+
+def stream_in(window, sinks, *lengths, **shape):
+    return lambda normal: (*stream_of(sum(lengths), **shape)(normal), window, sinks, lengths)
 
 
 def stream_whole(n, window, sinks):
@@ -1047,20 +1305,44 @@ CACHE = Exercise(
         Case("a window of 1", stream_in(1, 0, 2, 1, 3), streamed),
         Case("2 sinks, a prompt of 7, then single tokens", stream_in(3, 2, 7, *[1] * 6), streamed),
         Case("2 sinks, chunks of 4", stream_in(3, 2, 4, 4, 4), streamed),
+        Case("a window wider than the text", stream_in(40, 0, 4, 3, 1), streamed),
+        Case("more sinks than tokens", stream_in(2, 12, 4, 3, 1), streamed),
+        Case("6 heads on 2 key heads, chunks of 3", stream_in(4, 1, 3, 3, 2, heads=6, kv_heads=2), streamed),
+        Case("values of 19 numbers", stream_in(4, 0, 5, 3, d_value=19), streamed),
         Case("every chunk length from 1 to 9", stream_whole(9, 3, 0), streamed_in_every_length),
         Case("every chunk length from 1 to 9, 1 sink", stream_whole(9, 2, 1), streamed_in_every_length),
         Case("what the cache holds after 11 tokens", stream_in(4, 0, *[1] * 11), kept_positions),
         Case("what the cache holds, with 2 sinks", stream_in(4, 2, 6, 5, 3), kept_positions),
+        Case("what the cache holds with a window of 1", stream_in(1, 0, 2, 3), kept_positions),
+        Case("what the cache holds with a window of 1 and 1 sink", stream_in(1, 1, 2, 3), kept_positions),
+        Case("what cache.k holds", stream_in(4, 2, 6, 5, 3, heads=6, kv_heads=2), kept_tensor("k")),
+        Case("what cache.v holds", stream_in(4, 2, 6, 5, 3, heads=6, kv_heads=2), kept_tensor("v")),
         Case("float64", stream_in(3, 1, 4, 5), streamed, dtype=torch.float64),
     ),
     right_answers=(cached_one_by_one, cached_fused, cached_by()),
     mistakes={
-        "the cache is cut before the chunk attends, and its first queries lose keys": cached_by(first=True),
+        "the cache is cut to what the next token may see before the chunk attends, and queries lose keys": cached_by(
+            first=lambda cache: cache.tokens
+        ),
+        "the cache is cut to the last W tokens before the chunk attends, and its first queries lose keys": cached_by(
+            first=lambda cache: cache.tokens - 1
+        ),
+        "the chunk's positions begin at cache.tokens, read after the append: a chunk too late": cached_by(
+            mask=a_chunk_late
+        ),
+        "the chunk's positions begin at cache.tokens, read after the append, and the next token's follow them": (
+            cached_by(mask=a_chunk_late, following=lambda queries, cache: cache.tokens + len(queries))
+        ),
+        "the last window - 1 are taken as [-(window - 1):], which with a window of 1 is all of them": cached_by(
+            keep=last_by_slice
+        ),
+        "what is kept is chosen for the last token of the chunk, not for the one after it": cached_by(
+            following=lambda queries, cache: cache.tokens - 1
+        ),
+        "keys and values are appended in swapped places, so that cache.k holds the values": cached_by(append=swapped),
+        "attention is called, which knows no shared key heads (grouped_attention does)": cached_by(attend=attention),
         "the cache keeps W - 2 tokens, and the oldest visible key is gone": cached_by(
             keep=lambda position, cache, following: (following - position < cache.window - 1) | (position < cache.sinks)
-        ),
-        "the cache keeps W tokens, one more than the next token may see": cached_by(
-            keep=lambda position, cache, following: (following - position <= cache.window) | (position < cache.sinks)
         ),
         "the cache never forgets": cached_by(keep=None),
         "the sinks are forgotten with the rest": cached_by(
