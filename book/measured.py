@@ -152,8 +152,7 @@ LESSONS: dict[str, list[Run]] = {
                    "runs/start_token=True/readings/window=8/known_right", "%"),
             Figure("The same with the first token kept", "window of 7 and one sink",
                    "runs/start_token=True/readings/window=7/known_right", "%",
-                   "Llama-2-13B: perplexity 5,158 without, 5.40 with four first tokens (Xiao et al. 2023, table 1; "
-                   "second hand)"),
+                   "Llama-2-13B: perplexity 5,158 without, 5.40 with four first tokens (Xiao et al. 2023, table 1)"),
             Figure("Recall of what left the window, with the sink", "chance is 3.1 %",
                    "runs/start_token=True/readings/window=7/far_recall", "%"),
         ]),
