@@ -421,8 +421,8 @@ def page_bound(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """A score that no key of a page exceeds: Σ_i max(q_i low_i, q_i high_i) (Quest, arXiv 2406.10774).
 
     q: (..., n, d); low, high: (..., pages, d), the smallest and largest entry of the page's keys in each dimension
-    Returns (..., n, pages): at least q · k for every key k of the page, and equal for a page of one key. Made by two
-    matrix products: a positive q_i takes high_i, a negative one low_i.
+    Returns (..., n, pages): at least q · k for every key k of the page, and equal for a page of one key. A positive q_i
+    takes high_i, a negative one low_i; nothing with n · pages · d entries is made, and no tensor of over twice q's.
     """
     return q.clamp(min=0) @ high.transpose(-2, -1) + q.clamp(max=0) @ low.transpose(-2, -1)
 
@@ -1012,7 +1012,10 @@ def figure_cost(position: float, phase: str, model: str) -> float:
 
 @shapes(check=position_in_figure)
 def figure_mean(position: float, phase: str, model: str) -> float:
-    """USD per million tokens, the mean of all tokens from the first to that position: what a whole text costs."""
+    """USD per million tokens, the mean from position 0 to that one: what a whole text costs.
+
+    That is the area under the figure's line up to the position, over the position; at position 0 the cost there.
+    """
     if position == 0:
         return figure_cost(0, phase, model)
     corners = [at for at, _ in FIGURE[phase, model] if at < position] + [position]

@@ -7,6 +7,9 @@ fewer than k keys, ties, heads that disagree, queries that are not all tokens, a
 import math
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from solutions import sparse, tiny
 from solutions.checks.exercise import Case, Exercise
@@ -56,31 +59,48 @@ def to_index(batch, heads, n, m, d):
     return lambda normal: (normal(batch, heads, n, d), normal(batch, m, d), normal(batch, n, heads))
 
 
+def beyond_half(normal):
+    """Products of some 100,000, which float16 does not hold, and weights that bring the scores back to about 1."""
+    return 90 * normal(2, 5, 3, 16), 90 * normal(2, 7, 16), normal(2, 3, 5) / 32_768
+
+
 def scores_pair_by_pair(q, k, w):
+    dtype = q.dtype
+    q, k, w = sparse.widened(q, k, w)
     scores = torch.zeros(q.shape[0], q.shape[2], k.shape[1], dtype=q.dtype)
     for t in range(q.shape[2]):
         for head in range(q.shape[1]):
             scores[:, t] += w[:, t, head, None] * (k @ q[:, head, t, :, None]).squeeze(-1).clamp(min=0)
-    return scores
+    return scores.to(dtype)
 
 
 def scores_by_einsum(q, k, w):
+    dtype = q.dtype
+    q, k, w = (each.double() for each in (q, k, w))
     each = (torch.einsum("bnd,bmd->bnm", q[:, head], k) for head in range(q.shape[1]))
-    return sum(fit.relu().mul(w[..., head].unsqueeze(-1)) for head, fit in enumerate(each))
+    return sum(fit.relu().mul(w[..., head].unsqueeze(-1)) for head, fit in enumerate(each)).to(dtype)
 
 
-def scores_with(fit=torch.relu, weigh=lambda w: w, after=lambda scores: scores):
+def scores_with(fit=torch.relu, weigh=lambda w: w, after=lambda scores: scores, widen=sparse.widened, join=torch.mul):
     """The right scores but for what becomes of a fit, of the weights, or of the sum."""
 
     def index_scores(q, k, w):
-        w = weigh(w)
-        return after(sum(w[..., head, None] * fit(q[:, head] @ k.transpose(1, 2)) for head in range(q.shape[1])))
+        dtype = q.dtype
+        q, k, w = widen(q, k, weigh(w))
+        heads = (join(w[..., head, None], fit(q[:, head] @ k.transpose(1, 2))) for head in range(q.shape[1]))
+        return after(sum(heads)).to(dtype)
 
     return index_scores
 
 
 def divided_by_root(q, k, w):
-    return scores_with()(q, k, w) / math.sqrt(q.shape[-1])
+    return scores_with(weigh=lambda w: w / math.sqrt(q.shape[-1]))(q, k, w)
+
+
+def best_head(q, k, w):
+    exact_q, exact_k, exact_w = sparse.widened(q, k, w)
+    fits = torch.einsum("bhnd,bmd->bnmh", exact_q, exact_k).relu() * exact_w[:, :, None]
+    return fits.amax(dim=-1).to(q.dtype)
 
 
 SCORES = Exercise(
@@ -94,22 +114,42 @@ SCORES = Exercise(
         "The first key of the example is (1, 1). What are its products with the two queries, and with which weight "
         "does each of them count?",
         "For all heads at once the products are (batch, index_heads, n, m): every q with the one k, summed over "
-        "index_dim. ReLU comes next, then the weights, one number for each query and head, and the sum over the heads.",
+        "index_dim. ReLU comes next, then the weights, one number for each query and head, and the sum over the heads. "
+        "All of it in float32 where the inputs have half precision: q.float() first, and .to(q.dtype) at the end.",
         'torch.einsum("bhnd,bmd->bhnm", q, k) makes all products. After .relu(), a second einsum with w, whose letters '
-        "are bnh, sums the heads away; or loop over the heads and add them up.",
+        "are bnh, sums the heads away; or loop over the heads and add them up. *widened(q, k) are both in float32.",
     ),
     cases=(
         Case("the three keys of the lesson", by_hand),
         Case("5 queries, 7 keys, 3 heads", to_index(2, 3, 5, 7, 4)),
         Case("one head", to_index(2, 1, 4, 6, 3)),
-        Case("as many heads as queries", to_index(1, 4, 4, 4, 8)),
+        Case("as many heads as queries", to_index(1, 4, 4, 6, 8)),
         Case("8 heads", to_index(1, 8, 12, 30, 2)),
         Case("float64", to_index(1, 4, 3, 5, 16), dtype=torch.float64),
+        Case("float16: products that it does not hold", beyond_half, dtype=torch.float16),
     ),
     right_answers=(scores_pair_by_pair, scores_by_einsum),
     mistakes={
         "the ReLU is forgotten": scores_with(fit=lambda fit: fit),
         "the ReLU comes after the sum over the heads": scores_with(fit=lambda fit: fit, after=torch.relu),
+        "the ReLU is laid on w · (q · k), so that a head with a negative weight never counts as it should": scores_with(
+            fit=lambda fit: fit, join=lambda w, fit: (w * fit).relu()
+        ),
+        "the ReLU is laid on the queries, and not on their products": lambda q, k, w: scores_with(fit=lambda fit: fit)(
+            q.relu(), k, w
+        ),
+        "the ReLU is laid on queries and keys, and not on their products": lambda q, k, w: scores_with()(
+            q.relu(), k.relu(), w
+        ),
+        "products and sums are made in half precision, where large ones overflow": scores_with(
+            widen=lambda *tensors: tensors
+        ),
+        "a softmax over the keys follows": scores_with(after=lambda scores: scores.softmax(dim=-1)),
+        "every head goes through a softmax over the keys, where it is ReLU": scores_with(
+            fit=lambda fit: fit.softmax(dim=-1)
+        ),
+        "every head goes through a sigmoid, where it is ReLU": scores_with(fit=torch.sigmoid),
+        "the largest head alone counts (max), where the heads are added up": best_head,
         "there is a second ReLU after the sum, which turns every negative score into a tie": scores_with(
             after=torch.relu
         ),
@@ -120,8 +160,20 @@ SCORES = Exercise(
         "the heads' weights are in the wrong order": scores_with(weigh=lambda w: w.flip(-1)),
         "the weights are not used": scores_with(weigh=torch.ones_like),
         "every query takes the weights of the first": scores_with(weigh=lambda w: w[:, :1].expand_as(w)),
-        "the mean over the heads is taken, where it is the sum": (lambda q, k, w: scores_with()(q, k, w) / q.shape[1]),
+        "the mean over the heads is taken, where it is the sum": (
+            lambda q, k, w: scores_with(weigh=lambda w: w / q.shape[1])(q, k, w)
+        ),
         "the scores are divided by √index_dim, which the weights already hold": divided_by_root,
+        "the scores are divided by √heads, which the weights already hold": lambda q, k, w: scores_with(
+            weigh=lambda w: w / math.sqrt(q.shape[1])
+        )(q, k, w),
+        "the weights are reshaped from (n, heads) to (heads, n), where they must be transposed": scores_with(
+            weigh=lambda w: w.reshape(len(w), w.shape[2], w.shape[1]).transpose(1, 2)
+        ),
+        "later keys get 0, where every key is scored: to hide the future is the choice's work": lambda q, k, w: (
+            index_scores(q, k, w).tril()
+        ),
+        "float64 is scored in float32": lambda q, k, w: index_scores(q.float(), k.float(), w.float()).to(q.dtype),
         "the sign of a product is dropped (abs), where ReLU drops the negative ones": scores_with(fit=torch.abs),
     },
 )
@@ -155,6 +207,7 @@ def without_some(scores):
 
 def choice_by_sorting_lists(scores, k, *, causal=True):
     batch, n, m = scores.shape
+    k = min(k, m)
     chosen = torch.full((batch, n, k), -1)
     for b in range(batch):
         for t in range(n):
@@ -172,7 +225,7 @@ def choice_one_by_one(scores, k, *, causal=True):
     if causal:
         left[:, torch.ones(n, m, dtype=torch.bool).triu(m - n + 1)] = -torch.inf
     columns = []
-    for _ in range(k):
+    for _ in range(min(k, m)):
         best = (left == left.amax(dim=-1, keepdim=True)).to(torch.uint8).argmax(dim=-1, keepdim=True)
         columns.append(torch.where(left.gather(-1, best) > -torch.inf, best, -1))
         left = left.scatter(-1, best, -torch.inf)
@@ -202,6 +255,25 @@ def not_itself(scores, hidden):
     return scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(m - n) if hidden.any() else hidden, -math.inf)
 
 
+def and_the_next(scores, hidden):
+    n, m = hidden.shape
+    return scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(m - n + 2) if hidden.any() else hidden, -math.inf)
+
+
+def struck_by_position(scores, k, *, causal=True):
+    """The hidden ones of the best are found by their position, and -inf in the input is forgotten."""
+    n, m = scores.shape[1:]
+    hidden = ~causal_mask(n, m) if causal else torch.zeros(n, m, dtype=torch.bool)
+    indices = scores.masked_fill(hidden, -math.inf).sort(dim=-1, descending=True, stable=True).indices[..., :k]
+    return indices.masked_fill(indices > torch.arange(m - n, m)[:, None], -1) if causal else indices
+
+
+def sorted_down_the_columns(scores, k, *, causal=True):
+    hidden = ~causal_mask(*scores.shape[1:]) if causal else torch.zeros(scores.shape[1:], dtype=torch.bool)
+    ranked, indices = scores.masked_fill(hidden, -math.inf).sort(dim=1, descending=True, stable=True)
+    return indices[..., :k].masked_fill(ranked[..., :k] == -math.inf, -1)
+
+
 def last_of_equals(scores, k, *, causal=True):
     flipped = scores
     if causal:
@@ -219,7 +291,33 @@ def best_of_all_then_masked(scores, k, *, causal=True):
 def by_topk(scores, k, *, causal=True):
     if causal:
         scores = scores.masked_fill(~causal_mask(*scores.shape[1:]), -math.inf)
-    return scores.topk(k).indices
+    return scores.topk(min(k, scores.shape[-1])).indices
+
+
+def unstable(scores, k, *, causal=True):
+    """By topk, with -1 where it must be; equal scores come in whatever order topk leaves them."""
+    if causal:
+        scores = scores.masked_fill(~causal_mask(*scores.shape[1:]), -math.inf)
+    ranked, indices = scores.topk(min(k, scores.shape[-1]))
+    return indices.masked_fill(ranked == -math.inf, -1)
+
+
+def unstable_sort(scores, k, *, causal=True):
+    if causal:
+        scores = scores.masked_fill(~causal_mask(*scores.shape[1:]), -math.inf)
+    ranked, indices = scores.sort(dim=-1, descending=True)
+    return indices[..., :k].masked_fill(ranked[..., :k] == -math.inf, -1)
+
+
+def padded(scores, k, *, causal=True):
+    chosen = select_top_k(scores, k, causal=causal)
+    return torch.nn.functional.pad(chosen, (0, k - chosen.shape[-1]), value=-1)
+
+
+def clipped_to_row(scores, k, *, causal=True):
+    """Each row's places beyond its own keys repeat its last key."""
+    chosen = select_top_k(scores, k, causal=causal)
+    return torch.where(chosen < 0, chosen.amax(dim=-1, keepdim=True), chosen)
 
 
 def zero_is_nobody(scores, k, *, causal=True):
@@ -239,14 +337,15 @@ CHOOSE = Exercise(
         "happens to them when attention is paid to every position that was returned?",
         "Hide the future with -inf (causal_mask(n, m) is True where a query may look), sort each row with "
         "descending=True and stable=True, which keeps equals in their order, and look at the sorted scores too.",
-        "After ranked, indices = scores.sort(...): the first k columns are the choice, but where ranked is -inf there "
-        "is no key. masked_fill puts -1 there.",
+        "After ranked, indices = scores.sort(...): the first k columns are the choice (a slice [..., :k] takes fewer "
+        "where there are fewer), but where ranked is -inf there is no key. masked_fill puts -1 there.",
     ),
     cases=(
         choice_case("6 queries, k = 3", 1, 6, 6, k=3),
         choice_case("k = 5: the first rows have fewer keys", 2, 7, 7, k=5),
         choice_case("k = 1", 1, 5, 5, k=1),
         choice_case("k is all keys", 1, 6, 6, k=6),
+        choice_case("k = 11 of 7 keys: all of them", 2, 5, 7, k=11),
         choice_case("equal scores", 2, 9, 9, k=4, change=with_ties),
         choice_case("all scores are 0", 1, 20, 20, k=3, change=torch.zeros_like),
         choice_case("all scores are negative", 1, 6, 6, k=3, change=lambda scores: -scores.abs()),
@@ -265,6 +364,11 @@ CHOOSE = Exercise(
             lambda scores, hidden: scores.masked_fill(hidden, 0)
         ),
         "the query itself is hidden with the future": ranked_by(not_itself),
+        "a query may also choose the key after it: the mask is one too late": ranked_by(and_the_next),
+        "keys whose score is -inf are chosen where others are too few: only the future is struck out, by position": (
+            struck_by_position
+        ),
+        "the sort runs down the columns, over the queries (dim=1)": sorted_down_the_columns,
         "the queries are taken for the first tokens, where they are the last": ranked_by(top_left),
         "the best of all keys are chosen first and the future is struck out afterwards, so that early queries get too "
         "few": best_of_all_then_masked,
@@ -277,6 +381,13 @@ CHOOSE = Exercise(
             finish=lambda indices, gone: indices.masked_fill(gone, 0)
         ),
         "scores of 0 and below count as no key": zero_is_nobody,
+        "equal scores come in the order in which topk leaves them, where the first key comes first": unstable,
+        "equal scores come in the order in which a sort leaves them that is not stable, where the first key comes "
+        "first": unstable_sort,
+        "a k above the number of keys is filled up with -1, where the answer has as many columns as there are keys": (
+            padded
+        ),
+        "empty places repeat a key that is chosen already": clipped_to_row,
         "the choice is in order of position, where it is the best first": (
             lambda scores, k, *, causal=True: select_top_k(scores, k, causal=causal).sort(dim=-1).values
         ),
@@ -290,11 +401,11 @@ CHOOSE = Exercise(
 # 5.3 gathered_attention ------------------------------------------------------------------------------------------
 
 
-def chosen_keys(batch, heads, kv_heads, n, m, k, d=4, d_value=3, **options):
+def chosen_keys(batch, heads, kv_heads, n, m, k, d=5, d_value=7, causal=True, **options):
     def inputs(normal):
         scores = normal(batch, n, m)
         q, keys, values = normal(batch, heads, n, d), normal(batch, kv_heads, m, d), normal(batch, kv_heads, m, d_value)
-        return q, keys, values, select_top_k(scores, k)
+        return q, keys, values, select_top_k(scores, k, causal=causal)
 
     def outcome(function, q, k, v, indices):
         return function(q, k, v, indices, **options)
@@ -303,8 +414,16 @@ def chosen_keys(batch, heads, kv_heads, n, m, k, d=4, d_value=3, **options):
 
 
 def nobody_chosen(normal):
-    indices = torch.tensor([[[-1, -1], [0, -1], [2, 1]]])
-    return normal(1, 2, 3, 4), normal(1, 2, 3, 4), normal(1, 2, 3, 3), indices
+    indices = torch.tensor([[[-1, -1], [1, -1], [2, 1]]])
+    return normal(1, 2, 3, 5), normal(1, 2, 3, 5), normal(1, 2, 3, 7), indices
+
+
+def felt_by_a_query_without_keys(function, q, k, v, indices):
+    """The gradients that reach queries, keys and values, side by side."""
+    inputs = [each.clone().requires_grad_() for each in (q, k, v)]
+    out = function(*inputs, indices)
+    weight = torch.arange(out.numel(), dtype=out.dtype).reshape(out.shape)
+    return torch.cat([each.flatten() for each in torch.autograd.grad((out * weight).sum(), inputs)])
 
 
 def only_chosen(function, q, k, v, indices):
@@ -334,9 +453,10 @@ def gathered_by_einsum(q, k, v, indices, *, scale=None):
 def with_gather(
     group_of=lambda head, group, kv_heads: head // group,
     mask=lambda scores, gone: scores.masked_fill(gone, -math.inf),
-    weigh=lambda scores: scores.softmax(dim=-1).nan_to_num(),
-    root=lambda d, k: math.sqrt(d),
+    weigh=sparse.softmax,
+    root=lambda d, d_value, k: math.sqrt(d),
     at=lambda indices: indices.clamp(min=0),
+    over=lambda scale, unit: scale,
 ):
     """Attention to gathered keys, and what may go wrong on the way."""
 
@@ -348,7 +468,8 @@ def with_gather(
         outs = []
         for head, kv_head in enumerate(heads.tolist()):
             scores = torch.einsum("bnd,bnkd->bnk", q[:, head], k[:, kv_head][batch, rows])
-            scores = scores * (1 / root(q.shape[-1], indices.shape[-1]) if scale is None else scale)
+            unit = 1 / root(q.shape[-1], v.shape[-1], indices.shape[-1])
+            scores = scores * (unit if scale is None else over(scale, unit))
             outs.append(torch.einsum("bnk,bnkd->bnd", weigh(mask(scores, indices < 0)), v[:, kv_head][batch, rows]))
         return torch.stack(outs, dim=1)
 
@@ -364,6 +485,32 @@ def not_normalised_again(q, k, v, indices, *, scale=None):
     chosen = weights.gather(-1, indices.clamp(min=0)[:, None].expand(-1, q.shape[1], -1, -1))
     chosen = chosen.masked_fill((indices < 0)[:, None], 0)
     return torch.einsum("bhnk,bnhkd->bhnd", chosen, gathered(v, indices))
+
+
+def causal_as_well(q, k, v, indices, *, scale=None):
+    """Keys after the query are struck from the choice, though the indices alone say what is seen."""
+    position = torch.arange(k.shape[2] - q.shape[2], k.shape[2])[:, None]
+    return sparse.gathered_attention(q, k, v, indices.masked_fill(indices > position, -1), scale=scale)
+
+
+def causal_from_the_start(q, k, v, indices, *, scale=None):
+    position = torch.arange(q.shape[2])[:, None]
+    return sparse.gathered_attention(q, k, v, indices.masked_fill(indices > position, -1), scale=scale)
+
+
+def heads_out_of_order(q, k, v, indices, *, scale=None):
+    """Query heads dealt to the key heads like cards, and put back group by group."""
+    kv_heads = k.shape[1]
+    dealt = q.unflatten(1, (-1, kv_heads)).transpose(1, 2).flatten(1, 2)
+    return sparse.gathered_attention(dealt, k, v, indices, scale=scale)
+
+
+def empty_by_where(q, k, v, indices, *, scale=None):
+    """-inf is added to the scores, and weights of nan become 0 after the softmax: too late for the gradient."""
+    return with_gather(
+        mask=lambda scores, gone: scores + torch.zeros_like(scores).masked_fill(gone, -math.inf),
+        weigh=lambda scores: scores.softmax(dim=-1).nan_to_num(),
+    )(q, k, v, indices, scale=scale)
 
 
 def of_first_batch(q, k, v, indices, *, scale=None):
@@ -402,16 +549,18 @@ GATHER = Exercise(
         "(batch, n, 1, 1, k). Afterwards .flatten(2, 3).transpose(1, 2) brings the heads back.",
     ),
     cases=(
-        Case("7 queries, k = 3", *chosen_keys(1, 2, 2, 7, 7, 3)),
-        Case("2 sequences, each with a choice of its own", *chosen_keys(2, 2, 2, 6, 6, 2)),
-        Case("4 heads share 2 heads of keys", *chosen_keys(2, 4, 2, 6, 6, 3)),
-        Case("all heads share one key, as in DeepSeek's", *chosen_keys(1, 4, 1, 6, 6, 3)),
-        Case("3 queries, the last of 9 tokens", *chosen_keys(2, 2, 2, 3, 9, 4)),
+        Case("8 queries, k = 3", *chosen_keys(1, 2, 2, 8, 8, 3)),
+        Case("2 sequences, each with a choice of its own", *chosen_keys(2, 3, 3, 9, 9, 4)),
+        Case("6 heads share 2 heads of keys", *chosen_keys(3, 6, 2, 10, 10, 4)),
+        Case("all heads share one key, as in DeepSeek's", *chosen_keys(2, 4, 1, 6, 6, 3)),
+        Case("3 queries, the last of 11 tokens", *chosen_keys(2, 2, 2, 3, 11, 4)),
         Case("k is all keys: dense causal attention", *chosen_keys(1, 2, 2, 6, 6, 6)),
-        Case("a scale of 0.1", *chosen_keys(1, 2, 2, 6, 6, 3, scale=0.1)),
+        Case("keys after the query are chosen too", *chosen_keys(1, 2, 2, 8, 8, 3, causal=False)),
+        Case("a scale of 0.1", *chosen_keys(1, 2, 2, 8, 8, 3, scale=0.1)),
         Case("one query has no key", nobody_chosen),
+        Case("the gradients where one query has no key", nobody_chosen, felt_by_a_query_without_keys),
         Case("100 queries, k = 4: nothing of n · m", chosen_keys(1, 2, 2, 100, 100, 4)[0], only_chosen),
-        Case("float64", *chosen_keys(1, 2, 1, 8, 8, 5), dtype=torch.float64),
+        Case("float64", *chosen_keys(1, 2, 1, 8, 8, 6), dtype=torch.float64),
     ),
     right_answers=(gathered_one_by_one, gathered_by_einsum),
     mistakes={
@@ -422,15 +571,30 @@ GATHER = Exercise(
         "the scores of empty places become 0 and not -inf": with_gather(
             mask=lambda scores, gone: scores.masked_fill(gone, 0)
         ),
+        "a large negative number stands for -inf, so that a query without keys averages the stand-ins": with_gather(
+            mask=lambda scores, gone: scores.masked_fill(gone, -1e4), weigh=lambda scores: scores.softmax(dim=-1)
+        ),
         "a query without keys gives nan (0 divided by 0), where it is 0": with_gather(
             weigh=lambda scores: scores.softmax(dim=-1)
         ),
+        "the nan of a query without keys is set to 0 after the softmax, and stays in the gradient": empty_by_where,
+        "a causal mask is laid on top of the choice, where the indices alone say what is seen": causal_as_well,
+        "a causal mask is laid on top of the choice, and takes the queries for the first tokens": causal_from_the_start,
+        "the mask is turned around: empty places are looked at, and keys are not": with_gather(
+            mask=lambda scores, gone: scores.masked_fill(~gone, -math.inf)
+        ),
+        "the queries' heads are dealt to the key heads in turn, and come back in another order": heads_out_of_order,
         "the softmax runs over all keys, so that the weights of the chosen ones do not sum to 1": not_normalised_again,
         "all n · m scores are made and a mask keeps the chosen ones, which saves nothing": (
             lambda q, k, v, indices, *, scale=None: sparse.masked_attention(q, k, v, indices, scale=scale)
         ),
-        "the scores are not divided by √d": with_gather(root=lambda d, k: 1.0),
-        "the scores are divided by √k, the number of chosen keys": with_gather(root=lambda d, k: math.sqrt(k)),
+        "the scores are not divided by √d": with_gather(root=lambda d, d_value, k: 1.0),
+        "the scores are divided by d, and not by √d": with_gather(root=lambda d, d_value, k: d),
+        "the scores are divided by √d_value, the size of a value": with_gather(
+            root=lambda d, d_value, k: math.sqrt(d_value)
+        ),
+        "the scores are divided by √k, the number of chosen keys": with_gather(root=lambda d, d_value, k: math.sqrt(k)),
+        "scale comes on top of 1 / √d, where it stands in its place": with_gather(over=torch.mul),
         "scale is not looked at": lambda q, k, v, indices, *, scale=None: with_gather()(q, k, v, indices),
         "every sequence reads the keys of the first": of_first_batch,
         "neighbouring heads read different key heads: head % kv_heads, where it is head // group": with_gather(
@@ -545,6 +709,22 @@ TARGET = Exercise(
         "the sum is divided by the number of heads, which normalises whole rows only": target_from(
             lambda probabilities: probabilities.mean(dim=1), lambda mean: mean
         ),
+        "every head is made to sum to 1 before the heads are added up, so that one that paid little counts as much": (
+            target_from(lambda each: (each / each.sum(-1, keepdim=True).clamp(min=1e-30)).sum(dim=1))
+        ),
+        "the heads are multiplied, so that a key must please all of them": target_from(lambda each: each.prod(dim=1)),
+        "the rows are made to have length 1 (the root of the sum of squares), not sum 1": target_from(
+            total, lambda summed: torch.nn.functional.normalize(summed, dim=-1, eps=1e-30)
+        ),
+        "a sum below 1 is taken for 1, so that rows of which little was kept stay small": target_from(
+            total, lambda summed: summed / summed.sum(dim=-1, keepdim=True).clamp(min=1)
+        ),
+        "the rows are divided by their largest entry, not by their sum": target_from(
+            total, lambda summed: summed / summed.amax(dim=-1, keepdim=True).clamp(min=1e-30)
+        ),
+        "the whole matrix is made to sum to 1, where every row is": target_from(
+            total, lambda summed: summed / summed.sum(dim=(1, 2), keepdim=True)
+        ),
         "a second softmax follows, which flattens the rows": target_from(total, lambda summed: summed.softmax(dim=-1)),
         "a row of zeros becomes nan (0 divided by 0)": target_from(
             total, lambda summed: summed / summed.sum(dim=-1, keepdim=True)
@@ -591,6 +771,13 @@ def overlooked(normal):
     return scores, torch.tensor([[[0.25, 0.5, 0.25, 0.0], [0.0, 0.5, 0.0, 0.5]]])
 
 
+def few_or_none(normal):
+    """Two queries without any candidate, one with one, two with all."""
+    scores, target = normal(1, 5, 3), normal(1, 5, 3)
+    hidden = torch.tensor([[True] * 3, [False] * 3, [True] * 3, [True, False, True], [False] * 3])
+    return scores.masked_fill(hidden, -math.inf), sparse.softmax(target.masked_fill(hidden, -math.inf))
+
+
 def pull_on_scores(function, scores, target):
     """The gradient that reaches the scores; none counts as 0."""
     scores = scores.clone().requires_grad_()
@@ -609,20 +796,29 @@ def divergence_row_by_row(scores, target):
 
 
 def divergence_by_parts(scores, target):
+    """Only the queries that have a candidate, over the number of all."""
+    queries = scores.shape[:-1].numel()
+    some = (scores > -math.inf).any(dim=-1)
+    scores, target = scores[some], target[some]
     total = scores.logsumexp(dim=-1)
     cross = total * target.sum(dim=-1) - (target * scores.clamp(min=torch.finfo(scores.dtype).min)).sum(dim=-1)
     entropy = torch.special.entr(target).sum(dim=-1)
-    return (cross - entropy).mean()
+    return (cross - entropy).sum() / queries
 
 
 def of_logs(rows, reduce=lambda each: each.mean()):
     """A loss from log_softmax, masked, and the target: rows(log_q, target) -> (batch, n)."""
 
     def divergence(scores, target):
-        log_q = scores.log_softmax(dim=-1).masked_fill(scores == -math.inf, 0)
-        return reduce(rows(log_q, target))
+        return reduce(rows(log_weights(scores), target))
 
     return divergence
+
+
+def log_weights(scores, dim=-1):
+    """The logarithms of the weights, and 0 where there is no candidate: without a nan, also in the gradient."""
+    hidden = scores == -math.inf
+    return scores.masked_fill(hidden.all(dim=dim, keepdim=True), 0).log_softmax(dim=dim).masked_fill(hidden, 0)
 
 
 def forward_rows(log_q, target):
@@ -630,10 +826,18 @@ def forward_rows(log_q, target):
 
 
 def swapped(scores, target):
-    log_q = scores.log_softmax(dim=-1)
-    q = log_q.exp()
-    log_p = target.clamp(min=1e-30).log()
-    return torch.where(scores == -math.inf, 0, q * (log_q.masked_fill(scores == -math.inf, 0) - log_p)).sum(-1).mean()
+    log_q, log_p = log_weights(scores), target.clamp(min=1e-30).log()
+    return torch.where(scores == -math.inf, 0, log_q.exp() * (log_q - log_p)).sum(-1).mean()
+
+
+def empty_rows_forgotten(scores, target):
+    """The loss of a query without candidates is 0, and its gradient nan: the softmax has met it before the mask."""
+    return forward_rows(scores.log_softmax(dim=-1).masked_fill(scores == -math.inf, 0), target).mean()
+
+
+def empty_rows_left_out(scores, target):
+    some = (scores > -math.inf).any(dim=-1)
+    return divergence(scores[some][None], target[some][None])
 
 
 def not_masked(scores, target):
@@ -646,8 +850,7 @@ def raw_scores(scores, target):
 
 
 def over_queries(scores, target):
-    log_q = scores.clamp(min=-1e4).log_softmax(dim=1).masked_fill(scores == -math.inf, 0)
-    return forward_rows(log_q, target).mean()
+    return forward_rows(log_weights(scores, dim=1), target).mean()
 
 
 def in_no_grad(scores, target):
@@ -655,7 +858,7 @@ def in_no_grad(scores, target):
 
 
 def floored(scores, target):
-    return forward_rows(scores.log_softmax(dim=-1).clamp(min=-100), target).mean()
+    return forward_rows(log_weights(scores).clamp(min=-100), target).mean()
 
 
 DIVERGE = Exercise(
@@ -670,7 +873,8 @@ DIVERGE = Exercise(
         "KL(p ‖ q) = Σ p (ln p - ln q). ln q is scores.log_softmax(dim=-1), which is -inf where there is no candidate; "
         "p is 0 there, and such a term counts 0. torch.xlogy(p, p) is p ln p with 0 for p = 0.",
         "log_softmax = log_softmax.masked_fill(scores == -math.inf, 0) makes the product with p a plain 0. Then sum "
-        "over the candidates, and take the mean over the queries.",
+        "over the candidates, and take the mean over the queries. For a row of nothing but -inf that is too late: give "
+        "it zeros before its log_softmax.",
     ),
     cases=(
         Case("4 queries, 5 candidates", two_distributions(2, 4, 5)),
@@ -680,6 +884,8 @@ DIVERGE = Exercise(
         Case("one candidate", two_distributions(1, 3, 1)),
         Case("what the scores feel of it", two_distributions(1, 4, 6), pull_on_scores),
         Case("what they feel with fewer candidates", two_distributions(2, 4, 4, few=True), pull_on_scores),
+        Case("two queries have no candidate", few_or_none),
+        Case("what the scores feel where two queries have none", few_or_none, pull_on_scores),
         Case("a key that the indexer overlooks by far", overlooked),
         Case("what the scores feel of it there", overlooked, pull_on_scores),
         Case("float64", two_distributions(1, 3, 7), dtype=torch.float64),
@@ -687,7 +893,22 @@ DIVERGE = Exercise(
     right_answers=(divergence_row_by_row, divergence_by_parts),
     mistakes={
         "the direction is swapped, KL(softmax(scores) ‖ target), which is content with one peak of many": swapped,
-        "0 · -inf makes nan where there is no candidate": not_masked,
+        "0 · -inf makes nan where there is no candidate": lambda scores, target: forward_rows(
+            scores.log_softmax(dim=-1), target
+        ).mean(),
+        "0 · ln 0 makes nan where the target is 0": lambda scores, target: (
+            (target * (target.log() - log_weights(scores))).sum(dim=-1).mean()
+        ),
+        "0 · -inf makes nan, where there is no candidate and where the target is 0": not_masked,
+        "a query without any candidate makes nan: its softmax is 0 divided by 0": lambda scores, target: forward_rows(
+            scores.log_softmax(dim=-1).clamp(min=torch.finfo(scores.dtype).min), target
+        ).mean(),
+        "logarithms of base 2 are taken (bits), where they are natural (nats)": of_logs(
+            lambda log_q, target: forward_rows(log_q, target) / math.log(2)
+        ),
+        "a query without any candidate has a loss of 0, but a gradient of nan: its softmax was 0 divided by 0 before "
+        "the mask came": empty_rows_forgotten,
+        "queries without any candidate are left out of the mean, where they count 0": empty_rows_left_out,
         "the entropy of the target is missing (a cross-entropy): a perfect indexer does not reach 0": of_logs(
             lambda log_q, target: -(target * log_q).sum(dim=-1)
         ),
@@ -713,10 +934,11 @@ DIVERGE = Exercise(
 # 5.6 sparse_loss -------------------------------------------------------------------------------------------------
 
 
-def sparse_stage(batch, heads, n, m, k):
+def sparse_stage(batch, heads, n, m, k, *, without=()):
     def inputs(normal):
         scores = normal(batch, n, m)
         indices = select_top_k(scores + 0.5 * normal(batch, n, m), k)
+        indices[:, without] = -1
         q, keys = normal(batch, heads, n, 4), normal(batch, heads, m, 4)
         return 2 * scores, sparse.chosen_probabilities(q, keys, indices), indices
 
@@ -742,7 +964,7 @@ def stage_row_by_row(scores, probabilities, indices):
         for t in range(scores.shape[1]):
             there = indices[b, t] >= 0
             p = probabilities[b, :, t, there].detach().sum(dim=0)
-            p = p / p.sum()
+            p = p / p.sum() if there.any() else p
             log_q = scores[b, t, indices[b, t, there]].log_softmax(dim=0)
             losses.append((torch.xlogy(p, p) - p * log_q).sum())
     return torch.stack(losses).mean()
@@ -769,20 +991,33 @@ def picked(scores, indices):
 def full_softmax(scores, probabilities, indices):
     """The softmax over the whole past, of which the chosen weights are taken."""
     hidden = ~causal_mask(*scores.shape[1:])
-    log_q = scores.masked_fill(hidden, -math.inf).log_softmax(dim=-1)
-    log_q = log_q.gather(-1, indices.clamp(min=0)).masked_fill(indices < 0, 0)
+    return all_keys_softmax(scores.masked_fill(hidden, -math.inf), probabilities, indices)
+
+
+def all_keys_softmax(scores, probabilities, indices):
+    """The softmax over all keys of the row, of which the chosen weights are taken."""
+    log_q = scores.log_softmax(dim=-1).gather(-1, indices.clamp(min=0)).masked_fill(indices < 0, 0)
     return forward_rows(log_q, index_target(probabilities)).mean()
+
+
+def weights_as_scores(scores, probabilities, indices):
+    return divergence(picked(scores.softmax(dim=-1), indices), index_target(probabilities))
+
+
+def squared(scores, probabilities, indices):
+    difference = sparse.softmax(picked(scores, indices)) - index_target(probabilities)
+    return difference.square().sum(dim=-1).mean()
 
 
 def only_choice_counts(scores, probabilities, indices):
     """The indexer's say is its choice: a weight of 1 / k for each chosen key."""
-    even = (indices >= 0).to(scores.dtype)
-    return divergence(even.log(), index_target(probabilities))
+    return divergence(torch.zeros_like(scores).gather(-1, indices.clamp(min=0)).masked_fill(indices < 0, -math.inf),
+                      index_target(probabilities))  # fmt: skip
 
 
 def not_detached(probabilities):
     summed = probabilities.sum(dim=1)
-    return summed / summed.sum(dim=-1, keepdim=True)
+    return summed / summed.sum(dim=-1, keepdim=True).clamp(min=1e-30)
 
 
 def best_first_target(probabilities):
@@ -790,8 +1025,7 @@ def best_first_target(probabilities):
 
 
 def stage_without_detach(scores, probabilities, indices):
-    target, chosen = not_detached(probabilities), picked(scores, indices)
-    return forward_rows(chosen.log_softmax(dim=-1).masked_fill(indices < 0, 0), target).mean()
+    return forward_rows(log_weights(picked(scores, indices)), not_detached(probabilities)).mean()
 
 
 STAGE = Exercise(
@@ -810,11 +1044,13 @@ STAGE = Exercise(
         "index_target of the probabilities.",
     ),
     cases=(
-        Case("6 tokens, k = 3", sparse_stage(1, 2, 6, 6, 3)),
-        Case("k = 5: the first rows have fewer keys", sparse_stage(2, 2, 7, 7, 5)),
-        Case("3 queries, the last of 9 tokens", sparse_stage(2, 3, 3, 9, 4)),
-        Case("who feels it", sparse_stage(1, 2, 6, 6, 3), pull_of_stage),
-        Case("who feels it when there are fewer keys", sparse_stage(2, 2, 5, 5, 4), pull_of_stage),
+        Case("7 tokens, k = 3", sparse_stage(1, 2, 7, 7, 3)),
+        Case("k = 5: the first rows have fewer keys", sparse_stage(2, 3, 8, 8, 5)),
+        Case("3 queries, the last of 11 tokens", sparse_stage(2, 5, 3, 11, 4)),
+        Case("one query has no key", sparse_stage(1, 2, 5, 9, 3, without=1)),
+        Case("who feels it", sparse_stage(1, 2, 7, 7, 3), pull_of_stage),
+        Case("who feels it when there are fewer keys", sparse_stage(2, 3, 6, 6, 5), pull_of_stage),
+        Case("who feels it when one query has none", sparse_stage(1, 2, 5, 9, 3, without=1), pull_of_stage),
         Case("float64", sparse_stage(1, 4, 8, 8, 4), dtype=torch.float64),
     ),
     right_answers=(stage_row_by_row, stage_by_mask),
@@ -824,7 +1060,10 @@ STAGE = Exercise(
             lambda scores, indices: picked(scores, indices).detach()
         ),
         "the attention is not detached, so that it is pulled towards its indexer": stage_without_detach,
-        "the softmax runs over the whole past, and the weights taken from it do not sum to 1": (full_softmax),
+        "the softmax runs over the whole past, and the weights taken from it do not sum to 1": full_softmax,
+        "the softmax runs over all keys of the row, and the weights taken from it do not sum to 1: gather the chosen "
+        "scores first": all_keys_softmax,
+        "weights of a softmax over all keys are taken for scores, and go through a second softmax": weights_as_scores,
         "empty places count as key 0, again and again": at_choice(
             lambda scores, indices: scores.gather(-1, indices.clamp(min=0))
         ),
@@ -834,6 +1073,22 @@ STAGE = Exercise(
         "the first k scores of the row are compared, not those of the chosen keys": at_choice(
             lambda scores, indices: scores[..., : indices.shape[-1]].masked_fill(indices < 0, -math.inf)
         ),
+        "empty places count as the last key of the row": at_choice(
+            lambda scores, indices: scores.gather(-1, indices % scores.shape[-1])
+        ),
+        "the largest scores of the row are compared, those of the future too, not those of the chosen keys": at_choice(
+            lambda scores, indices: scores.topk(indices.shape[-1]).values
+        ),
+        "the keys are chosen anew by their scores, where the choice is given": at_choice(
+            lambda scores, indices: picked(scores, select_top_k(scores, indices.shape[-1]))
+        ),
+        "the heads are added up and the target's rows are not made to sum to 1": at_choice(
+            picked, lambda probabilities: probabilities.detach().sum(dim=1)
+        ),
+        "scores and target are swapped in the divergence": lambda scores, probabilities, indices: divergence(
+            index_target(probabilities), sparse.softmax(picked(scores, indices))
+        ),
+        "the squared difference of the weights is taken": squared,
         "the target is sorted, so that its entries belong to other keys": at_choice(picked, best_first_target),
         "only the first head is looked at": at_choice(picked, lambda each: index_target(each[:, :1])),
         "a second softmax flattens the scores": at_choice(
@@ -852,6 +1107,10 @@ def to_turn(*shape, pairs, start=0, base=10_000.0):
         return normal(*shape), position, (base ** (-torch.arange(pairs) / max(pairs, 1))).to(normal(1).dtype)
 
     return inputs
+
+
+def scattered(normal):
+    return normal(2, 3, 10), torch.tensor([3, 40, 11]), (100.0 ** (-torch.arange(4) / 4)).to(normal(1).dtype)
 
 
 def products_at(distance, start, pairs):
@@ -916,6 +1175,23 @@ def wider_table(x, position, frequencies):
     return torch.cat([*turned, x[..., 2 * pairs :]], dim=-1)
 
 
+def turned_wrongly(turn):
+    """turn(a, b, cos, sin) gives what the two entries of a pair become."""
+
+    def rotate(x, position, frequencies):
+        pairs, angle = len(frequencies), position[:, None] * frequencies
+        a, b, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
+        return torch.cat([*turn(a, b, angle.cos().to(x), angle.sin().to(x)), rest], dim=-1)
+
+    return rotate
+
+
+def rest_emptied(x, position, frequencies):
+    turned = tiny.rotate(x, position, frequencies)
+    turned[..., 2 * len(frequencies) :] = 0
+    return turned
+
+
 def neighbours(size, pairs):
     return range(0, 2 * pairs, 2), range(1, 2 * pairs, 2)
 
@@ -944,6 +1220,7 @@ ROTATE = Exercise(
         Case("all entries turn", to_turn(4, 6, pairs=3)),
         Case("one pair", to_turn(4, 4, pairs=1, start=3)),
         Case("heads, positions from 20 on", to_turn(2, 3, 4, 12, pairs=3, start=20)),
+        Case("positions 3, 40 and 11", scattered),
         Case("nothing turns", to_turn(3, 4, pairs=0)),
         Case("a product at distance 5, from the start", *products_at(5, 0, 3)),
         Case("a product at distance 5, from 30 on", *products_at(5, 30, 3)),
@@ -963,6 +1240,9 @@ ROTATE = Exercise(
         "every vector turns the other way": rotated_by(sign=-1.0),
         "positions are counted from 1": rotated_by(lambda position, frequencies: (position[:, None] + 1) * frequencies),
         "positions are counted from the start of what is given": rotated_by(
+            lambda position, frequencies: torch.arange(len(position))[:, None] * frequencies
+        ),
+        "the first position counts as 0": rotated_by(
             lambda position, frequencies: (position - position[:1])[:, None] * frequencies
         ),
         "the frequencies are in reverse order": rotated_by(
@@ -972,7 +1252,22 @@ ROTATE = Exercise(
         "columns of a table for interleaved pairs are used, and the two entries of a pair turn by different angles": (
             wider_table
         ),
+        "both sines have a minus, which is no rotation": turned_wrongly(
+            lambda a, b, cos, sin: (a * cos - b * sin, b * cos - a * sin)
+        ),
+        "both sines have a plus, which is no rotation": turned_wrongly(
+            lambda a, b, cos, sin: (a * cos + b * sin, b * cos + a * sin)
+        ),
+        "sine and cosine are swapped": turned_wrongly(lambda a, b, cos, sin: (a * sin - b * cos, b * sin + a * cos)),
+        "the second entry of a pair is made from the first one's new value": turned_wrongly(
+            lambda a, b, cos, sin: (a * cos - b * sin, b * cos + (a * cos - b * sin) * sin)
+        ),
+        "the angle is 2 π times too large": rotated_by(
+            lambda position, frequencies: 2 * math.pi * position[:, None] * frequencies
+        ),
+        "nothing turns": lambda x, position, frequencies: x.clone(),
         "what does not turn is dropped": rest_dropped,
+        "what does not turn becomes 0": rest_emptied,
     },
 )
 
@@ -999,8 +1294,65 @@ def codes(batch, heads, n, m, d, *, even=False):
     return inputs
 
 
-def unfolded(q, k, w, q_scale, k_scale):
-    return index_scores(q * q_scale, k * k_scale, w)
+class ProductsSeen(TorchDispatchMode):
+    """Follow which inputs go into every tensor, and note what q and k hold besides themselves where they first meet.
+
+    A storage has a set of names: those of the inputs that were read to fill it. An operation of a tensor that holds q
+    and no k with one that holds k and no q is a product of the two (or comes before one).
+    """
+
+    def __init__(self, **inputs: Tensor):
+        super().__init__()
+        self.kept = list(inputs.values())  # so that no storage is given away
+        self.names = {self.place(x): frozenset([name]) for name, x in inputs.items()}
+        self.scaled = set()
+
+    @staticmethod
+    def place(x: Tensor) -> int:
+        return x.untyped_storage().data_ptr()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        given = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, Tensor)]
+        holds = [self.names.get(self.place(x), frozenset()) for x in given]
+        alone = {name: [each for each in holds if name in each and other not in each] for name, other in ("qk", "kq")}
+        if alone["q"] and alone["k"]:
+            self.scaled |= {name for name, found in alone.items() if any(each - {name} for each in found)}
+        result = operation(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, Tensor):
+                self.kept.append(x)
+                self.names[self.place(x)] = frozenset().union(*holds)
+        return result
+
+
+def between_codes(function, q, k, w, q_scale, k_scale):
+    """The outcome, unless q or k is multiplied by something before the two meet."""
+    with ProductsSeen(q=q, k=k, w=w, q_scale=q_scale, k_scale=k_scale) as seen:
+        out = function(q, k, w, q_scale, k_scale)
+    if seen.scaled:
+        early = " and ".join(name for name in "qk" if name in seen.scaled)
+        raise Rejected(
+            f"{early} {'are' if len(seen.scaled) > 1 else 'is'} multiplied by something before q meets k, and every "
+            "product is to be made between the codes"
+        )
+    return out
+
+
+def scaled_first(of_q=True, of_k=True):
+    """The right scores, of numbers that are no codes any more."""
+
+    def folded_index_scores(q, k, w, q_scale, k_scale):
+        q, q_scale = (q * q_scale, torch.ones_like(q_scale)) if of_q else (q, q_scale)
+        k, k_scale = (k * k_scale, torch.ones_like(k_scale)) if of_k else (k, k_scale)
+        return folded()(q, k, w, q_scale, k_scale)
+
+    return folded_index_scores
+
+
+def scaled_after(q, k, w, q_scale, k_scale):
+    """Every product gets both scales, before the ReLU."""
+    fit = torch.einsum("bhnd,bmd->bhnm", q, k) * q_scale * k_scale[:, None, None, :, 0]
+    return torch.einsum("bhnm,bnh->bnm", fit.relu(), w)
 
 
 def folded_by_head(q, k, w, q_scale, k_scale):
@@ -1045,19 +1397,41 @@ FOLD = Exercise(
     ),
     cases=(
         Case("3 heads, 4 queries, 6 keys", codes(1, 3, 4, 6, 8)),
-        Case("2 sequences", codes(2, 2, 5, 5, 4)),
-        Case("as many heads as queries", codes(2, 4, 4, 7, 4)),
-        Case("all scales are the same", codes(1, 2, 3, 3, 4, even=True)),
+        Case("2 sequences", codes(2, 3, 5, 5, 4)),
+        Case("as many heads as queries", codes(2, 4, 4, 7, 5)),
+        Case("all scales are the same", codes(1, 2, 3, 5, 4, even=True)),
+        Case("every product is between codes", codes(2, 3, 4, 7, 5), between_codes),
         Case("float64", codes(1, 4, 3, 5, 16), dtype=torch.float64),
     ),
-    right_answers=(unfolded, folded_by_head),
+    right_answers=(scaled_after, folded_by_head),
     mistakes={
+        "q and k are multiplied by their scales first: the scores are right, but no product is one of codes": (
+            scaled_first()
+        ),
+        "q is multiplied by its scale first: the scores are right, but no product is one of codes": scaled_first(
+            of_k=False
+        ),
+        "k is multiplied by its scale first: the scores are right, but no product is one of codes": scaled_first(
+            of_q=False
+        ),
         "the queries' scales are forgotten, and heads count more or less than they should": folded(lambda w, scale: w),
         "the keys' scales are forgotten, and keys with small scales are overrated": folded(
             after=lambda scores, scale: scores
         ),
         "both scales are forgotten": folded(lambda w, scale: w, lambda scores, scale: scores),
         "the keys' scales join the weights, but those belong to the queries": scale_by_query,
+        "the queries' scales are reshaped from (heads, n) to (n, heads), where they must be transposed": folded(
+            lambda w, scale: w * scale.transpose(1, 2).reshape(w.shape)
+        ),
+        "the keys' scales are laid on the queries: a score takes the scale of the key with its query's number": (
+            lambda q, k, w, q_scale, k_scale: (
+                folded(after=lambda scores, scale: scores)(q, k, w, q_scale, k_scale) * k_scale[:, : q.shape[2]]
+            )
+        ),
+        "all keys take the mean of their scales": folded(
+            after=lambda scores, scale: scores * scale.mean(dim=-1, keepdim=True)
+        ),
+        "it is divided by both scales": folded(lambda w, scale: w / scale, lambda scores, scale: scores / scale),
         "the weights are divided by the queries' scales": folded(lambda w, scale: w / scale),
         "the scores are divided by the keys' scales": folded(after=lambda scores, scale: scores / scale),
         "all heads take the mean of their scales": folded(lambda w, scale: w * scale.mean(dim=-1, keepdim=True)),
@@ -1089,10 +1463,15 @@ def all_below_zero(normal):
     return normal(4, 5), keys.amin(dim=-2), keys.amax(dim=-2)
 
 
+def all_above_zero(normal):
+    q, low, high = all_below_zero(normal)
+    return q, -high, -low
+
+
 def by_two_products(function, q, low, high):
-    """The outcome, unless a tensor (..., n, pages, d) is made."""
-    budget = max(q[..., 0].numel() * low.shape[-2], q.numel(), low.numel())
-    return within(budget, "n · pages", function, q, low, high)
+    """The outcome, unless a tensor (..., n, pages, d) is made: q twice over is allowed, side by side."""
+    what = f"twice the entries of q; n · pages · d is {q.numel() * low.shape[-2]:,}"
+    return within(2 * q.numel(), what, function, q, low, high)
 
 
 def bound_by_sign(q, low, high):
@@ -1107,6 +1486,10 @@ def bound_by_middle(q, low, high):
 def bound_entrywise(q, low, high):
     low, high = low[..., None, :, :], high[..., None, :, :]
     return torch.maximum(q[..., :, None, :] * low, q[..., :, None, :] * high).sum(dim=-1)
+
+
+def bound_by_one_product(q, low, high):
+    return torch.cat([q.relu(), -(-q).relu()], dim=-1) @ torch.cat([high, low], dim=-1).mT
 
 
 BOUND = Exercise(
@@ -1130,10 +1513,11 @@ BOUND = Exercise(
         Case("a page of one key: the score itself", page_of_one),
         Case("all keys are negative", all_below_zero),
         Case("one dimension", to_bound(n=6, pages=4, d=1)),
+        Case("all keys are positive", all_above_zero),
         Case("40 dimensions: nothing of n · pages · d", to_bound(n=7, pages=6, d=40), by_two_products),
         Case("float64", to_bound(1, n=3, pages=3, d=8), dtype=torch.float64),
     ),
-    right_answers=(bound_by_sign, bound_by_middle),
+    right_answers=(bound_by_sign, bound_by_middle, bound_by_one_product),
     mistakes={
         "the better of q · low and q · high is taken, which a key of the page can beat": (
             lambda q, low, high: torch.maximum(q @ low.mT, q @ high.mT)
@@ -1149,6 +1533,20 @@ BOUND = Exercise(
         ),
         "the negative part of the query is left out": lambda q, low, high: q.clamp(min=0) @ high.mT,
         "q · low and q · high are added up": lambda q, low, high: q @ low.mT + q @ high.mT,
+        "the two products are subtracted, though the negative part has its sign": (
+            lambda q, low, high: q.clamp(min=0) @ high.mT - q.clamp(max=0) @ low.mT
+        ),
+        "the positive part of the query meets both low and high": (
+            lambda q, low, high: q.clamp(min=0) @ high.mT + q.clamp(min=0) @ low.mT
+        ),
+        "the best dimension alone counts (max), where they are added up": lambda q, low, high: torch.stack(
+            [
+                torch.maximum(q * low[..., page : page + 1, :], q * high[..., page : page + 1, :]).amax(dim=-1)
+                for page in range(low.shape[-2])
+            ],
+            dim=-1,
+        ),
+        "the bound is divided by √d": lambda q, low, high: sparse.page_bound(q, low, high) / math.sqrt(q.shape[-1]),
         "every product is made entry by entry, d times the memory": bound_entrywise,
     },
 )
@@ -1161,14 +1559,7 @@ ROUND = Sizes(index_heads=32, top_k=1024)
 
 
 def crossover_case(label, phase, sizes=V32):
-    return Case(label, lambda normal: (phase,), lambda function, phase: exact(function(phase, sizes)))
-
-
-def exact(value):
-    """A number as a tensor, so that a rounding on the way does not count."""
-    if isinstance(value, int | float):
-        return torch.tensor(float(value), dtype=torch.float64)
-    return value
+    return Case(label, lambda normal: (phase, sizes))
 
 
 def crossover_by_search(phase, sizes=V32):
@@ -1230,6 +1621,9 @@ CROSSOVER = Exercise(
         "the indexer is added to the dense cost, where sparse attention pays it": (
             lambda phase, sizes=V32: sizes.top_k * sizes.absorbed / (sizes.dense[phase] + sizes.indexer)
         ),
+        "sizes is not looked at: the answer is V3.2's": lambda phase, sizes=V32: sparse.flops_crossover(phase),
+        "the position is rounded down": lambda phase, sizes=V32: math.floor(sparse.flops_crossover(phase, sizes)),
+        "the position is rounded up": lambda phase, sizes=V32: math.ceil(sparse.flops_crossover(phase, sizes)),
         "the indexer scores only the k chosen keys": (
             lambda phase, sizes=V32: sizes.top_k * (sizes.absorbed + sizes.indexer) / sizes.dense[phase]
         ),
@@ -1237,11 +1631,18 @@ CROSSOVER = Exercise(
 )
 
 
+def exact(value):
+    """A number as a tensor, so that a rounding on the way does not count."""
+    if isinstance(value, int | float):
+        return torch.tensor(float(value), dtype=torch.float64)
+    return value
+
+
 # 5.11 figure_mean ------------------------------------------------------------------------------------------------
 
 
 def mean_case(label, position, phase, model):
-    return Case(label, lambda normal: (position, phase, model), lambda function, *given: exact(function(*given)))
+    return Case(label, lambda normal: (position, phase, model))
 
 
 def corners(position, phase, model):
@@ -1266,6 +1667,13 @@ def mean_by_trapezoid(position, phase, model):
     at = torch.tensor(corners(position, phase, model), dtype=torch.float64)
     cost = torch.tensor([figure_cost(each, phase, model) for each in at.tolist()], dtype=torch.float64)
     return (torch.trapezoid(cost, at) / position).item()
+
+
+def last_piece_missing(position, phase, model):
+    if position == 0:
+        return figure_cost(0, phase, model)
+    last = max(at for at, _ in FIGURE[phase, model] if at < position)
+    return sparse.figure_mean(last, phase, model) * last / position
 
 
 def mean_of(combine):
@@ -1328,6 +1736,16 @@ MEAN = Exercise(
         ),
         "the area is not divided by the position": (
             lambda position, phase, model: sparse.figure_mean(position, phase, model) * max(position, 1)
+        ),
+        "position 0 gives 0, where it gives the cost there": lambda position, phase, model: (
+            sparse.figure_mean(position, phase, model) if position else 0.0
+        ),
+        "the ends of a piece are added up and not averaged": lambda position, phase, model: (
+            sparse.figure_mean(position, phase, model) * (2 if position else 1)
+        ),
+        "the piece from the last corner to the position is missing": last_piece_missing,
+        "pieces beyond the position count too": lambda position, phase, model: (
+            sparse.figure_mean(131_071, phase, model) * 131_071 / position if position else figure_cost(0, phase, model)
         ),
         "the mean runs over the whole figure, whatever the position": (
             lambda position, phase, model: sparse.figure_mean(131_071, phase, model)
