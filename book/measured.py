@@ -308,11 +308,17 @@ LESSONS: dict[str, list[Run]] = {
             Figure("Recall with rotations in the wrong pairs, 24 tokens",
                    "interleaved layout in the indexer alone, k = 8, three seeds",
                    "seed-*/layouts/index.layout=interleaved&tokens=24/recall", "%",
-                   "100 on RULER multi-key at 4 K and 8 K (sglang pull request 13495; second hand)"),
+                   "100 on RULER's niah_multikey_3 at 4 K and 8 K (sglang pull request 13439)"),
             Figure("The same at 96 tokens", "the longest that they were trained on",
                    "seed-*/layouts/index.layout=interleaved&tokens=96/recall", "%", "87.5 at 16 K (the same)"),
             Figure("Keys chosen alike with index scores from FP8 inputs", "e4m3, two layers, three seeds",
                    "seed-*/few_bits/index.precision=e4m3/same_keys/*", "%"),
+        ]),
+        Run("sparse fewer_keys", "a minute", kept("sparse"), [
+            Figure("Loss on 24 tokens with rotations in the wrong pairs, one key chosen", "the shipped weights",
+                   "fewer_keys/rows/top_k=1/loss/interleaved", "nats"),
+            Figure("The same in the right pairs", "the shipped weights",
+                   "fewer_keys/rows/top_k=1/loss/half-split", "nats"),
         ]),
         Run("sparse growth", "a minute", kept("sparse"), [
             Figure("Exponent of attention's time in N", "64 of N keys chosen, 2,048 to 16,384 tokens",

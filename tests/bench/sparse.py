@@ -2,6 +2,7 @@
 
 seed-0    one of three seeds through the three stages: recall, loss and mass of every selector; no warm-up; the other
           layout of pairs; few bits; seed-1, seed-2
+fewer_keys  the shipped weights on texts of 24 tokens, both layouts, from all keys down to one
 growth    pairs and time at a fixed k and growing L, of the attention, the indexer and the choice, and their exponents
 bytes     what the three kernels move, counted by running them, and its exponents
 decode    one token against a growing context: dense, and sparse in its three steps, beside what FLOPs predict
@@ -25,7 +26,7 @@ from torch.nn.attention.bias import causal_lower_right
 from torch.utils.flop_counter import FlopCounterMode
 
 from solutions import interpreter
-from solutions.checkpoints import provenance
+from solutions.checkpoints import load, provenance
 from solutions.checkpoints import sparse as recipe
 from solutions.quadratic import attention, growth_exponent
 from solutions.sparse import (
@@ -115,6 +116,19 @@ def layouts(model) -> list[dict]:
             )
             print(f"  {3 * triples} tokens, {layout}: recall up to distance {shown}", flush=True)
     return found
+
+
+def fewer_keys() -> dict:
+    """The shipped weights on texts of 24 tokens, as the lesson reads them: with all keys a layout can't matter."""
+    triples, sequences = SHORTER[0], 512
+    model, sample, rows = load("sparse-trained"), recipe.unseen(triples, sequences), []
+    for top_k in (3 * triples, 8, 4, 2, 1):
+        said = {layout: recipe.recall(recipe.choosing(model, top_k=top_k, index={"layout": layout}).eval(), sample)
+                for layout in ("half-split", "interleaved")}  # fmt: skip
+        rows.append({"top_k": top_k} | {what: {layout: each[what] for layout, each in said.items()}
+                                        for what in ("loss", "recall")})  # fmt: skip
+        print(f"  {rows[-1]}", flush=True)
+    return {"tokens": 3 * triples, "sequences": sequences, "rows": rows}
 
 
 def few_bits(model) -> list[dict]:
@@ -349,7 +363,7 @@ def milliseconds(work: Callable, repeats: int = 20) -> float:
     return sorted(times)[len(times) // 2]
 
 
-PARTS = {"growth": growth, "bytes": bytes_moved, "decode": decode, "gpu": gpu}
+PARTS = {"fewer_keys": fewer_keys, "growth": growth, "bytes": bytes_moved, "decode": decode, "gpu": gpu}
 PARTS |= {f"seed-{seed}": partial(quality, seed) for seed in SEEDS}
 
 
