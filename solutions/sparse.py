@@ -107,12 +107,8 @@ def power_of_two(x: Tensor, **_) -> None:
 # The mechanism ---------------------------------------------------------------------------------------------------
 
 
-def widened(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in float32, where they have fewer bits: products and sums are made there, and rounded once after."""
-    return tuple(x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors)
-
-
 @shapes(q="batch index_heads n index_dim", k="batch m index_dim", w="batch n index_heads")
+@in_float32
 def index_scores(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     """Score every key for every query with a few small heads (DeepSeek-V3.2-Exp, equation 1).
 
@@ -122,8 +118,8 @@ def index_scores(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     and rounded once at the end. On the way it holds index_heads scores of every pair, so of a long text give it a few
     queries at a time, as `sparse_attention` does.
     """
-    fit = torch.einsum("bhnd,bmd->bhnm", *widened(q, k)).relu()
-    return torch.einsum("bhnm,bnh->bnm", fit, w.to(fit.dtype)).to(q.dtype)
+    fit = torch.einsum("bhnd,bmd->bhnm", q, k).relu()
+    return torch.einsum("bhnm,bnh->bnm", fit, w)
 
 
 @counts("k")
@@ -245,6 +241,7 @@ def chosen_probabilities(q: Tensor, k: Tensor, indices: Tensor) -> Tensor:
 
 
 @shapes(probabilities="batch heads n candidates")
+@in_float32
 def index_target(probabilities: Tensor) -> Tensor:
     """What the indexer should reproduce: the attention of all heads, added up and made to sum to 1 over the keys.
 
@@ -252,13 +249,12 @@ def index_target(probabilities: Tensor) -> Tensor:
     Returns (batch, n, candidates), without a gradient: the attention must not be pulled towards its indexer. A query
     whose probabilities are all 0 gets zeros.
     """
-    (summed,) = widened(probabilities.detach())
-    summed = summed.sum(dim=1)
-    target = summed / summed.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(summed.dtype).tiny)
-    return target.to(probabilities.dtype)
+    summed = probabilities.detach().sum(dim=1)
+    return summed / summed.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(summed.dtype).tiny)
 
 
 @shapes(scores="batch n candidates", target="batch n candidates")
+@in_float32
 def divergence(scores: Tensor, target: Tensor) -> Tensor:
     """KL(target ‖ softmax(scores)), the mean over all queries, in nats.
 
@@ -268,9 +264,9 @@ def divergence(scores: Tensor, target: Tensor) -> Tensor:
     take the mean, which changes the step's size and nothing else.
     """
     hidden = scores == -math.inf
-    exact, target = widened(scores.masked_fill(hidden.all(dim=-1, keepdim=True), 0), target)
-    log_softmax = exact.log_softmax(dim=-1).masked_fill(hidden, 0)  # -inf · 0 would be nan, and its gradient too
-    return (torch.xlogy(target, target) - target * log_softmax).sum(dim=-1).mean().to(scores.dtype)
+    log_softmax = scores.masked_fill(hidden.all(dim=-1, keepdim=True), 0).log_softmax(dim=-1)
+    log_softmax = log_softmax.masked_fill(hidden, 0)  # -inf · 0 would be nan, and its gradient too
+    return (torch.xlogy(target, target) - target * log_softmax).sum(dim=-1).mean()
 
 
 @shapes(scores="batch n m", probabilities="batch heads n keys", check=scores_fit_probabilities)
@@ -569,19 +565,19 @@ def nearest_e2m1(x: Tensor) -> Tensor:
 
 
 @shapes(x="... d", check=power_of_two)
+@in_float32
 def hadamard(x: Tensor) -> Tensor:
     """Rotate every vector so that an outlier in one entry is spread over all: products of two vectors stay the same.
 
     x: (..., d), d a power of two
     Returns x H, (..., d), where H is the matrix of Hadamard, whose entries are 1 and -1, over √d.
     """
-    size, step, dtype = x.shape[-1], 1, x.dtype
-    (x,) = widened(x)
+    size, step = x.shape[-1], 1
     while step < size:
         a, b = x.unflatten(-1, (-1, 2, step)).unbind(dim=-2)
         x = torch.stack([a + b, a - b], dim=-2).flatten(-3)
         step *= 2
-    return (x / math.sqrt(size)).to(dtype)
+    return x / math.sqrt(size)
 
 
 @shapes(
@@ -592,6 +588,7 @@ def hadamard(x: Tensor) -> Tensor:
     k_scale="batch m one",
     check=positive_scales,
 )
+@in_float32
 def folded_index_scores(q: Tensor, k: Tensor, w: Tensor, q_scale: Tensor, k_scale: Tensor) -> Tensor:
     """The index scores of q · q_scale and k · k_scale, with every product made between the codes.
 
@@ -600,19 +597,17 @@ def folded_index_scores(q: Tensor, k: Tensor, w: Tensor, q_scale: Tensor, k_scal
     Returns (batch, n, m). The scale of a query's head joins that head's weight; the scale of a key is the same for all
     heads, and multiplies their sum.
     """
-    exact_q, exact_k, exact_w, scale = widened(q, k, w, q_scale[..., 0].transpose(1, 2))
-    scores = index_scores(exact_q, exact_k, exact_w * scale) * k_scale.transpose(1, 2)
-    return scores.to(q.dtype)
+    w = w * q_scale[..., 0].transpose(1, 2)
+    return index_scores(q, k, w) * k_scale.transpose(1, 2)
 
 
+@in_float32
 def low_precision_scores(q: Tensor, k: Tensor, w: Tensor, kind: str = "e4m3", rotated: bool = False) -> Tensor:
     """`index_scores` with q and k in few bits; rotated: by Hadamard's matrix, before they are rounded."""
-    dtype = q.dtype
-    q, k, w = widened(q, k, w)
     if rotated:
         q, k = hadamard(q), hadamard(k)
     (q, q_scale), (k, k_scale) = quantise(q, kind), quantise(k, kind)
-    return folded_index_scores(q, k, w, q_scale, k_scale).to(dtype)
+    return folded_index_scores(q, k, w, q_scale, k_scale)
 
 
 # In the model of the course ---------------------------------------------------------------------------------------

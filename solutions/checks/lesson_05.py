@@ -64,9 +64,13 @@ def beyond_half(normal):
     return 90 * normal(2, 5, 3, 16), 90 * normal(2, 7, 16), normal(2, 3, 5) / 32_768
 
 
+def doubled(*tensors):
+    return tuple(x.double() for x in tensors)
+
+
 def scores_pair_by_pair(q, k, w):
     dtype = q.dtype
-    q, k, w = sparse.widened(q, k, w)
+    q, k, w = doubled(q, k, w)
     scores = torch.zeros(q.shape[0], q.shape[2], k.shape[1], dtype=q.dtype)
     for t in range(q.shape[2]):
         for head in range(q.shape[1]):
@@ -76,12 +80,12 @@ def scores_pair_by_pair(q, k, w):
 
 def scores_by_einsum(q, k, w):
     dtype = q.dtype
-    q, k, w = (each.double() for each in (q, k, w))
+    q, k, w = doubled(q, k, w)
     each = (torch.einsum("bnd,bmd->bnm", q[:, head], k) for head in range(q.shape[1]))
     return sum(fit.relu().mul(w[..., head].unsqueeze(-1)) for head, fit in enumerate(each)).to(dtype)
 
 
-def scores_with(fit=torch.relu, weigh=lambda w: w, after=lambda scores: scores, widen=sparse.widened, join=torch.mul):
+def scores_with(fit=torch.relu, weigh=lambda w: w, after=lambda scores: scores, widen=doubled, join=torch.mul):
     """The right scores but for what becomes of a fit, of the weights, or of the sum."""
 
     def index_scores(q, k, w):
@@ -98,7 +102,7 @@ def divided_by_root(q, k, w):
 
 
 def best_head(q, k, w):
-    exact_q, exact_k, exact_w = sparse.widened(q, k, w)
+    exact_q, exact_k, exact_w = doubled(q, k, w)
     fits = torch.einsum("bhnd,bmd->bnmh", exact_q, exact_k).relu() * exact_w[:, :, None]
     return fits.amax(dim=-1).to(q.dtype)
 
@@ -115,9 +119,9 @@ SCORES = Exercise(
         "does each of them count?",
         "For all heads at once the products are (batch, index_heads, n, m): every q with the one k, summed over "
         "index_dim. ReLU comes next, then the weights, one number for each query and head, and the sum over the heads. "
-        "All of it in float32 where the inputs have half precision: q.float() first, and .to(q.dtype) at the end.",
+        "All of it in float32 where the inputs have half precision: @in_float32 above def does that.",
         'torch.einsum("bhnd,bmd->bhnm", q, k) makes all products. After .relu(), a second einsum with w, whose letters '
-        "are bnh, sums the heads away; or loop over the heads and add them up. *widened(q, k) are both in float32.",
+        "are bnh, sums the heads away; or loop over the heads and add them up.",
     ),
     cases=(
         Case("the three keys of the lesson", by_hand),
