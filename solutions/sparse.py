@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from solutions.quadratic import KVCache, attention, attention_scores, causal_mask, softmax
-from solutions.shapes import counts, in_float32, refuse_not_finite, shapes
+from solutions.shapes import counts, in_float32, refuse_not_finite, shapes, wide
 from solutions.tiny import ATTENTIONS, Attention, Config, TinyTransformer, rope_frequencies, rotate
 
 # What may be asked -----------------------------------------------------------------------------------------------
@@ -108,7 +108,6 @@ def power_of_two(x: Tensor, **_) -> None:
 
 
 @shapes(q="batch index_heads n index_dim", k="batch m index_dim", w="batch n index_heads")
-@in_float32
 def index_scores(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     """Score every key for every query with a few small heads (DeepSeek-V3.2-Exp, equation 1).
 
@@ -118,8 +117,8 @@ def index_scores(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     and rounded once at the end. On the way it holds index_heads scores of every pair, so of a long text give it a few
     queries at a time, as `sparse_attention` does.
     """
-    fit = torch.einsum("bhnd,bmd->bhnm", q, k).relu()
-    return torch.einsum("bhnm,bnh->bnm", fit, w)
+    fit = torch.einsum("bhnd,bmd->bhnm", wide(q), wide(k)).relu()
+    return torch.einsum("bhnm,bnh->bnm", fit, wide(w)).to(q.dtype)
 
 
 @counts("k")

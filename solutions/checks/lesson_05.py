@@ -119,7 +119,7 @@ SCORES = Exercise(
         "does each of them count?",
         "For all heads at once the products are (batch, index_heads, n, m): every q with the one k, summed over "
         "index_dim. ReLU comes next, then the weights, one number for each query and head, and the sum over the heads. "
-        "All of it in float32 where the inputs have half precision: @in_float32 above def does that.",
+        "All of it in float32 where the inputs have half precision: wide(q) is that, and .to(q.dtype) rounds at the end.",
         'torch.einsum("bhnd,bmd->bhnm", q, k) makes all products. After .relu(), a second einsum with w, whose letters '
         "are bnh, sums the heads away; or loop over the heads and add them up.",
     ),
@@ -264,6 +264,14 @@ def and_the_next(scores, hidden):
     return scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(m - n + 2) if hidden.any() else hidden, -math.inf)
 
 
+def itself_always(scores, k, *, causal=True):
+    n, m = scores.shape[1:]
+    if causal:
+        scores = scores.clone()
+        scores[:, torch.arange(n), torch.arange(m - n, m)] = torch.finfo(scores.dtype).max
+    return select_top_k(scores, k, causal=causal)
+
+
 def struck_by_position(scores, k, *, causal=True):
     """The hidden ones of the best are found by their position, and -inf in the input is forgotten."""
     n, m = scores.shape[1:]
@@ -368,6 +376,7 @@ CHOOSE = Exercise(
             lambda scores, hidden: scores.masked_fill(hidden, 0)
         ),
         "the query itself is hidden with the future": ranked_by(not_itself),
+        "a query always chooses itself first, where its own key must be chosen like any other": itself_always,
         "a query may also choose the key after it: the mask is one too late": ranked_by(and_the_next),
         "keys whose score is -inf are chosen where others are too few: only the future is struck out, by position": (
             struck_by_position
@@ -572,6 +581,11 @@ GATHER = Exercise(
             mask=lambda scores, gone: scores, at=lambda at: at
         ),
         "-1 reads key 0, which counts once more for every empty place": with_gather(mask=lambda scores, gone: scores),
+        "key 0 counts as no key: the test is > 0, where it is >= 0": (
+            lambda q, k, v, indices, *, scale=None: sparse.gathered_attention(
+                q, k, v, torch.where(indices > 0, indices, -1), scale=scale
+            )
+        ),
         "the scores of empty places become 0 and not -inf": with_gather(
             mask=lambda scores, gone: scores.masked_fill(gone, 0)
         ),
@@ -630,6 +644,11 @@ def two_heads_two_places(normal):
 def part_of_it(normal):
     """What attention pays to a few chosen keys, when it was paid to all: the rows no longer sum to 1."""
     return (normal(2, 3, 5, 8).softmax(dim=-1)[..., :3],)
+
+
+def little_in_a_row(normal):
+    """A choice that kept a ten-thousandth of what attention pays."""
+    return (1e-4 * normal(2, 3, 5, 8).softmax(dim=-1),)
 
 
 def nothing_in_a_row(normal):
@@ -694,6 +713,7 @@ TARGET = Exercise(
         Case("sharp heads", attention_of(1, 4, 8, 8, sharp=5.0)),
         Case("3 queries, the last of 7 tokens", attention_of(2, 2, 3, 7)),
         Case("rows that are only a part of the attention", part_of_it),
+        Case("rows of which next to nothing was kept", little_in_a_row),
         Case("a row of zeros", nothing_in_a_row),
         Case("what the attention feels of it", attention_of(1, 2, 4, 4), pull_on_attention),
         Case("float64", attention_of(1, 3, 5, 5), dtype=torch.float64),
@@ -1092,6 +1112,12 @@ STAGE = Exercise(
         "scores and target are swapped in the divergence": lambda scores, probabilities, indices: divergence(
             index_target(probabilities), sparse.softmax(picked(scores, indices))
         ),
+        "the sum over the queries is taken, where it is the mean": lambda scores, probabilities, indices: (
+            sparse.sparse_loss(scores, probabilities, indices) * scores.shape[:-1].numel()
+        ),
+        "the largest head decides (max over the heads)": at_choice(
+            picked, lambda probabilities: not_detached(probabilities.detach().amax(dim=1, keepdim=True))
+        ),
         "the squared difference of the weights is taken": squared,
         "the target is sorted, so that its entries belong to other keys": at_choice(picked, best_first_target),
         "only the first head is looked at": at_choice(picked, lambda each: index_target(each[:, :1])),
@@ -1438,6 +1464,7 @@ FOLD = Exercise(
         "it is divided by both scales": folded(lambda w, scale: w / scale, lambda scores, scale: scores / scale),
         "the weights are divided by the queries' scales": folded(lambda w, scale: w / scale),
         "the scores are divided by the keys' scales": folded(after=lambda scores, scale: scores / scale),
+        "all heads take the scale of the first": folded(lambda w, scale: w * scale[..., :1]),
         "all heads take the mean of their scales": folded(lambda w, scale: w * scale.mean(dim=-1, keepdim=True)),
         "all queries take the scales of the first": folded(lambda w, scale: w * scale[:, :1]),
         "all keys take the scale of the first": folded(after=lambda scores, scale: scores * scale[..., :1]),
@@ -1616,6 +1643,9 @@ CROSSOVER = Exercise(
         "the phase is not looked at, and prefill is taken for decode": (
             lambda phase, sizes=V32: sizes.top_k * sizes.absorbed / (sizes.absorbed - sizes.indexer)
         ),
+        "the phase is not looked at, and decode is taken for prefill, expanded keys and all": (
+            lambda phase, sizes=V32: sizes.top_k * sizes.expanded / (sizes.expanded - sizes.indexer)
+        ),
         "the limit of the saving is given, where it is a position": (
             lambda phase, sizes=V32: sizes.dense[phase] / sizes.indexer
         ),
@@ -1755,6 +1785,7 @@ MEAN = Exercise(
             lambda position, phase, model: sparse.figure_mean(131_071, phase, model)
         ),
         "the model is not looked at": lambda position, phase, model: sparse.figure_mean(position, phase, V31),
+        "the phase is not looked at": lambda position, phase, model: sparse.figure_mean(position, "decode", model),
         "prefill and decode are swapped": lambda position, phase, model: sparse.figure_mean(
             position, {"prefill": "decode", "decode": "prefill"}[phase], model
         ),
