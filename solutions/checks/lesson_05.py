@@ -119,7 +119,7 @@ SCORES = Exercise(
         "does each of them count?",
         "For all heads at once the products are (batch, index_heads, n, m): every q with the one k, summed over "
         "index_dim. ReLU comes next, then the weights, one number for each query and head, and the sum over the heads. "
-        "All of it in float32 where the inputs have half precision: wide(q) is that, and .to(q.dtype) rounds at the end.",
+        "All in float32 where the inputs have half precision: wide(q) is that, and .to(q.dtype) rounds at the end.",
         'torch.einsum("bhnd,bmd->bhnm", q, k) makes all products. After .relu(), a second einsum with w, whose letters '
         "are bnh, sums the heads away; or loop over the heads and add them up.",
     ),
