@@ -1590,7 +1590,14 @@ ROUND = Sizes(index_heads=32, top_k=1024)
 
 
 def crossover_case(label, phase, sizes=V32):
-    return Case(label, lambda normal: (phase, sizes))
+    return Case(label, lambda normal: (phase, sizes), lambda function, phase, sizes: exact(function(phase, sizes)))
+
+
+def exact(value):
+    """A number as a tensor, so that a rounding on the way does not count."""
+    if isinstance(value, int | float):
+        return torch.tensor(float(value), dtype=torch.float64)
+    return value
 
 
 def crossover_by_search(phase, sizes=V32):
@@ -1665,18 +1672,14 @@ CROSSOVER = Exercise(
 )
 
 
-def exact(value):
-    """A number as a tensor, so that a rounding on the way does not count."""
-    if isinstance(value, int | float):
-        return torch.tensor(float(value), dtype=torch.float64)
-    return value
-
-
 # 5.11 figure_mean ------------------------------------------------------------------------------------------------
 
 
 def mean_case(label, position, phase, model):
-    return Case(label, lambda normal: (position, phase, model))
+    def outcome(function, position, phase, model):
+        return exact(function(position, phase, model))
+
+    return Case(label, lambda normal: (position, phase, model), outcome)
 
 
 def corners(position, phase, model):
