@@ -45,6 +45,7 @@ SYSTEMS = {
     "Mamba": "gu2023",
     "Memorizing Transformers": "wu2022",
     "MISA": "zhou2026",
+    "MiniMax M3": "lai2026",
     "Mistral 7B": "jiang2023",
     "MoBA": "lu2025",
     "ModernBERT": "warner2024",
