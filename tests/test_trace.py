@@ -429,7 +429,7 @@ def test_reads_and_writes_are_told_apart():
         (lambda t: t.issued_bytes("w"), "has no tensor 'w'; it has q, k, v"),
         (lambda t: t.issued_bytes(program=9), "no program 9; there are 2"),
         (lambda t: t.issued_bytes(program=(0, 5)), "no program"),
-        (lambda t: t.issued_bytes(kind="read"), "give one of load, store"),
+        (lambda t: t.issued_bytes(kind="reads"), "give one of load, store"),
         (lambda t: t.l2_bytes(-1, 1), "0 bytes or more"),
         (lambda t: t.l2_bytes(1, 0), "at least 1 program"),
         (lambda t: Trace.join([]), "at least one"),
