@@ -18,12 +18,14 @@ Where Triton isn't installed, `available` is False, `why_not` says why, and `tri
 solutions/no_triton.py: kernels can still be defined.
 """
 
+import ast
 import ctypes
 import functools
 import inspect
 import linecache
 import operator
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -103,6 +105,16 @@ class Access(NamedTuple):
     mask: np.ndarray | None  # bool, in the block's shape; None: all lanes
     element_bytes: int
     frame: FrameType  # the kernel's own frame, also when a helper that it calls does the access
+    undefined: bool = False  # a load without other=: nothing certain comes into lanes that are off
+
+    @property
+    def line(self) -> int:
+        """Line of the kernel, whose `def` is line 1."""
+        return self.frame.f_lineno - self.frame.f_code.co_firstlineno + 1
+
+    @property
+    def text(self) -> str:
+        return linecache.getline(self.frame.f_code.co_filename, self.frame.f_lineno).strip()
 
 
 class Dot(NamedTuple):
@@ -395,7 +407,7 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
             frame = frame.f_back
         return frame
 
-    def hear(kind, pointers, mask=None):
+    def hear(kind, pointers, mask=None, undefined=False):
         addresses = pointers.data
         element_bytes = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
         mask = None if mask is None else np.broadcast_to(np.asarray(mask.data), addresses.shape)
@@ -404,10 +416,11 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
         frame = kernel_frame()
         argument = _argument(running, kind, builder.grid_idx, addresses, mask, element_bytes, frame)
         for listener in _listeners:
-            listener.access(Access(kind, argument, builder.grid_idx, addresses, mask, element_bytes, frame))
+            heard = Access(kind, argument, builder.grid_idx, addresses, mask, element_bytes, frame, undefined)
+            listener.access(heard)
 
     def create_masked_load(pointers, mask, other, *args, **kwargs):
-        hear("load", pointers, mask)
+        hear("load", pointers, mask, undefined=other is None)
         other = _undefined(pointers) if other is None else other
         tile = load(pointers, mask, other, *args, **kwargs)
         tile.set_attr("loaded", True)  # tells an integer tile that came from memory from one made of offsets
@@ -480,10 +493,48 @@ def _nearest(arguments: list[Argument], lanes: np.ndarray) -> int:
     return int(np.argmin([min(abs(first - a.start), abs(first - a.stop)) for a in arguments]))
 
 
+def _pointer_of(running, frame) -> int | None:
+    """The one tensor that the pointer of the access at a frame's line is made from, going by the names in its source.
+
+    None where the source is not at hand, or names several. Addresses alone can't tell: far outside of q may lie in v.
+    """
+    try:
+        lines, begin = inspect.getsourcelines(running.code)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    line = frame.f_lineno - begin + 1
+    indices = {argument.name: index for index, argument in enumerate(running.arguments)}
+    made_of = {name: {name} for name in indices}
+
+    def is_access(node) -> bool:
+        return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _ACCESSES
+
+    def tensors(node) -> set[str]:
+        if is_access(node):  # what was loaded is no pointer
+            return set()
+        if isinstance(node, ast.Name):
+            return made_of.get(node.id, set())
+        return set().union(*map(tensors, ast.iter_child_nodes(node)))
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            made_of[node.targets[0].id] = tensors(node.value)
+    for node in filter(is_access, ast.walk(tree)):
+        if node.lineno <= line <= node.end_lineno and node.args:
+            found = tensors(node.args[0])
+            return indices[found.pop()] if len(found) == 1 else None
+    return None
+
+
+_ACCESSES = {"load", "store"} | {f"atomic_{kind}" for kind in ("add", "and", "cas", "max", "min", "or", "xchg", "xor")}
+
+
 def _out_of_bounds(running, kind, program, lanes, element_bytes, frame) -> OutOfBounds:
     if not running.arguments:
         return OutOfBounds(f"{running.name}, program {program}: a {kind}, but no tensor was passed.")
-    argument = running.arguments[_nearest(running.arguments, lanes)]
+    named = _pointer_of(running, frame)
+    argument = running.arguments[_nearest(running.arguments, lanes) if named is None else named]
     offsets = lanes.astype(np.int64).ravel() - argument.start
     stray = offsets[(offsets < 0) | (offsets + element_bytes > argument.stop - argument.start)]
     worst = int(stray.min()) if stray.min() < 0 else int(stray.max())

@@ -677,6 +677,49 @@ def test_answers_that_are_no_answer(exercise):
     assert "a load of q at byte offset" in exercise.verdict(_reaches_too_far).message
 
 
+PIECES = {
+    "no head offset": (
+        ("first = head.to(tl.int64) * n", "first = 0 * n"),
+        "program (0, 1) stores nothing to rows 0 to 15 of head 1 of out: what it stores begins at row 0 of head 0",
+    ),
+    "nothing stored": (
+        ("    tl.store(lse", "    # tl.store(lse"),
+        "program (0, 0) stores nothing to lse; rows 0 to 15 of head 0 of lse are its part",
+    ),
+    "no other": (
+        ("v + key_offsets, mask=keys[:, None] < n, other=0.0", "v + key_offsets, mask=keys[:, None] < n"),
+        "your kernel loads v at line 26, `v_tile = tl.load(v + key_offsets, mask=keys[:, None] < n)`, with a mask and "
+        "without other=: lanes that are off hold anything, here nan, and it reaches the output",
+    ),
+    "far outside": (
+        ("tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)", "tl.load(q + row_offsets + 100000)"),
+        "line 12 (q_tile = tl.load(q + row_offsets + 100000)): a load of q at byte offset 401,020",
+    ),
+    "far outside, by a name": (
+        (
+            "q_tile = tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)",
+            "at = v + 100000; q_tile = tl.load(at)",
+        ),
+        "a load of v at byte offset 400,000",
+    ),
+    "an error at the same line": (
+        ("tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)", "tl.load(q + nowhere)"),
+        "your function stops at line 12, `q_tile = tl.load(q + nowhere)`, with NameError",
+    ),
+}
+
+
+@pytest.mark.parametrize("pieces, words", PIECES.values(), ids=list(PIECES))
+def test_what_a_kernel_does_to_its_memory_is_told_by_program_tensor_and_line(pieces, words):
+    """Lines are counted from the kernel's `def`, in errors and in accesses alike."""
+    assert words in exercises.FLASH_FORWARD.verdict(exercises.changed(flash_forward, *pieces)).message
+
+
+def test_a_load_without_other_whose_lanes_are_hidden_is_right():
+    pieces = "k + key_offsets, mask=keys[:, None] < n, other=0.0", "k + key_offsets, mask=keys[:, None] < n"
+    assert exercises.FLASH_FORWARD.verdict(exercises.changed(flash_forward, *pieces)).ok
+
+
 def test_what_causality_saves_is_asked_for():
     """Right numbers, too many bytes: the verdict names the bytes."""
     verdict = exercises.CAUSAL_FLASH_FORWARD.verdict(

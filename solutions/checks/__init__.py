@@ -8,37 +8,71 @@
 COURSE_STRICT=1 turns a blank or wrong answer into an AssertionError with the same words, for grading.
 """
 
+import difflib
+import functools
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 
 from solutions.checks import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06
 from solutions.checks import progress as _progress
 from solutions.checks.exercise import Case, Exercise, Verdict
+from solutions.checks.running import code_of
 from solutions.checks.showing import ShownCase
 
-__all__ = ["EXERCISES", "Case", "Exercise", "Verdict", "case", "check", "hint", "progress"]
+__all__ = ["EXERCISES", "Case", "Exercise", "Verdict", "case", "check", "hint", "meant", "progress", "remember"]
 
 LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 _hints_given: Counter[str] = Counter()
-_last: dict[str, Verdict] = {}
+_last: dict[str, tuple[Callable, Verdict]] = {}  # by exercise: the last answer, and what was said of it
+_advised: set[str] = set()  # exercises whose last named mistake a hint has spoken about
 
 
 def check(function: Callable) -> Callable:
     """Print one line about an answer. Return it if it is right, else the course's own function, so the lesson goes on.
 
-    The exercise is found by the function's name; a function of another name is returned as it is.
+    The exercise is found by the function's name; a function of another name is returned as it is. Where the function is
+    the course's own, as after a refusal when the same cell runs again, the last answer is judged again.
     Raises AssertionError for anything but a right answer when COURSE_STRICT is 1.
     """
     exercise = _exercise(function)
     if exercise is None:
         return function
-    _last[exercise.name] = verdict = exercise.verdict(function)
+    answer = meant(exercise, function)
+    if answer is None:
+        _say(f"{exercise.name}: {ours(exercise)}", refuse=True)
+        return function
+    verdict = exercise.verdict(answer, notice=lambda: print("looking for the mistake ...", flush=True))
+    remember(exercise, answer, verdict)
     if verdict.attempted:
         _progress.note(exercise.name, "done" if verdict.ok else "tried")
     _say(f"{exercise.name}: {verdict.message}", refuse=not verdict.ok)
-    return function if verdict.ok else exercise.reference
+    return answer if verdict.ok else exercise.reference
+
+
+def meant(exercise: Exercise, function: Callable) -> Callable | None:
+    """The answer to judge: the function, or, where it is the course's own, the last answer that was not right.
+
+    None where the course's own came without such an answer.
+    """
+    code, own = code_of(function), code_of(exercise.reference)
+    if code is None or (code.co_filename, code.co_name) != (own.co_filename, own.co_name):
+        return function
+    answer, verdict = _last.get(exercise.name, (None, None))
+    return None if verdict is None or verdict.ok else answer
+
+
+def ours(exercise: Exercise) -> str:
+    """What is said of the course's own function where an answer should be."""
+    return f"this is the course's own function. Write yours, run its cell, then check({exercise.name})."
+
+
+def remember(exercise: Exercise, answer: Callable, verdict: Verdict) -> None:
+    """Keep the last answer of an exercise, for `case`, `hint`, and a second run of the same cell."""
+    _last[exercise.name] = answer, verdict
+    _advised.discard(exercise.name)
 
 
 def case(function: Callable) -> ShownCase | None:
@@ -47,20 +81,29 @@ def case(function: Callable) -> ShownCase | None:
     `function(*case(function).inputs.values())` asks your own function again, where the case asks for its plain result.
     """
     exercise = _exercise(function)
-    return None if exercise is None else exercise.shown(_last.get(exercise.name))
+    if exercise is None:
+        return None
+    _, verdict = _last.get(exercise.name, (None, None))
+    return exercise.shown(verdict)
 
 
 def hint(function: Callable) -> None:
-    """Print the next of an exercise's three hints; after the third, the first again."""
+    """Print the next of an exercise's three hints; after the third, the first again.
+
+    The first hint after a mistake was named is about that mistake.
+    """
     exercise = _exercise(function)
     if exercise is None:
         return
+    taught = f"Taught under '{exercise.section}'."
+    _, verdict = _last.get(exercise.name, (None, None))
+    if verdict is not None and verdict.mistake is not None and exercise.name not in _advised:
+        _advised.add(exercise.name)
+        print(f"{exercise.name}, your last answer: {verdict.mistake}. {exercise.helps(verdict.mistake)} {taught}")
+        return
     level = _hints_given[exercise.name] % len(exercise.hints)
     _hints_given[exercise.name] += 1
-    print(
-        f"{exercise.name}, hint {level + 1} of {len(exercise.hints)}: {exercise.hints[level]} "
-        f"Taught under '{exercise.section}'."
-    )
+    print(f"{exercise.name}, hint {level + 1} of {len(exercise.hints)}: {exercise.hints[level]} {taught}")
 
 
 def progress() -> _progress.Progress:
@@ -71,10 +114,37 @@ def progress() -> _progress.Progress:
 
 def _exercise(function: Callable) -> Exercise | None:
     name = getattr(function, "__name__", None)
-    if name not in EXERCISES:
-        given = f"no exercise is called {name}" if name else f"{function!r} is not a function"
-        _say(f"{given}; there are {', '.join(EXERCISES)}.", refuse=True)
-    return EXERCISES.get(name)
+    if not isinstance(name, str) or name not in EXERCISES:
+        _say(_stranger(function, name), refuse=True)
+        return None
+    return EXERCISES[name]
+
+
+def _stranger(function: object, name: object) -> str:
+    """What to say of something that no exercise is called after."""
+    write = "Write the function with def and the exercise's name, and check that."
+    if isinstance(function, functools.partial):
+        return f"a partial has no name to find its exercise by. {write}"
+    if name == "<lambda>":
+        return f"a lambda has no name to find its exercise by. {write}"
+    if isinstance(function, str) and function in EXERCISES:
+        return f"'{function}' is a text. Give the function itself: check({function})."
+    if not callable(function):
+        return f"a value of type {type(function).__name__} is no function. {write}"
+    if not isinstance(name, str):
+        return f"an object of class {type(function).__name__} is no function with a name. {write}"
+    near = nearest(name)
+    if near is None:
+        return f"no exercise is called {name}. Its name stands in the cell that begins with def, and is kept."
+    return f"no exercise is called {name}. Did you mean {near}? Then write def {near}(...), and check({near})."
+
+
+def nearest(name: str) -> str | None:
+    """The exercise whose name a name holds, or resembles; None if there is none."""
+    held = [each for each in EXERCISES if re.search(rf"(^|_){each}(_|\d|$)", name.lower())]
+    if held:
+        return max(held, key=len)
+    return next(iter(difflib.get_close_matches(name.lower(), EXERCISES, n=1, cutoff=0.7)), None)
 
 
 def _say(sentence: str, refuse: bool) -> None:

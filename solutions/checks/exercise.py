@@ -1,27 +1,29 @@
 """An exercise: a reference, the cases that tell right from wrong, and the mistakes that people really make.
 
 The reference never sees what the reader's function returned. Expected values come from the reference run in float64 and
-rounded to the dtype of the inputs; TOLERANCE says how far an answer may be from them.
+rounded to the dtype of the inputs; `comparing` says how far an answer may be from them.
 """
 
 import ast
 import inspect
+import re
 import textwrap
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from numbers import Number
 
 import torch
 from torch import Tensor
 
-from solutions.checks.running import Run, TimeUp, is_blank, run, within, written
+from solutions.checks.comparing import fault, same, strength
+from solutions.checks.running import Run, TimeUp, is_blank, one_line, run, within, written
 from solutions.checks.showing import ShownCase
 
-TIME_LIMIT = 5.0  # seconds for all cases of one answer; ours take less than a tenth of it
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
-"""Largest error of an entry, absolute and relative to the expected entry alike."""
+TIME_LIMIT = 5.0  # seconds of processor time for all cases of one answer; ours take less than a tenth of it
+SLOW = 1.0  # seconds after which a search for the mistake is announced
+ENOUGH = 4  # different wrong numbers in a case that no chance makes equal
 
 
 def call(function: Callable, *inputs):
@@ -70,7 +72,7 @@ class Verdict:
     mistake: str | None
     message: str
     refused: int | None = None
-    run: Run = Run()
+    run: Run | None = None
     fault: str = ""
 
 
@@ -86,6 +88,7 @@ class Exercise:
     right, and told the sentence
     mistakes: sentence -> function that commits it; the sentence completes "Your output equals what you get when ..."
     unjudged: why answers can't be run on this system, in a sentence; "" where they can
+    advice: sentence of a mistake -> the hint that helps who makes it; without one, the hint that shares most words
     """
 
     number: str
@@ -100,6 +103,7 @@ class Exercise:
     mistakes: dict[str, Callable] = field(repr=False)
     unjudged: str = ""
     variants: dict[str, Callable] = field(default_factory=dict, repr=False)
+    advice: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -126,6 +130,18 @@ class Exercise:
         size = f"difficulty {self.difficulty}, {self.minutes} minutes, about {lines}"
         return f"Exercise {self.number}, {self.title} ({size})"
 
+    def helps(self, mistake: str) -> str:
+        """What to tell who makes a mistake: its own advice, or the hint that has most words in common with it."""
+        if mistake in self.advice:
+            return self.advice[mistake]
+
+        def words(text: str) -> set[str]:
+            return {word[:5] for word in re.findall(r"[a-z_0-9√²]{4,}", text.lower())}
+
+        common = [len(words(mistake) & words(hint)) for hint in self.hints]
+        level = max(range(3), key=lambda each: (common[each], each == 1))
+        return f"Hint {level + 1} of 3: {self.hints[level]}"
+
     def shown(self, verdict: Verdict | None = None) -> ShownCase:
         """The case that a verdict refused, laid open; the first one where none was."""
         refused = verdict is not None and verdict.refused is not None
@@ -134,15 +150,30 @@ class Exercise:
         signature = self._signature(self.reference, case)
         inputs = dict(signature.bind(*case.build()).arguments)
         expected = self._expected[index].value
-        return ShownCase(case.label, inputs, expected, *((verdict.run.value, verdict.fault) if refused else ()))
+        if not refused:
+            return ShownCase(case.label, inputs, expected)
+        return ShownCase(case.label, inputs, expected, verdict.run and verdict.run.value, verdict.fault)
 
-    def verdict(self, function: Callable) -> Verdict:
-        """Judge an answer. Never raises because of what the answer does, and stops it after TIME_LIMIT seconds."""
+    def verdict(self, function: Callable, notice: Callable[[], None] = lambda: None) -> Verdict:
+        """Judge an answer. Raises nothing, whatever the answer does, and stops it after TIME_LIMIT seconds.
+
+        notice: called once if looking for the mistake takes longer than a moment
+        """
+        try:
+            return self._verdict(function, notice)
+        except Exception as failure:
+            told = f"your function could not be judged ({one_line(failure)})"
+            return self._refusal(0, Run(), told, f"Sorry, {told}.")
+
+    def _verdict(self, function: Callable, notice: Callable[[], None]) -> Verdict:
         if is_blank(function):
             return Verdict(False, False, None, "not attempted yet. The lesson goes on with ours.")
         if self.unjudged:
             return Verdict(False, True, None, f"not judged. {self.unjudged} The lesson goes on with ours.")
-        runs = []
+        if inspect.iscoroutinefunction(written(function)):
+            told = "your function is written with async def, so a call of it computes nothing; remove async"
+            return self._refusal(0, Run(), told, f"{told[0].upper()}{told[1:]}.")
+        runs, expected = [], self._expected
 
         def answer() -> None:
             for case in self.cases:
@@ -152,25 +183,32 @@ class Exercise:
             within(TIME_LIMIT, answer)
         except TimeUp:
             late = f"your function did not end within {TIME_LIMIT:g} seconds"
-            return self._refusal(len(runs), Run(), late, f"In case '{self.cases[len(runs)].label}', {late}.")
-        faults = self._faults(runs)
+            index = min(len(runs), len(self.cases) - 1)
+            return self._refusal(index, Run(), late, f"In case '{self.cases[index].label}', {late}.")
+        faults = self._faults(runs, expected)
         variant = next((each for each, theirs in self._variants.items() if not self._faults(runs, theirs)), "")
         if not faults or variant:
             return Verdict(True, True, None, f"right, all {len(self.cases)} cases. {variant}".rstrip())
-        first, fault = next(iter(faults.items()))
+        first, words = next(iter(faults.items()))
         case = f"case '{self.cases[first].label}'"
-        mistake, everywhere = self._name(runs, faults)
+        mistake, everywhere = self._name(runs, faults, notice)
         if mistake is None:
-            told = f"In {case}, {fault}."
+            told = f"In {case}, {words}" + ("" if words.endswith("...") else ".")
         elif everywhere:
-            told = f"Your output equals what you get when {mistake}. ({case}: {fault})"
+            told = f"Your output equals what you get when {mistake}. ({case}: {words})"
         else:
-            told = f"In {case}, your output equals what you get when {mistake}. ({fault})"
-        return self._refusal(first, runs[first], fault, told, mistake)
+            told = f"In {case}, your output equals what you get when {mistake}. ({words})"
+        return self._refusal(first, runs[first], words, told, mistake)
 
     def _refusal(self, index: int, run: Run, fault: str, told: str, mistake: str | None = None) -> Verdict:
         message = f"not yet. {told} Taught under '{self.section}'. See it: case({self.name})."
         return Verdict(False, True, mistake, message, index, run, fault)
+
+    @property
+    def scalar(self) -> bool:
+        """True if the answer is a Python float or a few, so that float64's precision is not asked of it."""
+        returned = str(inspect.signature(written(self.reference)).return_annotation)
+        return "float" in returned and "Tensor" not in returned
 
     def _signature(self, function: Callable, case: Case) -> inspect.Signature:
         """Of what a case's inputs are handed to."""
@@ -181,31 +219,10 @@ class Exercise:
         names = list(self._signature(function, case).parameters)
         return run(function, case.outcome, partial(case.build, dtype), names)
 
-    def _faults(self, runs: list[Run], expected: list[Run] | None = None) -> dict[int, str]:
+    def _faults(self, runs: list[Run], expected: list[Run]) -> dict[int, str]:
         """Index of a case -> what is wrong there, for the cases that are wrong."""
-        faults = (fault(got, wanted) for got, wanted in zip(runs, expected or self._expected, strict=True))
-        return {index: text for index, text in enumerate(faults) if text}
-
-    def _name(self, runs: list[Run], faults: dict[int, str]) -> tuple[str | None, bool]:
-        """The mistake that an answer makes, or None, and whether it makes it everywhere.
-
-        Everywhere: both are wrong in the same cases, and give the same there. Otherwise it is the closest mistake of
-        those that give the same in the first wrong case; a few numbers may agree by chance, so then a second case must.
-        """
-        first, near = next(iter(faults)), {}
-        for sentence, (theirs, wrong) in self._mistaken.items():
-            alike = [index for index in faults if index in wrong and same(runs[index], theirs[index])]
-            if len(alike) == len(faults) == len(wrong):
-                return sentence, True
-            evidence = {index: self._evidence(index, runs[index]) for index in alike}
-            if evidence.get(first) and (evidence[first] > 2 or sum(map(bool, evidence.values())) > 1):
-                near[sentence] = (-len(alike), len(wrong))
-        return min(near, key=near.get, default=None), False
-
-    def _evidence(self, index: int, got: Run) -> int:
-        """How many different wrong numbers an outcome holds; 0 in a case where all mistakes give the same."""
-        telling = any(index in wrong and not same(got, theirs[index]) for theirs, wrong in self._mistaken.values())
-        return wrong_numbers(got.value, self._expected[index].value) if telling else 0
+        faults = (fault(got, wanted, self.scalar) for got, wanted in zip(runs, expected, strict=True))
+        return {index: words for index, words in enumerate(faults) if words}
 
     @cached_property
     def _expected(self) -> list[Run]:
@@ -221,99 +238,66 @@ class Exercise:
                 rounded(self._run(function, case, torch.float64), like=self._run(function, case)) for case in self.cases
             ]
 
-        return within(10 * TIME_LIMIT, all_cases)
+        return within(None, all_cases)
+
+    def _name(self, runs: list[Run], faults: dict[int, str], notice: Callable[[], None]) -> tuple[str | None, bool]:
+        """The mistake that an answer makes, or None, and whether it makes it everywhere.
+
+        Everywhere: both are wrong in the same cases, and give the same there. Otherwise the first wrong case must be
+        evidence (where all mistakes give the same it is none), and the closest mistake is named. Only mistakes that
+        agree in the first wrong case are run on others.
+        """
+        first, begun, told, alike = next(iter(faults)), time.monotonic(), False, []
+        for sentence in self.mistakes:
+            theirs, _ = self._mistaken(sentence, first)
+            if same(runs[first], theirs, self.scalar):
+                alike.append(sentence)
+            if not told and time.monotonic() - begun > SLOW:
+                told = True
+                notice()
+        near = {}
+        for sentence in alike:
+            wrong = {index for index in range(len(runs)) if self._mistaken(sentence, index)[1]}
+            equal = [i for i in faults if i in wrong and same(runs[i], self._mistaken(sentence, i)[0], self.scalar)]
+            if len(equal) == len(faults) == len(wrong):
+                return sentence, True
+            if first in equal and len(alike) < len(self.mistakes) and self._evident(runs, faults, equal, wrong):
+                near[sentence] = (len(equal), -len(wrong))
+        return max(near, key=near.get, default=None), False
+
+    def _evident(self, runs: list[Run], faults: dict[int, str], equal: list[int], wrong: set[int]) -> bool:
+        """True if a mistake that is wrong in the cases `wrong`, and gives the same in `equal`, does so by no chance.
+
+        Different fractions are the evidence; whole numbers and truths, which agree easily, must agree everywhere.
+        """
+        first = next(iter(faults))
+        numbers = {i: strength(runs[i].value, self._expected[i].value, self.scalar) for i in equal}
+        if numbers[first] >= ENOUGH:
+            return 3 * len(equal) >= len(faults) and 4 * len(equal) >= len(wrong)
+        return len(equal) == len(faults) and sum(numbers.values()) >= ENOUGH
 
     @cached_property
-    def _mistaken(self) -> dict[str, tuple[list[Run], dict[int, str]]]:
-        def theirs() -> dict[str, list[Run]]:
-            return {
-                sentence: [self._run(mistake, case) for case in self.cases]
-                for sentence, mistake in self.mistakes.items()
-            }
+    def _mistakes_run(self) -> dict[tuple[str, int], tuple[Run, str | None]]:
+        return {}
 
-        every = within(10 * TIME_LIMIT, theirs)
-        return {sentence: (runs, self._faults(runs)) for sentence, runs in every.items()}
+    def _mistaken(self, sentence: str, index: int) -> tuple[Run, str | None]:
+        """What a mistake gives in a case, and what is wrong with it; run once."""
+        if (sentence, index) not in self._mistakes_run:
+            theirs = within(None, partial(self._run, self.mistakes[sentence], self.cases[index]))
+            self._mistakes_run[sentence, index] = theirs, fault(theirs, self._expected[index], self.scalar)
+        return self._mistakes_run[sentence, index]
 
 
 def rounded(exact: Run, like: Run) -> Run:
-    """The float64 outcome in the dtype that the function has on the inputs as they are."""
-    if isinstance(exact.value, Tensor):
-        return Run(exact.value.to(like.value.dtype))
-    return exact
+    """The float64 outcome in the dtypes that the function has on the inputs as they are."""
+    return Run(in_dtype_of(exact.value, like.value))
 
 
-def fault(got: Run, expected: Run) -> str | None:
-    """What is wrong with an outcome, in words that follow "In case '...', "; None if nothing is."""
-    if got.error:
-        return got.place + got.error
-    if got.changed:
-        return f"your function changed its input {' and '.join(got.changed)}; work on a new tensor"
-    if got.value is None:
-        return "your function returned nothing (a return is missing)"
-    if isinstance(expected.value, Tensor):
-        return fault_of_tensor(got.value, expected.value)
-    if not isinstance(got.value, Number):
-        return f"your function returned a value of type {type(got.value).__name__}, expected a number"
-    return None if got.value == expected.value else f"your function returned {got.value}, expected {expected.value}"
-
-
-def fault_of_tensor(got: object, expected: Tensor) -> str | None:
-    """What is wrong with a value that should be the tensor `expected`."""
-    if not isinstance(got, Tensor):
-        return f"your function returned a value of type {type(got).__name__}, expected a tensor"
-    for quality in ("shape", "dtype", "device"):
-        here, there = getattr(got, quality), getattr(expected, quality)
-        if here != there:
-            here, there = (tuple(here), tuple(there)) if quality == "shape" else (here, there)
-            return f"the {quality} of your output is {here}, expected {there}"
-    wrong = ~close(got, expected)
-    if not wrong.any():
-        return None
-    right = f"{wrong.numel() - int(wrong.sum())} of {wrong.numel()} entries right"
-    if got.is_floating_point() and got.isnan().any():
-        first = tuple(got.isnan().nonzero()[0].tolist())
-        return f"your output holds nan at {list(first)}, expected {expected[first].item() + 0.0:.4g}; {right}"
-    first = tuple(wrong.nonzero()[0].tolist())
-    return f"first wrong at {list(first)}: {shown_apart(got[first], expected[first])}; {right}"
-
-
-def close(got: Tensor, expected: Tensor) -> Tensor:
-    """Entry by entry: within the tolerance of the dtype. nan equals nan, so that two mistakes can be compared."""
-    if not expected.is_floating_point():
-        return got == expected
-    tolerance = TOLERANCE[expected.dtype]
-    return torch.isclose(got.double(), expected.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-def same(one: Run, other: Run) -> bool:
-    """True if two wrong outcomes are the same: the same error, the same changed inputs, or equal values."""
-    if (one.error, one.changed) != (other.error, other.changed):
-        return False
-    if isinstance(other.value, Tensor):
-        return fault_of_tensor(one.value, other.value) is None
-    if isinstance(one.value, Number) and isinstance(other.value, Number):
-        return one.value == other.value
-    return type(one.value) is type(other.value) and one.value == other.value
-
-
-def wrong_numbers(got: object, expected: object) -> int:
-    """How many different numbers are among the wrong entries of an outcome; nan is one, unless all entries are nan."""
-    if not isinstance(got, Tensor):
-        return int(isinstance(got, Number))
-    if got.isnan().all():
-        return 0
-    if isinstance(expected, Tensor) and got.shape == expected.shape:
-        got = got[~close(got, expected)]
-    return len(got[~got.isnan()].unique()) + bool(got.isnan().any())
-
-
-def shown_apart(got: Tensor, expected: Tensor) -> str:
-    """Two different entries, with as many digits as it takes to see that they differ."""
-    one, other = got.item(), expected.item()
-    if not (isinstance(one, float) and isinstance(other, float)):
-        return f"{one}, expected {other}"
-    for digits in range(4, 18):
-        texts = [f"{value + 0.0:.{digits}g}" for value in (one, other)]  # + 0.0: no minus before a zero
-        if texts[0] != texts[1]:
-            break
-    return ", expected ".join(texts)
+def in_dtype_of(exact: object, like: object) -> object:
+    if isinstance(exact, Tensor) and isinstance(like, Tensor):
+        return exact.to(like.dtype)
+    if isinstance(exact, tuple | list):
+        return type(exact)(in_dtype_of(*pair) for pair in zip(exact, like, strict=True))
+    if isinstance(exact, dict):
+        return {label: in_dtype_of(value, like[label]) for label, value in exact.items()}
+    return like if type(exact) is not type(like) else exact

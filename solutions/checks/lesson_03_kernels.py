@@ -21,6 +21,41 @@ from solutions.flash import forward_bytes
 from solutions.interpreter import Access, Listener, interpreted, listening, tl, triton
 
 
+class Written(Listener):
+    """Which entries of out and lse were stored, who stored where, and the first load that left lanes undefined."""
+
+    def begin(self, launch) -> None:
+        self.arguments = launch.arguments
+        self.stored = {a.name: np.zeros(a.tensor.numel(), bool) for a in launch.arguments if a.name in ("out", "lse")}
+        self.entries, self.undefined = {}, None
+
+    def access(self, access: Access) -> None:
+        argument = self.arguments[access.argument]
+        if access.kind == "load" and access.undefined and access.mask is not None and self.undefined is None:
+            self.undefined = f"{argument.name} at line {access.line}, `{access.text}`,"
+        if access.kind == "store" and argument.name in self.stored:
+            lanes = access.addresses if access.mask is None else access.addresses[access.mask]
+            entries = (lanes.astype(np.int64).ravel() - argument.start) // access.element_bytes
+            self.stored[argument.name][entries] = True
+            self.entries.setdefault((access.program[:2], argument.name), []).extend(entries.tolist())
+
+    def refuse_gaps(self, heads: int, n: int, block_m: int) -> None:
+        """Reject what leaves entries of out or lse as they were, in the words of the program that owns the first."""
+        for name, stored in self.stored.items():
+            rows = stored.reshape(heads * n, -1).all(1)
+            if rows.all():
+                continue
+            head, row = divmod(int(np.argmin(rows)), n)
+            program, last = (row // block_m, head), min(n, row // block_m * block_m + block_m) - 1
+            own = f"rows {row} to {last} of head {head} of {name}"
+            theirs = self.entries.get((program, name))
+            if not theirs:
+                raise Rejected(f"program {program} stores nothing to {name}; {own} are its part")
+            there = min(theirs) // (len(stored) // (heads * n))
+            where = f"row {there % n} of head {there // n}"
+            raise Rejected(f"program {program} stores nothing to {own}: what it stores begins at {where}")
+
+
 class Issued(Listener):
     """Counts the bytes that a kernel asks for."""
 
@@ -40,11 +75,17 @@ def run(kernel, heads, n, head_dim, block_m, block_n, dtype=torch.float32, size=
     given = {name: tensor.clone() for name, tensor in zip("qkv", (q, k, v), strict=True)}
     out, lse = torch.full_like(q, math.nan), torch.full((heads, n), math.nan)
     sizes = dict(HEAD_DIM=head_dim, BLOCK_M=block_m, BLOCK_N=block_n)
-    with np.errstate(all="ignore"):  # a mistake may divide by 0, and the verdict says so
+    with np.errstate(all="ignore"), listening(Written()) as written:  # a mistake may divide by 0: the verdict says so
         interpreted(kernel)[triton.cdiv(n, block_m), heads](q, k, v, out, lse, head_dim**-0.5, n, **sizes)
     for name, tensor in zip("qkv", (q, k, v), strict=True):
         if not torch.equal(tensor, given[name]):
             raise Rejected(f"your kernel writes to {name}; store to out and lse only")
+    written.refuse_gaps(heads, n, block_m)
+    if written.undefined and (out.isnan().any() or lse.isnan().any()):
+        raise Rejected(
+            f"your kernel loads {written.undefined} with a mask and without other=: lanes that are off hold anything, "
+            "here nan, and it reaches the output"
+        )
     return out, lse
 
 

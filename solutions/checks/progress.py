@@ -2,16 +2,29 @@
 
 `work/progress.json` next to the package holds {name of the exercise: state}. The environment variable COURSE_PROGRESS
 moves it to another path; "off" keeps it in memory. Losing it loses nothing but a table, so no fault of the file stops
-a lesson: a damaged one is set aside, one that cannot be written is told once.
+a lesson: a damaged one is set aside, one that cannot be written is told once. Several kernels may write at once. A
+state that this version does not know is kept as it is.
 """
 
+import errno
 import json
 import os
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
 STATES = ("open", "tried", "done")
+BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+LOCK_SECONDS = 5.0  # a lock that is held longer is no longer waited for
 _memory: dict[str, str] = {}
 _told: set[str] = set()
 
@@ -24,28 +37,38 @@ def place() -> Path | None:
     return Path(setting) if setting else Path(__file__).resolve().parents[2] / "work" / "progress.json"
 
 
-def load() -> dict[str, str]:
-    """States by name. A damaged file is renamed to end in .damaged.json, which is printed, and counts as empty."""
+def load() -> dict[str, object]:
+    """States by name, those of other versions too. What cannot be read counts as empty, and is told."""
     path = place()
     if path is None:
         return dict(_memory)
     try:
-        states = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(states, dict) or not all(state in STATES for state in states.values()):
-            raise ValueError("not a table of states")
-        return states
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        set_aside(path)
+        return read(path)
     except OSError as error:
         tell_once(f"{path.name} could not be read ({error.strerror}); progress starts from nothing.")
     return {}
 
 
+def read(path: Path) -> dict[str, object]:
+    """The table in a file, empty where there is none. A damaged file is set aside and counts as empty."""
+    try:
+        states = json.loads(patiently(path.read_text, encoding="utf-8"))
+        if not isinstance(states, dict):
+            raise ValueError("not a table of states")
+        return states
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        set_aside(path)
+    return {}
+
+
 def set_aside(path: Path) -> None:
-    """Rename a damaged file, so that the reader can look at it and the next write does not end it."""
-    aside = path.with_suffix(".damaged.json")
+    """Rename a damaged file, so that the reader can look at it and no later write ends it, nor the next damaged one."""
+    aside, number = path.with_suffix(".damaged.json"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_suffix(f".damaged-{number}.json")
     try:
         os.replace(path, aside)
         print(f"{path.name} was damaged. It is kept as {aside.name}, and progress starts from nothing.")
@@ -54,19 +77,76 @@ def set_aside(path: Path) -> None:
 
 
 def note(name: str, state: str) -> None:
-    """Remember that an exercise was tried or done; done stays done."""
-    states = load()
-    if STATES.index(state) <= STATES.index(states.get(name, "open")):
-        return
-    states[name] = state
+    """Remember that an exercise was tried or done; done stays done, and so does a state of another version."""
     path = place()
     if path is None:
-        _memory.update(states)
+        if advances(state, _memory.get(name, "open")):
+            _memory[name] = state
         return
     try:
-        write(path, json.dumps(states, indent=1, sort_keys=True) + "\n")
+        with alone(path):
+            states = read(path)
+            if advances(state, states.get(name, "open")):
+                states[name] = state
+                write(path, json.dumps(states, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         tell_once(f"{path.name} could not be written ({error.strerror}); progress is not kept.")
+
+
+def advances(state: str, before: object) -> bool:
+    return before in STATES and STATES.index(state) > STATES.index(before)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Between reading a file and replacing it no other process, nor another thread, does the same.
+
+    The system gives the lock back when its process ends, however it ends. Where a folder knows no locks (some network
+    drives), or somebody holds one for LOCK_SECONDS, it goes on without: a table is not worth a lesson that stands.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "ab") as file:
+        held, until = False, time.monotonic() + LOCK_SECONDS
+        while not held and time.monotonic() < until:
+            try:
+                lock(file)
+                held = True
+            except OSError as error:
+                if error.errno not in BUSY:
+                    break
+                time.sleep(0.01)
+        try:
+            yield
+        finally:
+            if held:
+                unlock(file)
+
+
+def lock(file) -> None:
+    """Take the lock; raise OSError with an errno of BUSY if somebody holds it."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+
+def unlock(file) -> None:
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_UN)
+    else:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+
+def patiently(action, *arguments, **options):
+    """On Windows a file can't be replaced while another process reads it, nor read while it is replaced: try again."""
+    for _ in range(0 if fcntl is not None else 50):
+        try:
+            return action(*arguments, **options)
+        except PermissionError:
+            time.sleep(0.01)
+    return action(*arguments, **options)
 
 
 def write(path: Path, text: str) -> None:
@@ -76,7 +156,7 @@ def write(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        os.replace(draft, path)
+        patiently(os.replace, draft, path)
     except BaseException:
         os.unlink(draft)
         raise
@@ -116,6 +196,7 @@ def summary(titles: dict[str, str], exercises: list) -> Progress:
     rows = []
     for lesson, title in titles.items():
         here = [states.get(exercise.name, "open") for exercise in exercises if exercise.lesson == lesson]
+        here = [state if state in STATES else "tried" for state in here]  # another version's: begun, as far as we know
         rows.append((f"{int(lesson)}. {title}", here.count("done"), here.count("tried"), here.count("open")))
     left = [exercise for exercise in exercises if states.get(exercise.name) != "done"]
     upcoming = f"Next: {left[0].number}, {left[0].title}." if left else "All exercises are done."

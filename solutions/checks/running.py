@@ -1,19 +1,36 @@
 """Run what a reader wrote, come what may: an endless loop, an error, a changed input, nothing at all.
 
-An answer runs in a thread of its own, so that it can be stopped after some seconds and so that whatever it does to
-torch's per-thread state (gradient mode, dispatch modes) ends with it.
+An answer runs in a thread of its own, so that it can be stopped when it has used up its processor time, and so that
+what it does to torch's per-thread state (gradient mode, dispatch modes) ends with it. What is not of the thread, the
+default dtype or a seed, is put back after every case. Whatever it returns is made plain before anything looks at it.
 """
 
+import ast
 import ctypes
 import dis
 import inspect
+import linecache
+import random
+import sys
+import textwrap
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch._tensor_str import PRINT_OPTS
+
+WALL_LIMIT = 60.0  # seconds by the clock for an answer that waits and uses no processor time
+STEP = 0.05  # seconds between two looks at an answer's clock
+PATIENCE = 3.0  # seconds in which an interrupted answer may end
+LONGEST = 300  # characters of an error that are told
 
 
 class TimeUp(BaseException):
@@ -25,11 +42,18 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True)
+class Stranger:
+    """Stands for a value that is no tensor, number, text, tuple, list or dict; nothing of it is kept but its type."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
 class Run:
     """What one case brought out of a function.
 
-    value: what came back; error: "RuntimeError: ..." if it stopped, or the text of a rejection; place: where it
-    stopped, for the reader only; changed: names of the inputs that are no longer what they were
+    value: what came back, made plain; error: "RuntimeError: ..." if it stopped, or the text of a rejection; place:
+    where it stopped, for the reader only; changed: names of the inputs that are no longer what they were
     """
 
     value: object = None
@@ -38,25 +62,39 @@ class Run:
     changed: tuple[str, ...] = ()
 
 
-def within(seconds: float, work: Callable):
-    """Return or raise what work() does, which runs in another thread; raise TimeUp when it takes longer than that.
+# Time ------------------------------------------------------------------------------------------------------------
 
-    A thread that does not even react to being interrupted (one long call into C) is left behind as a daemon.
+
+def within(seconds: float | None, work: Callable):
+    """Return or raise what work() does, which runs in another thread; raise TimeUp when its time is up.
+
+    seconds: of processor time of that thread, which a busy machine does not use up, and WALL_LIMIT by the clock; None
+    for no limit. A thread that does not even react to being interrupted (one long call into C) is left as a daemon.
     """
     box = {}
 
     def target():
         try:
-            box["result"] = work()
-        except TimeUp:
+            try:
+                box["clock"] = own_clock()
+                box["result"] = work()
+            except TimeUp:
+                pass
+            except BaseException as error:
+                box["error"] = error
+        except TimeUp:  # it may arrive a moment late
             pass
-        except BaseException as error:
-            box["error"] = error
 
     thread = threading.Thread(target=target, daemon=True)
+    begun = time.monotonic()
     thread.start()
     try:
-        thread.join(seconds)
+        while thread.is_alive():
+            thread.join(STEP)
+            if seconds is None or "clock" not in box:
+                continue
+            if box["clock"]() > seconds or time.monotonic() - begun > max(WALL_LIMIT, seconds):
+                break
     finally:  # also when the reader presses stop
         interrupt(thread)
     if "error" in box:
@@ -66,74 +104,213 @@ def within(seconds: float, work: Callable):
     return box["result"]
 
 
-def interrupt(thread: threading.Thread, patience: float = 1.0, step: float = 0.05) -> None:
+def own_clock() -> Callable[[], float]:
+    """Reads, from any thread, the processor time that the calling thread has used since now.
+
+    Where a system keeps no clock for each thread (Windows, macOS), it is the processor time of the whole process.
+    """
+    if not hasattr(time, "pthread_getcpuclockid"):
+        start = time.process_time()
+        return lambda: time.process_time() - start
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    start = time.clock_gettime(clock)
+
+    def used() -> float:
+        try:
+            return time.clock_gettime(clock) - start
+        except OSError:  # the thread has ended
+            return 0.0
+
+    return used
+
+
+def interrupt(thread: threading.Thread) -> None:
     """Raise TimeUp inside a running thread, again and again, since a bare `except:` in a loop may swallow it."""
-    while thread.is_alive() and patience > 0:
+    until = time.monotonic() + PATIENCE
+    while thread.is_alive() and time.monotonic() < until:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeUp))
-        thread.join(step)
-        patience -= step
+        thread.join(STEP)
+
+
+# One case --------------------------------------------------------------------------------------------------------
 
 
 def run(function: Callable, outcome: Callable, build: Callable[[], tuple], names: list[str]) -> Run:
     """Give `function` fresh inputs through `outcome` and note what happens; `names` are what the inputs are called."""
-    inputs, kept = build(), build()
     value, error, place = None, "", ""
-    try:
-        value = settled(outcome(function, *inputs))
-    except TimeUp:
-        raise
-    except Rejected as rejection:
-        error = str(rejection)
-    except BaseException as failure:
-        error, place = one_line(failure), f"your function stops{place_of(failure, function)} with "
+    with leaving_no_trace():
+        inputs, kept = build(), build()
+        try:
+            value = plain(outcome(function, *inputs))
+        except TimeUp:
+            raise
+        except Rejected as rejection:
+            error = str(rejection)
+        except BaseException as failure:
+            error, place = one_line(failure), place_of(failure, function)
     changed = tuple(name for name, now, before in zip(names, inputs, kept, strict=False) if not untouched(now, before))
     return Run(value, error, place, changed)
 
 
-def settled(value: object) -> object:
-    """A tensor without its graph and in plain layout; anything else as it is."""
-    return value.detach().to_dense() if isinstance(value, Tensor) else value
+@contextmanager
+def leaving_no_trace() -> Iterator[None]:
+    """Start from torch's own default dtype, and put back in the end what an answer may set for the whole process."""
+    dtype, threads, limit = torch.get_default_dtype(), torch.get_num_threads(), sys.getrecursionlimit()
+    deterministic, shown = torch.are_deterministic_algorithms_enabled(), dict(vars(PRINT_OPTS))
+    gradients, device = torch.is_grad_enabled(), torch.get_default_device()
+    seeds = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        if torch.get_default_device() != device:
+            torch.set_default_device(None)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        sys.setrecursionlimit(limit)
+        torch.use_deterministic_algorithms(deterministic)
+        vars(PRINT_OPTS).update(shown)
+        torch.set_rng_state(seeds[0])
+        np.random.set_state(seeds[1])
+        random.setstate(seeds[2])
+
+
+def plain(value: object, depth: int = 4) -> object:
+    """A value in types that behave: later comparisons call nothing that a reader defined.
+
+    Tensors are copied, without graph, subclass or sparse layout; numpy's scalars become Python's; what is none of a
+    tensor, a number, a text, a tuple, a list or a dict becomes a Stranger.
+    """
+    if value is None or type(value) in (bool, int, float, complex, str):
+        return value
+    try:
+        if isinstance(value, Tensor):
+            return plain_tensor(value)
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, Integral):
+            return int(value)
+        if isinstance(value, Real | Decimal):
+            return float(value)
+        if depth and isinstance(value, tuple | list):
+            parts = [plain(part, depth - 1) for part in value]
+            return tuple(parts) if isinstance(value, tuple) else parts
+        if depth and type(value) is dict:
+            return {str(key): plain(part, depth - 1) for key, part in value.items()}
+    except Exception:
+        return Stranger(f"{kind_of(value)} that cannot be read")
+    if inspect.iscoroutine(value):
+        value.close()  # else Python warns that nobody awaited it
+    return Stranger(kind_of(value))
+
+
+def plain_tensor(value: Tensor) -> Tensor | Stranger:
+    if value.is_nested:
+        return Stranger("nested tensor")
+    value = value.detach()
+    with torch._C.DisableTorchFunctionSubclass():
+        if type(value) is not Tensor:
+            value = value.as_subclass(Tensor)
+        if value.is_quantized:
+            value = value.dequantize()
+        return value.to_dense().resolve_conj().resolve_neg().clone()
+
+
+def kind_of(value: object) -> str:
+    return type(value).__name__
 
 
 def untouched(now: object, before: object) -> bool:
     """True if an input is still what it was."""
     if not isinstance(before, Tensor):
         return True
-    return now.shape == before.shape and now.dtype == before.dtype and torch.equal(now, before)
+    try:
+        return now.shape == before.shape and now.dtype == before.dtype and torch.equal(now, before)
+    except Exception:
+        return False
+
+
+# Words about errors ----------------------------------------------------------------------------------------------
 
 
 def one_line(error: BaseException) -> str:
-    """Type and first line of an error."""
-    text = str(error).strip().split("\n")[0][:300].rstrip(".")
+    """Type and first line of an error, cut between two words where it is long."""
+    try:
+        text = str(error).strip().split("\n")[0]
+    except Exception:
+        text = ""
+    if len(text) > LONGEST:
+        text = text[:LONGEST].rsplit(" ", 1)[0] + " ..."
+    text = text if text.endswith("...") else text.rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def written(function: Callable) -> Callable:
     """The function as it was written, under its decorators: those of functools.wraps, and @triton.jit."""
-    function = inspect.unwrap(function)
+    try:
+        function = inspect.unwrap(function)
+    except ValueError:  # wrapped in itself
+        pass
     return getattr(function, "fn", function)
 
 
+def code_of(function: Callable):
+    """The code object of a function as it was written; None for what has none."""
+    try:
+        code = getattr(written(function), "__code__", None)
+    except Exception:
+        return None
+    return code if inspect.iscode(code) else None
+
+
 def place_of(error: BaseException, function: Callable) -> str:
-    """Which line of the function an error came through, such as " at line 3, `return q @ k`,"; "" if none did."""
-    code = getattr(written(function), "__code__", None)
+    """Words before an error: "your function stops at line 3, `return q @ k`, with ". The line of `def` is line 1."""
+    code, stops = code_of(function), "your function stops"
     if code is None:
-        return ""
-    first, last = code.co_firstlineno, max(line for _, _, line in code.co_lines() if line)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        return f"{stops} with "
+    first, last = def_line(code), max(line for _, _, line in code.co_lines() if line)
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
         if frame.filename == code.co_filename and first <= frame.lineno <= last:
             source = f", `{frame.line}`," if frame.line else ""
-            return f" at line {frame.lineno - first + 1}{source}"
-    return ""
+            return f"{stops} at line {frame.lineno - first + 1}{source} with "
+    if isinstance(error, TypeError) and any(words in str(error) for words in ("() missing", "() takes", "() got")):
+        return f"{stops} with "
+    entered = any(frame.filename == code.co_filename and frame.name == code.co_name for frame in frames)
+    in_checks = bool(frames) and "checks" in frames[-1].filename and type(error) in (TypeError, ValueError)
+    return f"{stops} with " if entered or not in_checks else "what your function returned does not fit here: "
+
+
+def def_line(code) -> int:
+    """The line of the file in which `def` stands, below any decorators."""
+    for line in range(code.co_firstlineno, code.co_firstlineno + 20):
+        if linecache.getline(code.co_filename, line).lstrip().startswith(("def ", "async def ")):
+            return line
+    return code.co_firstlineno
+
+
+# Blank answers ---------------------------------------------------------------------------------------------------
 
 
 def is_blank(function: Callable) -> bool:
     """True if the body is nothing but a docstring, `...`, `pass` or `raise NotImplementedError`.
 
-    Judged by the compiled code, since the source of a notebook's cell is not always at hand.
+    Judged by the compiled code, since the source of a notebook's cell is not always at hand. Where it is, a written
+    `return None`, which compiles to the same, is an answer.
     """
-    code = getattr(written(function), "__code__", None)
-    return code is not None and skeleton(code) in BLANK_SKELETONS
+    code = code_of(function)
+    return code is not None and skeleton(code) in BLANK_SKELETONS and not returns(code)
+
+
+def returns(code) -> bool:
+    """True if the source is at hand and holds a `return`."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return False
+    return any(isinstance(node, ast.Return) for node in ast.walk(tree))
 
 
 def skeleton(code) -> tuple:
