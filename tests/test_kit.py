@@ -220,3 +220,25 @@ def test_matplotlib_takes_its_colours_from_the_stylesheet():
     with style():
         assert mpl.rcParams["axes.edgecolor"] == TOKENS["line"]
     assert mpl.rcParams["axes.edgecolor"] == before
+
+
+def test_a_walk_ends_where_the_picture_does_and_equal_bytes_stand_side_by_side():
+    import matplotlib.pyplot as plt
+
+    from widgets import figures
+
+    still, grows = [16_384] * 3, [2**19, 2**21, 2**23]
+    paths = {
+        "one": (still, [[5.0, 5.2], [4.9, 5.0], [4.8, 4.9]]),
+        "other": (still, [[5.0, 5.2], [4.7, 4.8], [4.6, 4.7]]),
+        "climbs": (grows, [[5.0, 5.0], [7.0, 7.2], [9.0, 9.0]]),
+    }
+    figure = figures.walks(paths, steps=["512", "2,048", "8,192"], x="bytes", y="perplexity", top=6.0)
+    axes = figure.axes[0]
+    named = {note.get_text(): note for note in axes.texts}
+    assert set(named) == {"one", "other", "climbs, and up"}
+    assert named["one"].xy == (16_384, pytest.approx(4.85)) and named["one"].get_ha() == "right"
+    assert named["other"].xy == (pytest.approx(1.17 * 16_384), pytest.approx(4.65))
+    assert named["climbs, and up"].xy == (2**19, pytest.approx(5.0))
+    assert axes.get_ylim() == (pytest.approx(4.5), 6.0)
+    plt.close(figure)

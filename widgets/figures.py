@@ -129,36 +129,40 @@ def walks(paths: dict[str, tuple], *, steps: Sequence[str], x: str, y: str, top:
     colours = [TOKENS[name] for name in ("ink-2", "mark", "k", "ink", "m", "o", "v")]
     with style():
         figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
-        ends, begun = {}, []
+        ends, left = {}, []
         for index, (name, (xs, ys)) in enumerate(paths.items()):
-            aside = 1.17 ** sum(abs(math.log2(xs[0] / other)) < 0.1 for other in begun)
-            begun.append(xs[0])
-            xs, ys, kind = array(xs) * aside, array(ys), {"color": colours[index]}
+            same = [other for other, (theirs, _) in paths.items() if abs(math.log2(theirs[0] / xs[0])) < 0.1]
+            xs, ys, kind = array(xs) * 1.17 ** same.index(name), array(ys), {"color": colours[index]}
             mean = ys.mean(-1)
             axes.plot(xs, mean, linestyle=DASHES[index], linewidth=1.4, **kind)
             for step, size in enumerate(np.linspace(4, 9, len(steps))):
                 axes.plot([xs[step]] * 2, [ys[step].min(), ys[step].max()], linewidth=1, **kind)
                 axes.plot(xs[step], mean[step], MARKERS[index], markersize=size, **kind)
             last = np.flatnonzero(mean <= top)[-1]
-            ends[name if last + 1 == len(steps) else f"{name}, and up"] = (xs[last], mean[last])
+            shown = name if last + 1 == len(steps) else f"{name}, and up"
+            ends[shown] = (xs[last], mean[last])
+            left += [shown] * (same[0] == name != same[-1])
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda nbytes, _: size_of(nbytes)))
         axes.set_xlabel(f"{x}\nmarkers, small to large: {', '.join(steps)}")
         axes.set_ylabel(y)
-        axes.margins(x=0.2)
+        axes.margins(x=0.3)
         axes.set_ylim(min(array(ys).min() for _, ys in paths.values()) - 0.1, top)
-        name_at_their_ends(axes, ends, colours)
+        name_at_their_ends(axes, ends, colours, left)
     return figure
 
 
-def name_at_their_ends(axes, ends: dict[str, tuple[float, float]], colours: Sequence[str]) -> None:
-    """Write each line's name beside its last point; names that would overlap move apart."""
+def name_at_their_ends(
+    axes, ends: dict[str, tuple[float, float]], colours: Sequence[str], left: Sequence[str] = ()
+) -> None:
+    """Write each line's name beside its last point, some on the left; names that would overlap move apart."""
     points = 72 / axes.figure.dpi
     wanted = [axes.transData.transform(end)[1] * points for end in ends.values()]
     for (name, end), height, place, colour in zip(
         ends.items(), wanted, spread(wanted, 11, -math.inf, math.inf), colours, strict=False
     ):
-        at = {"xytext": (8, place - height), "textcoords": "offset points", "va": "center"}
+        side = {"xytext": (-8, place - height), "ha": "right"} if name in left else {"xytext": (8, place - height)}
+        at = {**side, "textcoords": "offset points", "va": "center"}
         axes.annotate(name, end, color=colour, **at)
 
 
