@@ -7,6 +7,7 @@
 
 Steps, learning rate and data are the recipe's. Simulated repetition writes into a sum; the last four have none. A model
 that can't see the key of a longer prompt doesn't get longer ones: the recipe lengthens them when they are answered.
+The four that are shipped beside plain were trained for 300 to 600 steps: infini-NAME.json says for how many.
 """
 
 from pathlib import Path
