@@ -46,7 +46,7 @@ def same(one: Run, other: Run, scalar: bool = False) -> bool:
     """True if two wrong outcomes are the same: the same error, the same changed inputs, or equal values."""
     if (one.error, one.changed) != (other.error, other.changed):
         return False
-    values = one.value, other.value
+    values = tuple(tuple(value) if isinstance(value, list) else value for value in (one.value, other.value))
     if all(type(value) in (int, float) for value in values):
         return is_right(*map(float, values))
     return type(values[0]) is type(values[1]) and difference(*values, scalar) is None

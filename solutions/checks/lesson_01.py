@@ -66,6 +66,12 @@ def without_a_dtype_for_the_sum(scores):
     return weights / weights.sum(-1, keepdim=True).clamp(min=1)
 
 
+def sum_rounded_and_nan_replaced(scores):
+    """Both at once: the sum in the dtype of the scores, and the nan of an empty row replaced after it was made."""
+    weights = torch.exp(scores - row_max(scores))
+    return (weights / weights.sum(-1, keepdim=True)).nan_to_num(0)
+
+
 def in_equal_shares(function, scores):
     """Each weight in units of an equal share, since the tolerance of a small dtype would take 7.6e-6 for 0."""
     weights = function(scores)
@@ -143,6 +149,13 @@ SOFTMAX = Exercise(
         "the nan of an empty row is replaced when it is made already, and its gradient stays nan": lambda scores: (
             nothing_where_empty(torch.softmax(scores, dim=-1), scores)
         ),
+        "the sum is rounded to the scores' dtype, and the nan of an empty row is replaced when it is made already": (
+            sum_rounded_and_nan_replaced
+        ),
+        "the maximum is never less than 0, so that rows of very negative scores become 0": lambda scores: (
+            (weights := torch.exp(scores - row_max(scores).clamp(min=0)))
+            / weights.sum(-1, keepdim=True, dtype=torch.promote_types(scores.dtype, torch.float32)).clamp(min=1)
+        ).to(scores.dtype),
         "a small number is added to the sum, which bends every row to spare the empty ones": lambda scores: (
             (weights := torch.exp(scores - row_max(scores).clamp(min=torch.finfo(scores.dtype).min)))
             / (weights.sum(-1, keepdim=True) + 1e-9)
@@ -1259,6 +1272,10 @@ def whole_mask_from(make, always=False):
     return blocked_attention
 
 
+def of_positions(queries, keys):
+    return torch.arange(keys) <= torch.arange(keys - queries, keys)[:, None]
+
+
 def of_ones(queries, keys):
     return torch.ones(queries, keys).tril(keys - queries).bool()
 
@@ -1360,7 +1377,7 @@ BLOCKS = Exercise(
             of_distances
         ),
         "the blocks are small, but a mask is made for all pairs at once, causal or not": whole_mask_from(
-            causal_mask, always=True
+            of_positions, always=True
         ),
         "the blocks are small, but a matrix of ones is made for all pairs at once, causal or not": whole_mask_from(
             of_ones, always=True

@@ -165,6 +165,15 @@ MASK = Exercise(
         "the window holds W + 1 keys: the query itself counts as one of the W": near_by(lambda w: w, lambda w: 0),
         "the window holds W - 1 keys, the query itself among them": near_by(lambda w: w - 2, lambda w: 0),
         "the causal window also looks ahead": near_by(lambda w: w - 1, lambda w: w - 1),
+        "a two-sided window is rounded down, (window - 1) // 2 on each side": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: ((w - 1) // 2, (w - 1) // 2)
+        ),
+        "a two-sided window is a causal one, looking back only": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w - 1, 0)
+        ),
+        "a causal window reaches window // 2 back, like each side of a two-sided one": near_by(
+            lambda w: w // 2, lambda w: 0
+        ),
         "a causal token does not see itself": near_by(lambda w: w - 1, lambda w: -1),
         "the band is on the wrong side: each query sees those after it": near_by(lambda w: 0, lambda w: w - 1),
         "there is no window, only causality": near_by(lambda w: 10**9, lambda w: 0),
@@ -330,6 +339,19 @@ PAIRS = Exercise(
         "a two-sided window counts a causal window on each side, window - 1 keys, where it is window // 2": (
             lambda n, window, *, causal=True: pairs_of()(n, window) * (1 if causal else 2) - (0 if causal else n)
         ),
+        "a causal window is not cut to the text, and every query counts `window` keys": (
+            lambda n, window, *, causal=True: n * window if causal else pairs_of()(n, window, causal=False)
+        ),
+        "a two-sided window is not cut to the text, and its ends count as many keys as the middle": (
+            lambda n, window, *, causal=True: pairs_of()(n, window) if causal else n * (2 * (window // 2) + 1)
+        ),
+        "a two-sided window counts `window` keys in the middle, where it is 2 · (window // 2) + 1": (
+            lambda n, window, *, causal=True: (
+                pairs_of()(n, window)
+                if causal
+                else n * window - min(window // 2, n - 1) * (min(window // 2, n - 1) + 1)
+            )
+        ),
         "only one end of a two-sided window is cut": pairs_of(
             two_sided_pairs=lambda n, half: n * (2 * half + 1) - half * (half + 1) // 2
         ),
@@ -479,6 +501,12 @@ REACH = Exercise(
         ),
         "the band starts where the last query's window does, and the first queries lose keys": reach_from(
             lambda start, stop, window, causal: stop - 1 - (window - 1 if causal else window // 2), end_of_band
+        ),
+        "the band starts one key too early, causal and two-sided": reach_from(
+            lambda start, stop, window, causal: start_of_band(start, stop, window, causal) - 1, end_of_band
+        ),
+        "the band starts `window` before the block's end, and the first queries lose keys": reach_from(
+            lambda start, stop, window, causal: stop - window, end_of_band
         ),
         "the band starts one key too late, and the first query loses its oldest": reach_from(
             lambda start, stop, window, causal: start_of_band(start, stop, window, causal) + 1, end_of_band
@@ -843,6 +871,19 @@ FIELD = Exercise(
         "layers · window, and two-sided windows are not told apart": lambda layers, window, *, causal=True: (
             layers * window
         ),
+        "layers · window and the token itself: one too many a layer, and causal is not looked at": (
+            lambda layers, window, *, causal=True: 1 + layers * window
+        ),
+        "the token itself is left out, and causal is not looked at": lambda layers, window, *, causal=True: (
+            layers * (window - 1)
+        ),
+        "a two-sided window reaches `window` tokens in all, where it is 2 · (window // 2)": (
+            lambda layers, window, *, causal=True: 1 + layers * (window - 1 if causal else window)
+        ),
+        "window to the power of layers": lambda layers, window, *, causal=True: window**layers,
+        "causal is not looked at: every window is two-sided": lambda layers, window, *, causal=True: (
+            1 + layers * 2 * (window // 2)
+        ),
         "the token itself is left out": lambda layers, window, *, causal=True: (
             layers * (window - 1 if causal else 2 * (window // 2))
         ),
@@ -999,6 +1040,9 @@ SAVING = Exercise(
         ),
         "the quotient stands upside down": lambda layer_types, n, window, *, causal=True: (
             1 / saving_by_hand(layer_types, n, window, causal=causal)
+        ),
+        "the ceiling is given, and without full layers the number of layers": (
+            lambda layer_types, n, window, *, causal=True: len(layer_types) / max(list(layer_types).count("full"), 1)
         ),
         "the ceiling is given, as if the window layers cost nothing": lambda layer_types, n, window, *, causal=True: (
             local_global.saving_ceiling(layer_types)
@@ -1243,6 +1287,13 @@ def a_chunk_late(queries, cache):
     return window_mask(queries + len(queries), cache.position, cache.window, sinks=cache.sinks)
 
 
+def cut_for_the_last(q, k, v, cache):
+    last = cache.tokens + q.shape[-2] - 1
+    if len(cache):
+        cache.keep(not_in_the_past(cache.position, cache, last))
+    return local_global.cached_window_attention(q, k, v, cache)
+
+
 def swapped(cache, k, v):
     all_v, all_k = cache.append(v, k)
     return all_k, all_v
@@ -1318,6 +1369,7 @@ CACHE = Exercise(
         "what is kept is chosen for the last token of the chunk, not for the one after it": cached_by(
             following=lambda queries, cache: cache.tokens - 1
         ),
+        "the past is cut before the chunk comes, to what the chunk's last token may see of it": cut_for_the_last,
         "keys and values are appended in swapped places, so that cache.k holds the values": cached_by(append=swapped),
         "attention is called, which knows no shared key heads (grouped_attention does)": cached_by(attend=attention),
         "the cache keeps W - 2 tokens, and the oldest visible key is gone": cached_by(
