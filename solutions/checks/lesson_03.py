@@ -37,6 +37,14 @@ def tensors(result, **expected: torch.Size) -> list[Tensor]:
     return list(result)
 
 
+def refuse_half(like: Tensor, **statistics: Tensor) -> None:
+    """Reject what is not float32 at least: of half precision too, statistics are kept in that."""
+    wide = torch.promote_types(like.dtype, torch.float32)
+    for name, value in statistics.items():
+        if value.dtype != wide:
+            raise Rejected(f"the {name} you return is {value.dtype}, expected {wide}, since the input is {like.dtype}")
+
+
 def storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
@@ -68,9 +76,19 @@ class LargestMade(TorchDispatchMode):
 
 
 def row_in_chunks(function, scores, sizes):
+    """Maximum and total; the maximum of an empty row, which differs between dtypes, as -inf where it is right."""
     rows = scores.shape[:-1]
     maximum, total = tensors(function(list(scores.split(sizes, dim=-1))), maximum=rows, total=rows)
-    return torch.stack([maximum.masked_fill(total == 0, -math.inf), total])
+    refuse_half(scores, maximum=maximum, total=total)
+    empty, lowest = torch.isneginf(scores).all(dim=-1), torch.finfo(maximum.dtype).min
+    for row in empty.nonzero().tolist():
+        given = maximum[tuple(row)].item()
+        if given != lowest:
+            raise Rejected(
+                f"the maximum of row {row[0]}, which is nothing but -inf, is {given:.4g}, expected {lowest:.4g}, "
+                f"the most negative finite number of {maximum.dtype}"
+            )
+    return torch.stack([maximum.masked_fill(empty, -math.inf), total])
 
 
 def chunk_by_chunk(function, scores, sizes):
@@ -83,23 +101,23 @@ def chunk_by_chunk(function, scores, sizes):
 
 
 def online_by_logaddexp(chunks):
+    chunks = [chunk if chunk.dtype == torch.float64 else chunk.float() for chunk in chunks]
     maximum = lse = torch.full_like(chunks[0][..., 0], -math.inf)
     for chunk in chunks:
         maximum = torch.maximum(maximum, chunk.max(dim=-1).values)
         lse = torch.logaddexp(lse, chunk.logsumexp(dim=-1))
-    return maximum, torch.exp(lse - maximum).nan_to_num(0)
+    return maximum.clamp(min=torch.finfo(maximum.dtype).min), torch.exp(lse - maximum).nan_to_num(0)
 
 
 def online_by_pairs(chunks):
     if len(chunks) == 1:
-        maximum = chunks[0].amax(dim=-1)
-        lowest = maximum.clamp(min=torch.finfo(maximum.dtype).min)
-        return maximum, (chunks[0] - lowest.unsqueeze(-1)).exp().sum(dim=-1)
+        chunk = chunks[0].to(torch.promote_types(chunks[0].dtype, torch.float32))
+        maximum = chunk.amax(dim=-1).clamp(min=torch.finfo(chunk.dtype).min)
+        return maximum, (chunk - maximum.unsqueeze(-1)).exp().sum(dim=-1)
     half = len(chunks) // 2
     (max_a, sum_a), (max_b, sum_b) = online_by_pairs(chunks[:half]), online_by_pairs(chunks[half:])
     maximum = torch.maximum(max_a, max_b)
-    lowest = maximum.clamp(min=torch.finfo(maximum.dtype).min)
-    return maximum, sum_a * (max_a - lowest).exp() + sum_b * (max_b - lowest).exp()
+    return maximum, sum_a * (max_a - maximum).exp() + sum_b * (max_b - maximum).exp()
 
 
 def streamed(
@@ -109,10 +127,12 @@ def streamed(
     chosen=lambda chunks: chunks,
     back=lambda maximum, total: (maximum, total),
     latest=torch.maximum,
+    kept=lambda chunk: chunk.to(torch.promote_types(chunk.dtype, torch.float32)),
 ):
     """A stream in which a mistake can replace a part: how a chunk is added and measured, where m begins."""
 
     def online_softmax(chunks):
+        chunks = [kept(chunk) for chunk in chunks]
         maximum = torch.full_like(chunks[0][..., 0], begin(chunks[0]))
         total = torch.zeros_like(maximum)
         for chunk in chosen(chunks):
@@ -125,6 +145,7 @@ def streamed(
 
 
 def unprotected(chunks):
+    chunks = [chunk.to(torch.promote_types(chunk.dtype, torch.float32)) for chunk in chunks]
     maximum = torch.stack([chunk.amax(dim=-1) for chunk in chunks]).amax(dim=0)
     total = sum(torch.exp(chunk).sum(dim=-1) for chunk in chunks)
     return maximum, total / torch.exp(maximum)
@@ -153,6 +174,17 @@ def all_hidden(normal):
     return scores, [2, 4]
 
 
+def flat(keys, chunk):
+    """Equal scores: a sum in half precision stops growing, or is infinite."""
+    return lambda normal: (normal(2, 1).expand(-1, keys), [*[chunk] * (keys // chunk), keys % chunk])
+
+
+def afterwards(maximum, total):
+    """What was kept in half precision, as float32."""
+    wide = torch.promote_types(total.dtype, torch.float32)
+    return maximum.to(wide).clamp(min=torch.finfo(wide).min), total.to(wide)
+
+
 ONLINE = Exercise(
     number="3.1",
     title="a softmax in pieces",
@@ -165,8 +197,9 @@ ONLINE = Exercise(
         "unit is the 1.3679, and in which must it be?",
         "Keep two numbers a row. For each chunk: the new maximum is the larger of the old one and the chunk's; "
         "alpha = exp(old - new) brings the old total to the new unit; the chunk's exponentials are measured from new.",
-        "Begin with torch.finfo(dtype).min and 0, both of the shape of chunk[..., 0]. In the loop: new_maximum, alpha, "
-        "alpha * total + torch.exp(chunk - new_maximum[..., None]).sum(dim=-1). The maximum moves last.",
+        "Begin with torch.finfo(dtype).min and 0, both of the shape of chunk[..., 0], where dtype is "
+        "torch.promote_types(chunks[0].dtype, torch.float32). In the loop: new_maximum, alpha, alpha * total + "
+        "torch.exp(chunk - new_maximum[..., None]).sum(dim=-1). The maximum moves last.",
     ),
     cases=(
         Case("scores 1, 2 and then 3", lambda normal: (torch.tensor([[1.0, 2.0, 3.0]]), [2, 1]), row_in_chunks),
@@ -175,11 +208,14 @@ ONLINE = Exercise(
         Case("one chunk", split_row((6,), 3), row_in_chunks),
         Case("scores around -50", split_row((4, 4), 3, shift=-50.0), row_in_chunks),
         Case("scores around 500", split_row((4, 4, 2), 3, shift=500.0, scale=4.0), row_in_chunks),
+        Case("scores around -20,000", split_row((4, 5), 3, shift=-20_000.0), row_in_chunks, dtype=torch.float64),
         Case("a first chunk that is hidden from a row", hidden_chunk(slice(0, 3)), row_in_chunks),
         Case("a later chunk that is hidden from a row", hidden_chunk(slice(3, 6)), row_in_chunks),
         Case("a row that sees nothing", all_hidden, row_in_chunks),
         Case("2 heads of 3 rows", split_row((2, 3, 2), 2, 3), row_in_chunks),
         Case("float64", split_row((3, 4), 4), row_in_chunks, dtype=torch.float64),
+        Case("5,003 equal scores in bfloat16, 7 a chunk", flat(5_003, 7), row_in_chunks, dtype=torch.bfloat16),
+        Case("80,003 equal scores in float16", flat(80_003, 40_000), row_in_chunks, dtype=torch.float16),
         Case("memory: 40 chunks of 10", split_row((10,) * 40, 3), chunk_by_chunk),
     ),
     right_answers=(streamed(), online_by_logaddexp, online_by_pairs),
@@ -200,6 +236,15 @@ ONLINE = Exercise(
             latest=lambda maximum, new: new.clamp(min=torch.finfo(new.dtype).min)
         ),
         "the maximum begins at 0": streamed(begin=lambda chunk: 0.0),
+        "the maximum begins at -10,000, above scores that are smaller": streamed(begin=lambda chunk: -1e4),
+        "the maximum begins at -1e9, not at the most negative finite number": streamed(begin=lambda chunk: -1e9),
+        "-inf is returned for the maximum of a row that is nothing but -inf": streamed(
+            back=lambda m, total: (m.masked_fill(total == 0, -math.inf), total)
+        ),
+        "half precision stays half precision, in which sums stop growing": streamed(kept=lambda chunk: chunk),
+        "the sum is carried in half precision, where it stops growing, and turned to float32 at the end": streamed(
+            kept=lambda chunk: chunk, back=afterwards
+        ),
         "the maximum begins at -inf, and -inf - (-inf) is nan": streamed(begin=lambda chunk: -math.inf),
         "the last chunk is left out": streamed(chosen=lambda chunks: chunks[:-1]),
         "only the last chunk is summed": streamed(add=lambda total, part, alpha: part),
@@ -215,10 +260,27 @@ ONLINE = Exercise(
 
 def merged(function, out_a, lse_a, out_b, lse_b):
     out, lse = tensors(function(out_a, lse_a, out_b, lse_b), out=out_a.shape, lse=lse_a.shape)
+    refuse_half(out_a, out=out, lse=lse)
     return torch.cat([out, lse[..., None]], dim=-1)
 
 
+def one_by_one(function, outs, lses):
+    """All parts, each merged into what there is so far."""
+    so_far = outs[0], lses[0]
+    for out, lse in zip(outs[1:], lses[1:], strict=True):
+        out, lse = tensors(function(*so_far, out, lse), out=out.shape, lse=lse.shape)
+        refuse_half(outs, out=out, lse=lse)
+        so_far = out, lse
+    return torch.cat([so_far[0], so_far[1][..., None]], dim=-1)
+
+
+def wider(*parts):
+    """Parts in float32 at least."""
+    return [part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts]
+
+
 def merge_by_logaddexp(out_a, lse_a, out_b, lse_b):
+    lse_a, lse_b = wider(lse_a, lse_b)
     lse = torch.logaddexp(lse_a, lse_b)
     share_a = (lse_a - lse).exp().nan_to_num(0).unsqueeze(-1)
     share_b = (lse_b - lse).exp().nan_to_num(0).unsqueeze(-1)
@@ -226,6 +288,7 @@ def merge_by_logaddexp(out_a, lse_a, out_b, lse_b):
 
 
 def merge_by_softmax(out_a, lse_a, out_b, lse_b):
+    out_a, lse_a, out_b, lse_b = wider(out_a, lse_a, out_b, lse_b)
     both = torch.stack([lse_a, lse_b])
     shares = torch.softmax(both, dim=0)
     shares = torch.where(torch.isneginf(both), 0, shares)
@@ -234,7 +297,11 @@ def merge_by_softmax(out_a, lse_a, out_b, lse_b):
 
 def joined_by(out_of, lse_of=lambda a, b: torch.logaddexp(a, b)):
     """A merge made of out_of(out_a, lse_a, out_b, lse_b) and lse_of(lse_a, lse_b)."""
-    return lambda out_a, lse_a, out_b, lse_b: (out_of(out_a, lse_a, out_b, lse_b), lse_of(lse_a, lse_b))
+    def merge(*parts):
+        out_a, lse_a, out_b, lse_b = wider(*parts)
+        return out_of(out_a, lse_a, out_b, lse_b), lse_of(lse_a, lse_b)
+
+    return merge
 
 
 def right_out(*parts):
@@ -276,17 +343,43 @@ def overflowing(out_a, lse_a, out_b, lse_b):
     return weighted(torch.exp(lse_a), out_a, torch.exp(lse_b), out_b)
 
 
+def in_float32(function):
+    """The same of parts that are float32 at least, so that half precision is not one more mistake."""
+    return lambda *parts: function(*wider(*parts))
+
+
+def half_kept(*parts):
+    out, lse = joined_by(right_out)(*parts)
+    return out.to(parts[0].dtype), lse.to(parts[0].dtype)
+
+
+def half_carried(*parts):
+    return tuple(wider(*half_kept(*parts)))
+
+
 def halves(*shape, shift=0.0, spread=1.0, blind_a=(), blind_b=()):
-    """Two partial results of rows with 4 columns; a part is blind in the rows in which it saw no key."""
+    """Two partial results of rows with 6 columns; a part is blind in the rows in which it saw no key."""
 
     def inputs(normal):
         parts = []
         for blind in (blind_a, blind_b):
-            out, lse = normal(*shape, 4), shift + spread * normal(*shape)
+            out, lse = normal(*shape, 6), shift + spread * normal(*shape)
             for row in blind:
                 out[..., row, :], lse[..., row] = 0, -math.inf
             parts += [out, lse]
         return tuple(parts)
+
+    return inputs
+
+
+def many_parts(parts, rows=3):
+    """Parts of equal mass, the first half of which found +1 and the second -1, beside the noise."""
+
+    def inputs(normal):
+        outs = normal(parts, rows, 6) / 4
+        outs[: parts // 2] += 1
+        outs[parts // 2 :] -= 1
+        return outs, 5 + normal(parts, rows) / 4
 
     return inputs
 
@@ -304,8 +397,9 @@ MERGE = Exercise(
         "A part's weight is e^lse, measured from the larger of the two so that nothing overflows. The output is the "
         "weighted mean, and the new lse is that maximum plus the logarithm of the two weights' sum. Where both are "
         "-inf, nobody saw a key.",
-        "maximum = torch.maximum(lse_a, lse_b), clamped to torch.finfo(dtype).min, makes both weights 0 where neither "
-        "saw a key. Their sum is at least 1 everywhere else, so dividing by its clamp(min=1) changes nothing there.",
+        "maximum = torch.maximum(lse_a, lse_b), in float32 at least and clamped to torch.finfo(dtype).min, makes both "
+        "weights 0 where neither saw a key. Their sum is at least 1 everywhere else, so dividing by its clamp(min=1) "
+        "changes nothing there.",
     ),
     cases=(
         Case("5 rows", halves(5), merged),
@@ -317,6 +411,8 @@ MERGE = Exercise(
         Case("neither saw a key for row 2", halves(4, blind_a=(2,), blind_b=(2, 3)), merged),
         Case("2 heads of 3 rows", halves(2, 3), merged),
         Case("float64", halves(5), merged, dtype=torch.float64),
+        Case("float16", halves(5, spread=3.0), merged, dtype=torch.float16),
+        Case("132 parts in bfloat16, one after the other", many_parts(132), one_by_one, dtype=torch.bfloat16),
     ),
     right_answers=(merge_by_logaddexp, merge_by_softmax),
     mistakes={
@@ -338,9 +434,15 @@ MERGE = Exercise(
         "the maximum is not added back to the log-sum-exp": joined_by(
             right_out, lambda a, b: torch.logaddexp(a, b) - torch.maximum(a, b).clamp(min=torch.finfo(a.dtype).min)
         ),
-        "e^lse is taken without a maximum, and over- or underflows": overflowing,
-        "the maximum of a row that neither part saw is -inf, and -inf - (-inf) is nan": measured_from_nothing,
-        "the output of a row that neither part saw is 0 / 0": empty_is_zero_over_zero,
+        "e^lse is taken without a maximum, and over- or underflows": in_float32(overflowing),
+        "the maximum of a row that neither part saw is -inf, and -inf - (-inf) is nan": in_float32(
+            measured_from_nothing
+        ),
+        "the output of a row that neither part saw is 0 / 0": in_float32(empty_is_zero_over_zero),
+        "half precision is returned for half precision": half_kept,
+        "what is merged is rounded to half precision on the way: near 9.7 the next bfloat16 is 0.0625 away": (
+            half_carried
+        ),
     },
 )
 
@@ -801,6 +903,30 @@ def ranged(
     return key_range
 
 
+def setting(first_row, block_m, block_n, queries, keys, causal, window) -> Case:
+    """One of many settings, chosen so that no two formulas that are wrong by one, or round otherwise, agree in all."""
+    rows = f"queries {first_row} to {first_row + block_m - 1} of {queries}, {keys} keys in blocks of {block_n}"
+    pattern = f", a window of {window}" if window else ", causal" if causal else ", all keys"
+    arguments = first_row, block_m, block_n, queries, keys
+    return Case(rows + pattern, lambda normal: arguments, ends(causal=causal, window=window))
+
+
+SETTINGS = (
+    (18, 24, 4, 111, 210, True, 87),
+    (0, 4, 8, 3, 58, True, 24),
+    (120, 40, 4, 180, 199, True, 78),
+    (1, 40, 8, 10, 17, True, 1),
+    (31, 64, 4, 111, 140, True, 102),
+    (0, 24, 16, 136, 185, True, 194),
+    (182, 24, 32, 210, 265, False, None),
+    (0, 64, 4, 29, 93, True, 48),
+    (120, 24, 16, 182, 197, False, None),
+    (40, 40, 64, 127, 271, True, 17),
+    (20, 4, 24, 27, 223, True, None),
+    (8, 8, 32, 60, 290, True, None),
+    (64, 64, 4, 83, 146, True, 25),
+)
+
 RANGE = Exercise(
     number="3.6",
     title="the blocks worth loading",
@@ -829,6 +955,7 @@ RANGE = Exercise(
         ),
         Case("a window of 1", lambda normal: (48, 16, 16, 64, 64), ends(causal=True, window=1)),
         Case("10 queries, 100 keys, a window of 33", lambda normal: (4, 4, 16, 10, 100), ends(causal=True, window=33)),
+        *(setting(*one) for one in SETTINGS),
     ),
     right_answers=(range_by_looking, range_in_steps),
     mistakes={
@@ -841,6 +968,12 @@ RANGE = Exercise(
         ),
         "the window is counted one token too wide: a window of W is W keys, the query's own included": ranged(
             lo=lambda position, window, block_m, block_n: (position - window) // block_n * block_n
+        ),
+        "the window is counted one token too narrow, and the oldest key of the first query is lost": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window + 2) // block_n * block_n
+        ),
+        "the position and the window are rounded down to blocks apart": ranged(
+            lo=lambda position, window, block_m, block_n: (position // block_n - window // block_n) * block_n
         ),
         "lo is one block too early": ranged(
             lo=lambda position, window, block_m, block_n: ((position - window + 1) // block_n - 1) * block_n
@@ -872,6 +1005,15 @@ RANGE = Exercise(
 # 3.8 largest_tile ------------------------------------------------------------------------------------------------
 
 
+def nothing_fits(function, head_dim, capacity):
+    """True if the answer says so with a ValueError."""
+    try:
+        given = function(head_dim, capacity)
+    except ValueError:
+        return torch.tensor(True)
+    raise Rejected(f"your function returned {given!r}, but not even (16, 16) fits: raise a ValueError")
+
+
 SIDES = (16, 32, 64, 128, 256)
 
 
@@ -885,6 +1027,10 @@ def best_tile(room=peak_tile_bytes, fits=lambda need, capacity: need <= capacity
     return largest_tile
 
 
+def with_a_last_resort(head_dim, capacity):
+    return best_tile()(head_dim, max(capacity, peak_tile_bytes(16, 16, head_dim)))
+
+
 def tile_by_descent(head_dim, capacity):
     best = (0, 0)
     for block_m in reversed(SIDES):
@@ -892,12 +1038,17 @@ def tile_by_descent(head_dim, capacity):
             need = 6 * block_m * head_dim + 8 * block_m + 2 * block_n * head_dim + 4 * block_m * block_n
             if need <= capacity and block_m * block_n > best[0] * best[1]:
                 best = block_m, block_n
+    if best == (0, 0):
+        raise ValueError("nothing fits")
     return best
 
 
 def tile_by_logarithm(head_dim, capacity):
     tiles = [(2**i, 2 ** (total - i)) for total in range(16, 7, -1) for i in range(8, 3, -1) if 4 <= total - i <= 8]
-    return next(tile for tile in tiles if peak_tile_bytes(*tile, head_dim) <= capacity)
+    for tile in tiles:
+        if peak_tile_bytes(*tile, head_dim) <= capacity:
+            return tile
+    raise ValueError(f"no tile fits in {capacity} bytes")
 
 
 TILE = Exercise(
@@ -925,6 +1076,11 @@ TILE = Exercise(
         Case("d = 128 in 120,000 bytes", lambda normal: (128, 120_000)),
         Case("d = 256 in 40,000 bytes", lambda normal: (256, 40_000)),
         Case("d = 16 in a million bytes", lambda normal: (16, 1_000_000)),
+        Case("d = 16 in 43,520 bytes", lambda normal: (16, 43_520)),
+        Case("d = 16 in 44,520 bytes", lambda normal: (16, 44_520)),
+        Case("d = 32 in 19,688 bytes", lambda normal: (32, 19_688)),
+        Case("d = 64 in 9,344 bytes, which the smallest tile fills", lambda normal: (64, 9_344)),
+        Case("d = 64 in 9,343 bytes, where nothing fits", lambda normal: (64, 9_343), nothing_fits),
     ),
     right_answers=(tile_by_descent, tile_by_logarithm),
     mistakes={
@@ -942,7 +1098,13 @@ TILE = Exercise(
         "a tile that fits exactly is refused (< for <=)": best_tile(fits=lambda need, capacity: need < capacity),
         "of equal products the larger block_n is taken": best_tile(worth=lambda m, n: (m * n, n)),
         "the largest block_m is taken first, not the largest product": best_tile(worth=lambda m, n: (m, n)),
-        "the largest block_n is taken first, not the largest product": best_tile(worth=lambda m, n: (n, m)),
+        "the largest block_n is taken first, or the largest sum of both, not the largest product": best_tile(
+            worth=lambda m, n: (n, m)
+        ),
+        "the largest sum of both is taken, and of equal sums the larger block_m, not the largest product": best_tile(
+            worth=lambda m, n: (m + n, m)
+        ),
+        "where nothing fits, something is returned, and no ValueError raised": with_a_last_resort,
         "the tile is given as (block_n, block_m)": lambda head_dim, capacity: best_tile()(head_dim, capacity)[::-1],
         "only square tiles are tried": best_tile(worth=lambda m, n: (m == n, m * n)),
         "the smallest tile is taken": best_tile(worth=lambda m, n: (-m * n, -m)),
@@ -954,16 +1116,21 @@ TILE = Exercise(
 
 
 def in_parts(function, q, k, v, splits):
-    """The outcome, unless a tensor is made that is larger than a part's keys or scores."""
+    """The outcome, unless a tensor is made that is larger than a part's keys, values or scores.
+
+    More parts than a part's keys or values have columns, so that all scores of one query are too many already.
+    """
     with LargestMade() as largest:
         out = function(q, k, v, splits)
-    size = math.ceil(k.shape[-2] / splits)
-    largest.refuse_above(q[..., 0].numel() // q.shape[-2] * size * max(q.shape[-2], k.shape[-1]), "those of one part")
+    size, heads = math.ceil(k.shape[-2] / splits), k[..., 0, 0].numel()
+    widest = max(q.shape[-2], k.shape[-1], v.shape[-1])
+    largest.refuse_above(heads * size * widest, f"the values of one part, {heads} × {size} × {widest}")
     return out
 
 
 def attend_part(q, k, v):
-    """Output and log-sum-exp of one part."""
+    """Output and log-sum-exp of one part, in float32 at least."""
+    q, k, v = wider(q, k, v)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     lse = torch.logsumexp(scores, dim=-1)
     return torch.exp(scores - lse[..., None]) @ v, lse
@@ -982,11 +1149,12 @@ def partials(q, k, v, splits, parts=all_parts):
 
 def split_and_softmax(q, k, v, splits):
     out, lse = partials(q, k, v, splits)
-    return (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0)
+    return (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0).to(q.dtype)
 
 
 def split_with_sums(q, k, v, splits):
     """The undivided outputs, each with its maximum, brought to the largest of the maxima."""
+    dtype, (q, k, v) = q.dtype, wider(q, k, v)
     maxima, sums, outs = [], [], []
     for k_part, v_part in zip(k.tensor_split(splits, dim=-2), v.tensor_split(splits, dim=-2), strict=True):
         if k_part.shape[-2]:
@@ -998,14 +1166,14 @@ def split_with_sums(q, k, v, splits):
     largest = torch.stack(maxima).amax(dim=0)
     units = [torch.exp(maximum - largest) for maximum in maxima]
     total = sum(unit * part for unit, part in zip(units, sums, strict=True))
-    return sum(unit * part for unit, part in zip(units, outs, strict=True)) / total
+    return (sum(unit * part for unit, part in zip(units, outs, strict=True)) / total).to(dtype)
 
 
 def combined(combine, parts=all_parts):
     """combine(outs, lses) of all parts; an empty part gives nothing rather than nan."""
 
     def split_attention(q, k, v, splits):
-        return combine(*partials(q, k, v, splits, parts))
+        return combine(*partials(q, k, v, splits, parts)).to(q.dtype)
 
     return split_attention
 
@@ -1014,6 +1182,12 @@ def seen(lse):
     return ~torch.isneginf(lse)
 
 
+def wide_inside(function):
+    """The same in float32 at least and rounded at the end, so that half precision is not one more mistake."""
+    return lambda q, k, v, splits: function(*wider(q, k, v), splits).to(q.dtype)
+
+
+@wide_inside
 def maxima_ignored(q, k, v, splits):
     out = total = 0
     for part in all_parts(k, splits):
@@ -1029,6 +1203,7 @@ def floor_parts(k, splits):
     return [slice(i * size, (i + 1) * size) for i in range(splits)]
 
 
+@wide_inside
 def nothing_is_nan(q, k, v, splits):
     outs = []
     for part in all_parts(k, splits):
@@ -1040,11 +1215,46 @@ def nothing_is_nan(q, k, v, splits):
     return (shares * torch.stack([out for out, _ in outs])).sum(dim=0)
 
 
+@wide_inside
 def unscaled(q, k, v, splits):
     return split_and_softmax(q * math.sqrt(q.shape[-1]), k, v, splits)
 
 
-def decoding(queries, keys, splits, heads=(), d=8, d_value=8, scale=1.0):
+@wide_inside
+def scaled_by_the_values(q, k, v, splits):
+    return split_and_softmax(q * math.sqrt(q.shape[-1] / v.shape[-1]), k, v, splits)
+
+
+@wide_inside
+def queries_split(q, k, v, splits):
+    return torch.cat([attention(part, k, v) for part in q.chunk(splits, dim=-2)], dim=-2)
+
+
+def half_inside(q, k, v, splits):
+    """Every part in the dtype of the queries, and merged in it."""
+    out, lse = torch.zeros_like(q[..., :1] * v[..., :1, :]), torch.full_like(q[..., 0], -math.inf)
+    for part in all_parts(k, splits):
+        scores = q @ k[..., part, :].transpose(-2, -1) / math.sqrt(q.shape[-1])
+        part_lse = torch.logsumexp(scores, dim=-1)
+        weights = torch.exp(scores - part_lse[..., None])
+        joined = merge_by_logaddexp(out, lse, weights @ v[..., part, :], part_lse)
+        out, lse = (each.to(q.dtype) for each in joined)
+    return out
+
+
+def a_long_row(queries, keys, splits, d=4, d_value=3):
+    """Scores that are nearly flat, and values of which the first half is near +1 and the second near -1."""
+
+    def inputs(normal):
+        v = normal(keys, d_value) / 4
+        v[: keys // 2] += 1
+        v[keys // 2 :] -= 1
+        return normal(queries, d) / 4, normal(keys, d), v, splits
+
+    return inputs
+
+
+def decoding(queries, keys, splits, heads=(), d=8, d_value=6, scale=1.0):
     return lambda normal: (
         normal(*heads, queries, d) * scale,
         normal(*heads, keys, d),
@@ -1078,7 +1288,9 @@ SPLIT = Exercise(
         Case("2 sequences of 3 heads, 2 queries", decoding(2, 23, 3, heads=(2, 3), d_value=5)),
         Case("scores 20 times as large", decoding(3, 30, 4, scale=20.0)),
         Case("float64", decoding(2, 17, 4), dtype=torch.float64),
-        Case("memory: 400 keys in 8 parts", decoding(4, 400, 8, heads=(2,)), in_parts),
+        Case("16,387 keys in 132 parts in bfloat16", a_long_row(1, 16_387, 132), dtype=torch.bfloat16),
+        Case("float16", decoding(2, 23, 3), dtype=torch.float16),
+        Case("memory: 403 keys in 12 parts", decoding(2, 403, 12, heads=(2,), d=3, d_value=5), in_parts),
     ),
     right_answers=(split_and_softmax, split_with_sums),
     mistakes={
@@ -1109,7 +1321,10 @@ SPLIT = Exercise(
         "an empty part is 0 / 0": nothing_is_nan,
         "only the first part is looked at": combined(lambda out, lse: out[0]),
         "the scores are not divided by √d": unscaled,
+        "the scores are divided by √d_value": scaled_by_the_values,
         "nothing is split: all scores are made at once": lambda q, k, v, splits: attention(q, k, v),
+        "the queries are split, not the keys: each part still makes a score of every key": queries_split,
+        "log-sum-exps are kept in half precision: near 9.7 the next bfloat16 is 0.0625 away": half_inside,
     },
 )
 

@@ -9,6 +9,7 @@ import inspect
 import linecache
 import math
 import textwrap
+import warnings
 
 import numpy as np
 import torch
@@ -67,15 +68,20 @@ class Issued(Listener):
         self.bytes += lanes * access.element_bytes
 
 
-def run(kernel, heads, n, head_dim, block_m, block_n, dtype=torch.float32, size=1.0) -> tuple[Tensor, Tensor]:
-    """out and lse of a kernel on random q, k and v, q of standard deviation `size`."""
+def run(
+    kernel, heads, n, head_dim, block_m, block_n, dtype=torch.float32, size=1.0, apart=0.0
+) -> tuple[Tensor, Tensor]:
+    """out and lse of a kernel on random q, k and v, q of standard deviation `size`, all scores apart² / √d lower."""
     generator = torch.Generator().manual_seed(heads + n + head_dim)
     q, k, v = (torch.randn(heads, n, head_dim, generator=generator).to(dtype) for _ in "qkv")
     q = q * size
+    if apart:
+        q[..., 0], k[..., 0] = apart, -apart
     given = {name: tensor.clone() for name, tensor in zip("qkv", (q, k, v), strict=True)}
     out, lse = torch.full_like(q, math.nan), torch.full((heads, n), math.nan)
     sizes = dict(HEAD_DIM=head_dim, BLOCK_M=block_m, BLOCK_N=block_n)
-    with np.errstate(all="ignore"), listening(Written()) as written:  # a mistake may divide by 0: the verdict says so
+    quiet = np.errstate(all="ignore"), warnings.catch_warnings(action="ignore")  # the verdict says what a mistake does
+    with quiet[0], quiet[1], listening(Written()) as written:
         interpreted(kernel)[triton.cdiv(n, block_m), heads](q, k, v, out, lse, head_dim**-0.5, n, **sizes)
     for name, tensor in zip("qkv", (q, k, v), strict=True):
         if not torch.equal(tensor, given[name]):
@@ -234,6 +240,28 @@ def mistakes_of_the_loop(kernel) -> dict:
         "the sum ell is not multiplied by alpha when the maximum moves": ("alpha * ell + ", "ell + "),
         "the output acc is not multiplied by alpha when the maximum moves": ("alpha[:, None] * acc", "acc"),
         "m keeps its first value, so that alpha forgets all blocks but the last": ("        m = m_new\n", ""),
+        "m begins at 0, above scores that are all negative": (
+            "tl.full([BLOCK_M], -1e30, tl.float32)",
+            "tl.zeros([BLOCK_M], tl.float32)",
+        ),
+        "alpha is turned around, 2^(m_new - m)": ("tl.math.exp2(m - m_new)", "tl.math.exp2(m_new - m)"),
+        "the exponentials are measured from the maximum as it was before the block": (
+            "tl.math.exp2(scores - m_new[:, None])",
+            "tl.math.exp2(scores - m[:, None])",
+        ),
+        "the logarithm of ell is taken in base 2, and the maximum turned to base e": ("tl.log(ell)", "tl.log2(ell)"),
+        "the queries of a program are counted in steps of BLOCK_N": (
+            "rows = block * BLOCK_M + tl.arange",
+            "rows = block * BLOCK_N + tl.arange",
+        ),
+        "the head's first row is left out where q is read and out is stored": (
+            "row_offsets = (first + rows)[:, None]",
+            "row_offsets = rows[:, None]",
+        ),
+        "every block takes the values of the first keys": (
+            "tl.load(v + key_offsets",
+            "tl.load(v + (first + tl.arange(0, BLOCK_N))[:, None] * HEAD_DIM + columns",
+        ),
         "no maximum is subtracted, and large scores overflow": (
             "m_new = tl.maximum(m, tl.max(scores, 1))",
             "m_new = tl.maximum(m, tl.zeros([BLOCK_M], tl.float32))",
@@ -257,6 +285,12 @@ def mistakes_of_the_loop(kernel) -> dict:
         ),
         "every head reads the keys and values of head 0": ("(first + keys)[:, None]", "keys[:, None]"),
         "the values are read from k": ("tl.load(v +", "tl.load(k +"),
+        "the head's first row is left out of every address: all heads read and write those of head 0": (
+            "head.to(tl.int64) * n",
+            "head.to(tl.int64) * 0",
+        ),
+        "the head's first row is left out where lse is stored": ("lse + first + rows", "lse + rows"),
+        "tl.load has a mask= and no other=: what lies beyond the end is anything, here nan": (", other=0.0", ""),
         "every program computes the first BLOCK_M queries": (
             "rows = block * BLOCK_M + tl.arange",
             "rows = tl.arange",
@@ -266,6 +300,7 @@ def mistakes_of_the_loop(kernel) -> dict:
 
 
 LARGE = torch.float16, 12.0  # half precision, scores up to several hundred
+LOW = torch.float16, 1.0, 24.0  # scores around -144 where d = 16: their exponentials are 0
 
 FLASH_FORWARD = Exercise(
     number="3.5",
@@ -285,20 +320,28 @@ FLASH_FORWARD = Exercise(
         "alpha. After it store acc / ell[:, None], and m * ln(2) + tl.log(ell).",
     ),
     cases=(
-        case("one head, 16 queries, one block", 1, 16, 16, 16, 16),
-        case("one head, 32 queries, blocks of 16", 1, 32, 16, 16, 16),
-        case("the log-sum-exp of 37 queries", 1, 37, 16, 32, 16, outcome=log_sum_exp),
-        case("two heads, 20 queries, blocks of 16", 2, 20, 16, 16, 16),
+        case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
+        case("one head, 64 queries, 16 a block, 32 keys a block", 1, 64, 64, 16, 32),
+        case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
+        case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
+        case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
         case("one query", 1, 1, 16, 16, 16),
-        case("37 queries, 32 a block, 16 keys a block", 1, 37, 32, 32, 16),
+        case("37 queries, 32 a block, 16 keys a block", 1, 37, 64, 32, 16),
         case("37 queries, 16 a block, 64 keys a block", 1, 37, 32, 16, 64),
         case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
+        case("scores around -144, in half precision", 1, 20, 16, 32, 16, *LOW),
     ),
     right_answers=(with_natural_powers, from_the_last_key),
     mistakes=mistakes_of_the_loop(flash_kernels.flash_forward)
     | {
         "keys beyond the end count with a score of 0: their loads are masked, their scores are not": changed(
             flash_kernels.flash_forward, "        scores = tl.where(keys < n, scores, -1e30)\n", ""
+        ),
+        "one key beyond the end counts (<= for <)": changed(
+            flash_kernels.flash_forward, "tl.where(keys < n,", "tl.where(keys <= n,"
+        ),
+        "the loop steps by BLOCK_M, and blocks of keys overlap or are left out": changed(
+            flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, n, BLOCK_M)"
         ),
         "the last block of keys is left out when it is not full": changed(
             flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, n // BLOCK_N * BLOCK_N, BLOCK_N)"
@@ -326,14 +369,16 @@ CAUSAL_FLASH_FORWARD = Exercise(
         "rows[:, None], a column; a key below n needs no check of its own any more. Why?",
     ),
     cases=(
-        case("one head, 16 queries, one block", 1, 16, 16, 16, 16),
-        case("one head, 48 queries, blocks of 16", 1, 48, 16, 16, 16),
-        case("the log-sum-exp of 37 queries", 1, 37, 16, 32, 16, outcome=log_sum_exp),
-        case("two heads, 20 queries, blocks of 16", 2, 20, 16, 16, 16),
+        case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
+        case("one head, 64 queries, 16 a block, 32 keys a block", 1, 64, 64, 16, 32),
+        case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
+        case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
+        case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
         case("one query", 1, 1, 16, 16, 16),
-        case("40 queries, 32 a block, 16 keys a block", 1, 40, 32, 32, 16),
-        case("40 queries, 16 a block, 32 keys a block", 1, 40, 32, 16, 32),
+        case("40 queries, 32 a block, 16 keys a block", 1, 40, 64, 32, 16),
+        case("40 queries, 16 a block, 32 keys a block", 1, 40, 64, 16, 32),
         case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
+        case("scores around -144, in half precision", 1, 20, 16, 32, 16, *LOW),
         case("the bytes of 40 queries", 1, 40, 16, 16, 16, outcome=within_budget),
         case("the bytes of 40 queries, 32 a block", 1, 40, 16, 32, 16, outcome=within_budget),
     ),
@@ -344,11 +389,24 @@ CAUSAL_FLASH_FORWARD = Exercise(
         for sentence, pieces in {
             "key blocks that nobody may see are masked, but loaded all the same": (BOUND, "n"),
             "the diagonal's block is left out: the first queries see no key at all": (BOUND, "block * BLOCK_M"),
+            "the loop begins at the diagonal, and the keys before it are never read": (
+                f"range(0, {BOUND}",
+                f"range(block * BLOCK_M // BLOCK_N * BLOCK_N, {BOUND}",
+            ),
             "the loop ends at (block + 1) * BLOCK_N, where the queries end at (block + 1) * BLOCK_M": (
                 BOUND,
                 "tl.minimum(n, (block + 1) * BLOCK_N)",
             ),
             "the block that the diagonal crosses is not masked": (f"        {HIDDEN}\n", ""),
+            "a query sees one key ahead of it": ("keys <= rows[:, None]", "keys <= rows[:, None] + 1"),
+            "the loop ends BLOCK_N keys after the block's first query": (
+                BOUND,
+                "tl.minimum(n, block * BLOCK_M + BLOCK_N)",
+            ),
+            "the loop ends a block too late: masked, but loaded all the same": (
+                BOUND,
+                "tl.minimum(n, (block + 2) * BLOCK_M)",
+            ),
             "a query does not see its own key (< for <=)": ("keys <= rows[:, None]", "keys < rows[:, None]"),
             "the mask is turned around: a query sees only itself and what comes later": (
                 "keys <= rows[:, None]",
