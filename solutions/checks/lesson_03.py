@@ -128,6 +128,9 @@ def streamed(
     back=lambda maximum, total: (maximum, total),
     latest=torch.maximum,
     kept=lambda chunk: chunk.to(torch.promote_types(chunk.dtype, torch.float32)),
+    top=lambda chunk: chunk.amax(dim=-1),
+    exp=torch.exp,
+    gather=lambda weights: weights.sum(dim=-1),
 ):
     """A stream in which a mistake can replace a part: how a chunk is added and measured, where m begins."""
 
@@ -136,9 +139,9 @@ def streamed(
         maximum = torch.full_like(chunks[0][..., 0], begin(chunks[0]))
         total = torch.zeros_like(maximum)
         for chunk in chosen(chunks):
-            new = latest(maximum, chunk.amax(dim=-1))
-            part = torch.exp(chunk - measured(chunk, new, maximum)[..., None]).sum(dim=-1)
-            total, maximum = add(total, part, torch.exp(maximum - new)), new
+            new = latest(maximum, top(chunk))
+            part = gather(exp(chunk - measured(chunk, new, maximum)[..., None]))
+            total, maximum = add(total, part, exp(maximum - new)), new
         return back(maximum, total)
 
     return online_softmax
@@ -227,6 +230,14 @@ ONLINE = Exercise(
         "alpha is applied to the chunk's sum as well, which has the new unit already": streamed(
             add=lambda total, part, alpha: alpha * (total + part)
         ),
+        "alpha is applied to the chunk's sum, which has the new unit already, and not to the old total": streamed(
+            add=lambda total, part, alpha: total + alpha * part
+        ),
+        "powers of 2 are added up, where scores ask for powers of e": streamed(exp=torch.exp2),
+        "the mean of the chunk's exponentials is added, not their sum": streamed(
+            gather=lambda weights: weights.mean(dim=-1)
+        ),
+        "one maximum is taken for all rows": streamed(top=lambda chunk: chunk.amax().expand(chunk.shape[:-1])),
         "alpha is applied twice": streamed(add=lambda total, part, alpha: alpha * alpha * total + part),
         "the chunk is measured from the maximum as it was before it": streamed(measured=lambda chunk, new, old: old),
         "the chunk is measured from its own maximum, not from the largest so far": streamed(
@@ -236,6 +247,9 @@ ONLINE = Exercise(
             latest=lambda maximum, new: new.clamp(min=torch.finfo(new.dtype).min)
         ),
         "the maximum begins at 0": streamed(begin=lambda chunk: 0.0),
+        "the maximum begins at torch.finfo(dtype).tiny, the smallest positive number; .min is the most negative one": (
+            streamed(begin=lambda chunk: torch.finfo(chunk.dtype).tiny)
+        ),
         "the maximum begins at -10,000, above scores that are smaller": streamed(begin=lambda chunk: -1e4),
         "the maximum begins at -1e9, not at the most negative finite number": streamed(begin=lambda chunk: -1e9),
         "-inf is returned for the maximum of a row that is nothing but -inf": streamed(
@@ -247,6 +261,9 @@ ONLINE = Exercise(
         ),
         "the maximum begins at -inf, and -inf - (-inf) is nan": streamed(begin=lambda chunk: -math.inf),
         "the last chunk is left out": streamed(chosen=lambda chunks: chunks[:-1]),
+        "the first chunk is left out": streamed(chosen=lambda chunks: chunks[1:]),
+        "the two numbers are returned in the other order": streamed(back=lambda m, total: (total, m)),
+        "the log-sum-exp is returned, not the total": streamed(back=lambda m, total: (m, m + total.log())),
         "only the last chunk is summed": streamed(add=lambda total, part, alpha: part),
         "the logarithm of the total is returned, not the total": streamed(back=lambda m, total: (m, total.log())),
         "no maximum is taken off before the exponential, which overflows": unprotected,
@@ -297,6 +314,7 @@ def merge_by_softmax(out_a, lse_a, out_b, lse_b):
 
 def joined_by(out_of, lse_of=lambda a, b: torch.logaddexp(a, b)):
     """A merge made of out_of(out_a, lse_a, out_b, lse_b) and lse_of(lse_a, lse_b)."""
+
     def merge(*parts):
         out_a, lse_a, out_b, lse_b = wider(*parts)
         return out_of(out_a, lse_a, out_b, lse_b), lse_of(lse_a, lse_b)
@@ -337,6 +355,17 @@ def measured_from_nothing(out_a, lse_a, out_b, lse_b):
     maximum = torch.maximum(lse_a, lse_b)
     out, log_total = weighted(torch.exp(lse_a - maximum), out_a, torch.exp(lse_b - maximum), out_b)
     return out, maximum + log_total
+
+
+def floored(out_a, lse_a, out_b, lse_b):
+    maximum = torch.maximum(lse_a, lse_b).clamp(min=0)
+    out, log_total = weighted(torch.exp(lse_a - maximum), out_a, torch.exp(lse_b - maximum), out_b)
+    return out.nan_to_num(), maximum + log_total
+
+
+def over_rows(out_a, lse_a, out_b, lse_b):
+    share_a, share_b = (torch.softmax(lse, dim=-1).nan_to_num()[..., None] for lse in (lse_a, lse_b))
+    return share_a * out_a + share_b * out_b
 
 
 def overflowing(out_a, lse_a, out_b, lse_b):
@@ -431,6 +460,15 @@ MERGE = Exercise(
         ),
         "the log-sum-exp of the whole is the larger of the two": joined_by(right_out, torch.maximum),
         "the log-sum-exps are added, which multiplies the sums": joined_by(right_out, torch.add),
+        "the log-sum-exp of the whole is the mean of the two": joined_by(right_out, lambda a, b: (a + b) / 2),
+        "a row that neither part saw gets the most negative finite number for its log-sum-exp, not -inf": joined_by(
+            right_out, lambda a, b: torch.logaddexp(a, b).clamp(min=torch.finfo(a.dtype).min)
+        ),
+        "a row that neither part saw gets 0 for its log-sum-exp, which stands for a mass of 1": joined_by(
+            right_out, lambda a, b: torch.logaddexp(a, b).nan_to_num(neginf=0)
+        ),
+        "the maximum that is taken off is never below 0, and small log-sum-exps vanish": in_float32(floored),
+        "the shares are made by a softmax over the rows, not over the two parts": joined_by(over_rows),
         "the maximum is not added back to the log-sum-exp": joined_by(
             right_out, lambda a, b: torch.logaddexp(a, b) - torch.maximum(a, b).clamp(min=torch.finfo(a.dtype).min)
         ),
@@ -784,6 +822,14 @@ def exact_diagonal(n, block_m, block_n, causal):
     return sum(min(first + block_m, n) if causal else n for first in range(0, n, block_m))
 
 
+def q_each_time(n, head_dim, block_m, block_n, causal=False):
+    again = 0
+    for first in range(0, n, block_m):
+        end = min(first + block_m, n) if causal else n
+        again += min(block_m, n - first) * (math.ceil(end / block_n) - 1)
+    return issued()(n, head_dim, block_m, block_n, causal) + 2 * head_dim * again
+
+
 def padded_keys(n, block_m, block_n, causal):
     ends = [min(first + block_m, n) if causal else n for first in range(0, n, block_m)]
     return sum(math.ceil(end / block_n) * block_n for end in ends)
@@ -829,6 +875,18 @@ ISSUED = Exercise(
         "the log-sum-exp is forgotten": issued(own=lambda d: 4 * d),
         "the log-sum-exp has 2 bytes a row, where it is stored in float32": issued(own=lambda d: 4 * d + 2),
         "the output is forgotten": issued(own=lambda d: 2 * d + 4),
+        "two statistics a row are stored, where the log-sum-exp is one": issued(own=lambda d: 4 * d + 8),
+        "the output is stored in float32": issued(own=lambda d: 6 * d + 4),
+        "q comes in again for each block of keys, where it stays while they pass": q_each_time,
+        "the last, shorter block of queries is counted as a whole one": lambda n, head_dim, block_m, *rest: issued()(
+            math.ceil(n / block_m) * block_m, head_dim, block_m, *rest
+        ),
+        "the last, shorter block of queries is left out": lambda n, head_dim, block_m, *rest: issued()(
+            n // block_m * block_m, head_dim, block_m, *rest
+        ),
+        "causal halves everything": lambda n, head_dim, block_m, block_n, causal=False: (
+            issued()(n, head_dim, block_m, block_n) // (2 if causal else 1)
+        ),
         "the keys are counted, and the values are not": issued(row=lambda d: 2 * d),
         "the scores go through memory: that is the unfused pipeline": (
             lambda n, head_dim, block_m, block_n, causal=False: 8 * n * n + 8 * n * head_dim
@@ -975,6 +1033,15 @@ RANGE = Exercise(
         "the position and the window are rounded down to blocks apart": ranged(
             lo=lambda position, window, block_m, block_n: (position // block_n - window // block_n) * block_n
         ),
+        "the window is counted two tokens too wide": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window - 1) // block_n * block_n
+        ),
+        "lo is rounded down to a multiple of block_m, where the loop steps by block_n": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window + 1) // block_m * block_m
+        ),
+        "hi is one key too far: the last query's own key is at hi - 1": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m + 1)
+        ),
         "lo is one block too early": ranged(
             lo=lambda position, window, block_m, block_n: ((position - window + 1) // block_n - 1) * block_n
         ),
@@ -1027,6 +1094,11 @@ def best_tile(room=peak_tile_bytes, fits=lambda need, capacity: need <= capacity
     return largest_tile
 
 
+def best_of(head_dim, capacity, sides):
+    fitting = [(m, n) for m in sides for n in sides if peak_tile_bytes(m, n, head_dim) <= capacity]
+    return max(fitting, key=lambda tile: (tile[0] * tile[1], tile[0]))
+
+
 def with_a_last_resort(head_dim, capacity):
     return best_tile()(head_dim, max(capacity, peak_tile_bytes(16, 16, head_dim)))
 
@@ -1071,6 +1143,7 @@ TILE = Exercise(
         Case("d = 128 in 48 KB", lambda normal: (128, 49_152)),
         Case("d = 64 in 100 KB", lambda normal: (64, 102_400)),
         Case("d = 64 in 49,664 bytes, where one fits exactly", lambda normal: (64, 49_664)),
+        Case("d = 64 in 49,656 bytes, where it does not", lambda normal: (64, 49_656)),
         Case("d = 128 in 166,912 bytes, an A100's", lambda normal: (128, 166_912)),
         Case("d = 128 in 232,448 bytes, an H100's", lambda normal: (128, 232_448)),
         Case("d = 128 in 120,000 bytes", lambda normal: (128, 120_000)),
@@ -1086,7 +1159,24 @@ TILE = Exercise(
     mistakes={
         "the scores are not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * n),
         "the scores are counted in half precision": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * n),
-        "the output is counted in half precision": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * d),
+        "the output is counted in half precision, or q is not counted": best_tile(
+            lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * d
+        ),
+        "q is counted in float32": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) + 2 * m * d),
+        "the block of k or v is not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * n * d),
+        "the scores are counted twice": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) + 4 * m * n),
+        "one of the two numbers of each row is not counted": best_tile(
+            lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m
+        ),
+        "block_m and block_n are swapped where the room is counted": best_tile(
+            lambda m, n, d: peak_tile_bytes(n, m, d)
+        ),
+        "sides of 256 are not tried": lambda head_dim, capacity: best_of(head_dim, capacity, SIDES[:-1]),
+        "sides of 16 are not tried": lambda head_dim, capacity: best_of(head_dim, capacity, SIDES[1:]),
+        "the tile that fills the most bytes is taken": lambda head_dim, capacity: best_tile(
+            worth=lambda m, n: peak_tile_bytes(m, n, head_dim)
+        )(head_dim, capacity),
+        "the tile with the longest side is taken": best_tile(worth=max),
         "the output is not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * d),
         "the maximum and the sum of each row are not counted": best_tile(
             lambda m, n, d: peak_tile_bytes(m, n, d) - 8 * m
@@ -1198,6 +1288,22 @@ def maxima_ignored(q, k, v, splits):
     return out / total
 
 
+def all_but_the_last(k, splits):
+    return all_parts(k, splits)[: max(splits - 1, 1)]
+
+
+def overlapping(k, splits):
+    return [slice(part.start, part.stop + 1) for part in all_parts(k, splits)]
+
+
+def latest_only(q, k, v, splits):
+    outs, lses = partials(q, k, v, splits)
+    out, lse = outs[0], lses[0]
+    for other, other_lse in zip(outs[1:], lses[1:], strict=True):
+        (out, _), lse = flash.merge(out, lse, other, other_lse), other_lse
+    return out.to(q.dtype)
+
+
 def floor_parts(k, splits):
     size = max(k.shape[-2] // splits, 1)
     return [slice(i * size, (i + 1) * size) for i in range(splits)]
@@ -1218,6 +1324,11 @@ def nothing_is_nan(q, k, v, splits):
 @wide_inside
 def unscaled(q, k, v, splits):
     return split_and_softmax(q * math.sqrt(q.shape[-1]), k, v, splits)
+
+
+@wide_inside
+def divided_by_d(q, k, v, splits):
+    return split_and_softmax(q / math.sqrt(q.shape[-1]), k, v, splits)
 
 
 @wide_inside
@@ -1318,6 +1429,14 @@ SPLIT = Exercise(
         "the last keys are left out: keys // splits rounds down": combined(
             lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), floor_parts
         ),
+        "the last part is left out": combined(
+            lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), all_but_the_last
+        ),
+        "the parts overlap by one key, which counts twice": combined(
+            lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), overlapping
+        ),
+        "only the log-sum-exp of the part before is kept, not that of all before": latest_only,
+        "the scores are divided by d, not by √d": divided_by_d,
         "an empty part is 0 / 0": nothing_is_nan,
         "only the first part is looked at": combined(lambda out, lse: out[0]),
         "the scores are not divided by √d": unscaled,
@@ -1387,6 +1506,7 @@ def remade(
     scales=lambda scale: (scale, scale, 1.0),
     hide=lambda scores, visible: scores.masked_fill(~visible, -math.inf),
     for_v=lambda weights, grad_scores: weights,
+    for_k=lambda weights, grad_scores: grad_scores,
 ):
     """A tile's gradients in which a mistake can replace a part."""
 
@@ -1397,10 +1517,16 @@ def remade(
             scores = hide(scores, visible)
         weights = weigh(scores, lse)
         grad_scores = centre(weights, grad_out @ v.T, delta)
-        for_q, for_k, of_v = scales(scale)
-        return for_q * grad_scores @ k, for_k * grad_scores.T @ q, of_v * for_v(weights, grad_scores).T @ grad_out
+        of_q, of_k, of_v = scales(scale)
+        grad_k, grad_v = for_k(weights, grad_scores).T @ q, for_v(weights, grad_scores).T @ grad_out
+        return of_q * grad_scores @ k, of_k * grad_k, of_v * grad_v
 
     return backward_tile
+
+
+def masked_late(q, k, v, grad_out, lse, delta, visible=None):
+    grads = [remade()(q, k, v, grad_out, lse, delta, *seen) for seen in ([visible], [])]
+    return *grads[0][:2], grads[1][2]
 
 
 BACKWARD = Exercise(
@@ -1456,6 +1582,26 @@ BACKWARD = Exercise(
         "1 / √d is missing in the gradient of k": remade(scales=lambda scale: (scale, 1.0, 1.0)),
         "1 / √d is applied to the gradient of v too": remade(scales=lambda scale: (scale, scale, scale)),
         "the scores are made without 1 / √d": remade(score_scale=lambda scale: 1.0),
+        "1 / √d is applied twice in the gradients of q and k": remade(scales=lambda scale: (scale**2, scale**2, 1.0)),
+        "delta is added up over the rows, where each row has its own": remade(
+            centre=lambda weights, grad, delta: weights * (grad - delta.sum())
+        ),
+        "the signs of delta and the gradient of the weights are swapped": remade(
+            centre=lambda weights, grad, delta: weights * (delta[:, None] - grad)
+        ),
+        "the derivative of a sigmoid is taken, weights · (1 - weights), where a softmax has delta": remade(
+            centre=lambda weights, grad, delta: weights * (1 - weights) * grad
+        ),
+        "hidden scores are 0, which still counts: the exponential of 0 is 1": remade(
+            hide=lambda scores, visible: scores.masked_fill(~visible, 0)
+        ),
+        "the mask hides the gradient of the scores, and the weights that v gets are not hidden": masked_late,
+        "the gradient of k is made from the weights, not from the gradient of the scores": remade(
+            for_k=lambda weights, grad_scores: weights
+        ),
+        "the gradient of v is made from the gradient of the scores, with 1 / √d": remade(
+            for_v=lambda weights, grad_scores: grad_scores, scales=lambda scale: (scale, scale, scale)
+        ),
         "the mask is not looked at": remade(hide=lambda scores, visible: scores),
         "the mask hides what it should show": remade(
             hide=lambda scores, visible: scores.masked_fill(visible, -math.inf)
@@ -1528,6 +1674,11 @@ FLASH1 = Exercise(
         "the last, shorter block of keys has no pass": passing(passes=lambda n, block_n: n // block_n),
         "there is a pass for each key, not for each block of keys": passing(passes=lambda n, block_n: n),
         "the zeros and -inf at the beginning are counted as written": passing(once=lambda d: 6 * d + 8),
+        "on the first pass the output is not read": passing(once=lambda d: 2 * d),
+        "on the first pass neither the output nor its statistics are read": passing(once=lambda d: 2 * d - 8),
+        "on the first pass the statistics are not read": passing(once=lambda d: 4 * d - 8),
+        "the log-sum-exp is written at the end as well": passing(once=lambda d: 4 * d + 4),
+        "the output travels in float32": passing(each=lambda d: 10 * d + 16),
     },
 )
 
