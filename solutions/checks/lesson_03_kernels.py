@@ -254,7 +254,7 @@ def mistakes_of_the_loop(kernel) -> dict:
             "rows = block * BLOCK_M + tl.arange",
             "rows = block * BLOCK_N + tl.arange",
         ),
-        "the head's first row is left out where q is read and out is stored": (
+        "the head's first row is left out where out is stored, here or everywhere": (
             "row_offsets = (first + rows)[:, None]",
             "row_offsets = rows[:, None]",
         ),
@@ -285,10 +285,6 @@ def mistakes_of_the_loop(kernel) -> dict:
         ),
         "every head reads the keys and values of head 0": ("(first + keys)[:, None]", "keys[:, None]"),
         "the values are read from k": ("tl.load(v +", "tl.load(k +"),
-        "the head's first row is left out of every address: all heads read and write those of head 0": (
-            "head.to(tl.int64) * n",
-            "head.to(tl.int64) * 0",
-        ),
         "the head's first row is left out where lse is stored": ("lse + first + rows", "lse + rows"),
         "tl.load has a mask= and no other=: what lies beyond the end is anything, here nan": (", other=0.0", ""),
         "every program computes the first BLOCK_M queries": (
