@@ -827,7 +827,8 @@ def test_any_large_negative_filler_is_recognised(filler):
             scores = scores.masked_fill(~mask, filler)
         return scores.softmax(-1) @ v
 
-    assert EXERCISES["attention"].verdict(attention).mistake.startswith("a large negative number stands in for -inf")
+    mistake = EXERCISES["attention"].verdict(attention).mistake
+    assert re.match("a (large negative|finite) number stands in for -inf", mistake)
 
 
 def test_a_memory_budget_is_enforced():

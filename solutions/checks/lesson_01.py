@@ -642,10 +642,10 @@ ATTENTION = Exercise(
         "every call is causal, asked for or not": assembled(
             visible=lambda q, k, causal, mask: visible_pairs(q, k, True, mask)
         ),
-        "a large negative number stands in for -inf, so that an empty row averages all values": assembled(
+        "a large negative number stands in for -inf: float16 can't hold it, and an empty row is a mean": assembled(
             weights=lambda scores, visible: torch.softmax(scores.masked_fill(~visible, -1e9), dim=-1)
         ),
-        "the smallest finite number stands in for -inf, so that an empty row averages all values": assembled(
+        "a finite number stands in for -inf, so that an empty row averages all values": assembled(
             weights=lambda scores, visible: torch.softmax(
                 scores.masked_fill(~visible, torch.finfo(scores.dtype).min), dim=-1
             )
