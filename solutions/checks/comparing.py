@@ -47,8 +47,8 @@ def same(one: Run, other: Run, scalar: bool = False) -> bool:
     if (one.error, one.changed) != (other.error, other.changed):
         return False
     values = tuple(tuple(value) if isinstance(value, list) else value for value in (one.value, other.value))
-    if all(type(value) in (int, float) for value in values):
-        return is_right(*map(float, values))
+    if all(type(value) in (int, float) for value in values) and type(values[0]) is not type(values[1]):
+        return near(*values)
     return type(values[0]) is type(values[1]) and difference(*values, scalar) is None
 
 
@@ -72,10 +72,16 @@ def difference(got: object, expected: object, scalar: bool = False) -> str | Non
 def is_right(got: object, expected: object) -> bool:
     """For a number, a truth, a text or None."""
     if isinstance(expected, float) and type(got) in (int, float):
-        tolerance = SCALAR_TOLERANCE
-        near = math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance / 10)
-        return near or (math.isnan(got) and math.isnan(expected))
+        return near(got, expected)
     return type(got) is type(expected) and got == expected
+
+
+def near(got: float, expected: float) -> bool:
+    try:
+        close = math.isclose(got, expected, rel_tol=SCALAR_TOLERANCE, abs_tol=SCALAR_TOLERANCE / 10)
+        return close or (math.isnan(got) and math.isnan(expected))
+    except OverflowError:  # an int that no float holds
+        return False
 
 
 def difference_of_number(got: object, expected: complex) -> str:
@@ -91,7 +97,8 @@ def difference_of_number(got: object, expected: complex) -> str:
             return f"your function returned {got}, a {type(got).__name__}; expected {kind}"
         return f"your function returned {shown_float(got)}, expected {shown(expected)}"
     if isinstance(expected, float) and type(got) in (int, float):
-        return "your function returned " + shown_apart(float(got), expected)
+        got = float(got) if abs(got) < 2**53 else got
+        return "your function returned " + shown_apart(got, expected)
     return f"your function returned {shown(got)}, expected {shown(expected)}"
 
 
@@ -112,7 +119,7 @@ def difference_of_tuple(got: object, expected: tuple | list, scalar: bool) -> st
     if max(map(len, whole)) <= SHOWN and whole[0] != whole[1]:
         return f"your function returned {whole[0]}, expected {whole[1]}"
     if len(got) != len(expected):
-        return f"your function returned {len(got)} values, expected {len(expected)}"
+        return f"your function returned {len(got)} value{'s' * (len(got) != 1)}, expected {len(expected)}"
     first, words = next(iter(faults.items()))
     words = words.removeprefix("your function returned ")
     return f"entry {first} is {words}; {len(got) - len(faults)} of {len(got)} right"

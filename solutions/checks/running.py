@@ -278,9 +278,9 @@ def place_of(error: BaseException, function: Callable) -> str:
             return f"{stops} at line {frame.lineno - first + 1}{source} with "
     if isinstance(error, TypeError) and any(words in str(error) for words in ("() missing", "() takes", "() got")):
         return f"{stops} with "
-    entered = any(frame.filename == code.co_filename and frame.name == code.co_name for frame in frames)
-    in_checks = bool(frames) and "checks" in frames[-1].filename and type(error) in (TypeError, ValueError)
-    return f"{stops} with " if entered or not in_checks else "what your function returned does not fit here: "
+    entered = any(frame.filename == code.co_filename for frame in frames)
+    kernel = written(function) is not inspect.unwrap(function)  # its errors come without the way that led to them
+    return f"{stops} with " if entered or kernel else "what your function returned does not fit here: "
 
 
 def def_line(code) -> int:
