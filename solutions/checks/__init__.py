@@ -99,7 +99,8 @@ def hint(function: Callable) -> None:
     _, verdict = _last.get(exercise.name, (None, None))
     if verdict is not None and verdict.mistake is not None and exercise.name not in _advised:
         _advised.add(exercise.name)
-        print(f"{exercise.name}, your last answer: {verdict.mistake}. {exercise.helps(verdict.mistake)} {taught}")
+        advice = exercise.helps(verdict.mistake, _hints_given[exercise.name])
+        print(f"{exercise.name}, your last answer: {verdict.mistake}. {advice} {taught}")
         return
     level = _hints_given[exercise.name] % len(exercise.hints)
     _hints_given[exercise.name] += 1

@@ -130,8 +130,11 @@ class Exercise:
         size = f"difficulty {self.difficulty}, {self.minutes} minutes, about {lines}"
         return f"Exercise {self.number}, {self.title} ({size})"
 
-    def helps(self, mistake: str) -> str:
-        """What to tell who makes a mistake: its own advice, or the hint that has most words in common with it."""
+    def helps(self, mistake: str, given: int = 0) -> str:
+        """What to tell who makes a mistake: its own advice, or the hint that has most words in common with it.
+
+        given: how many hints were given so far; the last, which is almost the code, comes to nobody before two
+        """
         if mistake in self.advice:
             return self.advice[mistake]
 
@@ -139,7 +142,7 @@ class Exercise:
             return {word[:5] for word in re.findall(r"[a-z_0-9√²]{4,}", text.lower())}
 
         common = [len(words(mistake) & words(hint)) for hint in self.hints]
-        level = max(range(3), key=lambda each: (common[each], each == 1))
+        level = max(range(3 if given > 1 else 2), key=lambda each: (common[each], each == 1))
         return f"Hint {level + 1} of 3: {self.hints[level]}"
 
     def shown(self, verdict: Verdict | None = None) -> ShownCase:
