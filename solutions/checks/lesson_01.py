@@ -9,7 +9,6 @@ from itertools import product
 
 import torch
 from torch import Tensor
-from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -905,7 +904,8 @@ def cached_token_by_token(q, k, v, cache):
 
 def cached_fused(q, k, v, cache):
     all_k, all_v = cache.append(k, v)
-    mask = causal_lower_right(q.shape[-2], all_k.shape[-2])
+    new, every = q.shape[-2], all_k.shape[-2]
+    mask = torch.ones(new, every, dtype=torch.bool).tril(every - new)
     return scaled_dot_product_attention(q, all_k, all_v, attn_mask=mask, enable_gqa=True)
 
 
