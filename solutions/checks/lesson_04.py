@@ -174,6 +174,7 @@ RETRIEVE = Exercise(
             if z.any()
             else 0 * q[..., :1] * memory[..., :1, :]
         ),
+        "σ is the sigmoid, where it is ELU + 1": read_with(torch.sigmoid),
     },
 )
 
@@ -311,6 +312,17 @@ def gate_of(share=lambda beta: torch.sigmoid(beta)[:, None, None], rest=lambda s
     return gate
 
 
+def felt_by_the_gates(function, beta, from_memory, local):
+    """How the sum of what comes out moves with beta."""
+    beta = beta.detach().requires_grad_()
+    with torch.enable_grad():
+        out = function(beta, from_memory, local)
+        if not out.requires_grad:
+            raise Rejected("no gradient reaches beta, so no gate can learn")
+        (moved,) = torch.autograd.grad(out.sum(), beta)
+    return moved
+
+
 GATE = Exercise(
     number="4.3",
     title="the gate",
@@ -331,6 +343,7 @@ GATE = Exercise(
         Case("gates nearly open or shut", gated(heads=4, scale=20.0)),
         Case("more heads than tokens", gated(2, heads=5, n=3, d=7)),
         Case("float64", gated(heads=2), dtype=torch.float64),
+        Case("what the gates learn", gated(heads=3), felt_by_the_gates),
     ),
     right_answers=(gate_head_by_head, gate_by_lerp),
     mistakes={
@@ -435,6 +448,19 @@ def reads_token_by_token(q, k, v, memory, z, beta):
     return gate(beta, torch.cat(rows, dim=-2), attention(q, k, v, causal=True)), memory, z
 
 
+def felt_by_what_was_written(function, q, k, v, memory, z, beta):
+    """How the second segment's output moves with the keys of the first, which it knows from the memory alone."""
+    half = q.shape[-2] // 2
+    early = k[..., :half, :].detach().requires_grad_()
+    with torch.enable_grad():
+        _, memory, z = function(q[..., :half, :], early, v[..., :half, :], memory, z, beta)
+        out = function(q[..., half:, :], k[..., half:, :], v[..., half:, :], memory, z, beta)[0]
+        if not out.requires_grad:
+            raise Rejected("no gradient reaches the segment that wrote the memory, so it never learns what to write")
+        (moved,) = torch.autograd.grad(out.sum(), early)
+    return moved
+
+
 STEP = Exercise(
     number="4.4",
     title="one segment through one layer",
@@ -457,6 +483,7 @@ STEP = Exercise(
         Case("two segments one after the other", steps(n=8), two_segments),
         Case("one token", steps(n=1), everything),
         Case("an empty memory, then a second segment, in float64", steps(n=9, of=empty), two_segments, torch.float64),
+        Case("what the segment before learns", steps(n=8), felt_by_what_was_written),
     ),
     right_answers=(step_by_hand, step_token_by_token, step_with()),
     mistakes={
@@ -507,6 +534,13 @@ STEP = Exercise(
         ),
         "the sigmoid is applied twice: gate applies it itself": step_with(
             mix=lambda beta, read, local: gate(beta.sigmoid(), read, local)
+        ),
+        "σ is applied twice to queries and keys: retrieve and update_linear apply it themselves": step_with(
+            read=lambda q, memory, z: retrieve(feature(q), memory, z),
+            write=lambda k, v, memory, z: update_linear(feature(k), v, memory, z),
+        ),
+        "the memory that the next segment finds is detached, so nobody learns what to write": step_with(
+            write=lambda k, v, memory, z: tuple(one.detach() for one in update_linear(k, v, memory, z))
         ),
     },
 )
@@ -648,6 +682,19 @@ DUAL = Exercise(
         ),
         "σ is laid on the score, and not on query and key": dual_with(weigh=lambda q, k: feature(q @ k.mT)),
         "σ is left out": dual_with(weigh=lambda q, k: q @ k.mT),
+        "`segment` is taken for the number of segments, where it is the tokens of one": lambda q, k, v, segment: (
+            infini.dual_form(q, k, v, -(-q.shape[-2] // segment))
+        ),
+        "tokens are numbered from 1, so that each segment begins a token early": dual_with(
+            lambda i, j, segment: (j + 1) // segment < (i + 1) // segment
+        ),
+        "the keys are used as they are, without σ": dual_with(weigh=lambda q, k: feature(q) @ k.mT),
+        "the last, short segment reads nothing": dual_with(
+            lambda i, j, segment: (j // segment < i // segment) & (i < len(i) // segment * segment)
+        ),
+        "something small is added to the divisor: what is stored with less weight is lost": dual_with(
+            divide=lambda weight: weight.sum(-1, keepdim=True) + 1e-6
+        ),
     },
 )
 
@@ -682,6 +729,23 @@ def twice(function, k, v, memory, z):
     return pair(function, k, v, *function(k, v, memory, z))
 
 
+def faint_write(normal):
+    """A memory that holds one pair with a tiny weight: it says that pair's value for any key."""
+    k, v = normal(1, 6) - 10, normal(1, 5)
+    return normal(4, 6), normal(4, 5), feature(k).mT @ v, feature(k).sum(dim=-2)
+
+
+def felt_by_the_keys(function, k, v, memory, z):
+    """How a sum over the new memory moves with the keys."""
+    k = k.detach().requires_grad_()
+    with torch.enable_grad():
+        written, _ = function(k, v, memory, z)
+        if not written.requires_grad:
+            raise Rejected("the new memory does not depend on the keys by a gradient")
+        (moved,) = torch.autograd.grad((written * v.sum(dim=-2)).sum(), k)
+    return moved
+
+
 DELTA = Exercise(
     number="4.6",
     title="write only what is new",
@@ -702,6 +766,8 @@ DELTA = Exercise(
         Case("the same segment twice", writes(2, n=3, of=empty), twice),
         Case("one of two dimensions in front", writes(2, 2), pair),
         Case("an empty memory, in float64", writes(of=empty), pair, dtype=torch.float64),
+        Case("a memory of one pair, stored with a tiny weight", faint_write, pair),
+        Case("what the keys learn", writes(), felt_by_the_keys),
     ),
     right_answers=(delta_by_hand, delta_as_a_difference, delta_with()),
     mistakes={
@@ -739,6 +805,22 @@ DELTA = Exercise(
         ),
         "only half of the difference is written": lambda k, v, memory, z: update_linear(
             k, (v - retrieve(k, memory, z)) / 2, memory, z
+        ),
+        "z takes in the segment before the memory is read, so that what is known comes back too small": (
+            lambda k, v, memory, z: update_linear(k, v - retrieve(k, memory, z + feature(k).sum(-2)), memory, z)
+        ),
+        "an empty memory is divided by its z of 0": delta_with(
+            lambda k, memory, z: feature(k) @ memory / (feature(k) @ z[..., None])
+        ),
+        "something small is added to the divisor: what is stored with less weight counts as new": delta_with(
+            lambda k, memory, z: feature(k) @ memory / (feature(k) @ z[..., None] + 1e-6)
+        ),
+        "what is new is written with the keys as they are, without σ": lambda k, v, memory, z: (
+            memory + k.mT @ (v - retrieve(k, memory, z)),
+            z + feature(k).sum(-2),
+        ),
+        "what is known is detached, though the gradient goes through the read": delta_with(
+            lambda k, memory, z: retrieve(k, memory, z).detach()
         ),
     },
 )
@@ -917,7 +999,7 @@ FLOATS = Exercise(
         "all heads together have one z": lambda layers, heads, d_key, d_value: (
             layers * (heads * d_key * d_value + d_key)
         ),
-        "M is counted for keys and again for values": lambda layers, heads, d_key, d_value: (
+        "everything is counted twice, once for keys and once for values": lambda layers, heads, d_key, d_value: (
             2 * layers * heads * d_key * (d_value + 1)
         ),
         "z is counted for keys and again for values": lambda layers, heads, d_key, d_value: (
@@ -932,6 +1014,12 @@ FLOATS = Exercise(
         "one head of one layer is counted": lambda layers, heads, d_key, d_value: d_key * (d_value + 1),
         "it is a cache of one token, d_key + d_value": lambda layers, heads, d_key, d_value: (
             layers * heads * (d_key + d_value)
+        ),
+        "z is added once, for one head of one layer": lambda layers, heads, d_key, d_value: (
+            layers * heads * d_key * d_value + d_key
+        ),
+        "the gates are counted too, which are weights and no state": lambda layers, heads, d_key, d_value: (
+            layers * heads * (d_key * (d_value + 1) + 1)
         ),
     },
 )
@@ -987,6 +1075,7 @@ SHARE = Exercise(
         Case("7 keys of filler, 3,000 tokens", in_hay(d=17, n=7, tokens=3000), number),
         Case("no filler yet", in_hay(tokens=0), number),
         Case("float64", in_hay(n=3, tokens=24), number, torch.float64),
+        Case("5 keys of filler, 12 tokens: no whole number of each", in_hay(tokens=12), number),
     ),
     right_answers=(share_by_reading, share_by_odds, lambda *given: infini.needle_share(*given).item()),
     mistakes={
@@ -1021,6 +1110,17 @@ SHARE = Exercise(
         ),
         "the sum that divides counts 1 for the needle, and not a": share_with(
             share=lambda a, b, tokens: a / (1 + tokens * b)
+        ),
+        "the filler comes in whole rounds, and the tokens of a begun round are left out": (
+            lambda q, needle, filler, tokens: (
+                (a := feature(q) @ feature(needle)) / (a + tokens // len(filler) * (feature(filler) @ feature(q)).sum())
+            )
+        ),
+        "σ is laid on the products, and not on query and key": lambda q, needle, filler, tokens: (
+            (a := feature(q @ needle)) / (a + tokens * feature(filler @ q).mean())
+        ),
+        "the query is used as it is, without σ": lambda q, needle, filler, tokens: (
+            (a := q @ feature(needle)) / (a + tokens * (feature(filler) @ q).mean())
         ),
     },
 )
@@ -1108,6 +1208,12 @@ GATES = Exercise(
             sigmoid(steps * rate),
         ),
         "the highest share comes first": lambda steps, rate: (sigmoid(steps * rate), sigmoid(-steps * rate)),
+        "the first step is not counted": lambda steps, learning_rate: (
+            infini.gate_range(steps - 1, learning_rate) if steps > 1 else (0.5, 0.5)
+        ),
+        "the movement is doubled: tanh(x) is 2 sigmoid(2 x) - 1": lambda steps, learning_rate: infini.gate_range(
+            2 * steps, learning_rate
+        ),
     },
 )
 

@@ -5,6 +5,7 @@ fewer than k keys, ties, heads that disagree, queries that are not all tokens, a
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -145,7 +146,7 @@ SCORES = Exercise(
         "the ReLU is laid on queries and keys, and not on their products": lambda q, k, w: scores_with()(
             q.relu(), k.relu(), w
         ),
-        "products and sums are made in half precision, where large ones overflow": scores_with(
+        "products or sums are kept in half precision, where large ones overflow": scores_with(
             widen=lambda *tensors: tensors
         ),
         "a softmax over the keys follows": scores_with(after=lambda scores: scores.softmax(dim=-1)),
@@ -234,6 +235,12 @@ def choice_one_by_one(scores, k, *, causal=True):
         columns.append(torch.where(left.gather(-1, best) > -torch.inf, best, -1))
         left = left.scatter(-1, best, -torch.inf)
     return torch.cat(columns, dim=-1)
+
+
+def of_all_sizes(scores):
+    """Some tiny, some far below any number that could stand for -inf."""
+    tiny = torch.tensor([1e-9, 1e-9, 1.0], dtype=scores.dtype)[torch.arange(scores.shape[-1]) % 3]
+    return torch.where(scores < -1, 1e12 * scores, tiny * scores)
 
 
 def ranked_by(prepare=lambda scores, hidden: scores.masked_fill(hidden, -math.inf), finish=None, **order):
@@ -363,6 +370,7 @@ CHOOSE = Exercise(
         choice_case("all scores are negative", 1, 6, 6, k=3, change=lambda scores: -scores.abs()),
         choice_case("the queries are the last 3 of 8 tokens", 2, 3, 8, k=6),
         choice_case("not causal", 1, 4, 7, k=3, causal=False),
+        choice_case("scores of 1e-9 and of -1e12", 1, 9, 9, k=6, change=of_all_sizes),
         choice_case("-inf: some keys are no candidates", 1, 7, 7, k=5, change=without_some),
         choice_case("float64", 1, 8, 8, k=4, dtype=torch.float64),
     ),
@@ -406,6 +414,22 @@ CHOOSE = Exercise(
         ),
         "causal is not looked at": lambda scores, k, *, causal=True: select_top_k(
             scores, k, causal=scores.shape[1] <= scores.shape[2]
+        ),
+        "the worst come first: the sort ascends": ranked_by(
+            lambda scores, hidden: scores.masked_fill(hidden, math.inf), descending=False
+        ),
+        "the choice is right, but the best comes last": lambda scores, k, *, causal=True: sparse.select_top_k(
+            scores, k, causal=causal
+        ).flip(-1),
+        "a large negative number stands for -inf, and scores below it are no keys": (
+            lambda scores, k, *, causal=True: sparse.select_top_k(
+                scores.masked_fill(scores <= -1e9, -math.inf), k, causal=causal
+            )
+        ),
+        "scores are made different by a little, so that near ones change places": (
+            lambda scores, k, *, causal=True: sparse.select_top_k(
+                scores - 1e-6 * torch.arange(scores.shape[-1]), k, causal=causal
+            )
         ),
     },
 )
@@ -574,6 +598,7 @@ GATHER = Exercise(
         Case("the gradients where one query has no key", nobody_chosen, felt_by_a_query_without_keys),
         Case("100 queries, k = 4: nothing of n · m", chosen_keys(1, 2, 2, 100, 100, 4)[0], only_chosen),
         Case("float64", *chosen_keys(1, 2, 1, 8, 8, 6), dtype=torch.float64),
+        Case("a scale of 0: the mean of the chosen values", *chosen_keys(1, 2, 2, 6, 6, 3, scale=0.0)),
     ),
     right_answers=(gathered_one_by_one, gathered_by_einsum),
     mistakes={
@@ -603,7 +628,7 @@ GATHER = Exercise(
         ),
         "the queries' heads are dealt to the key heads in turn, and come back in another order": heads_out_of_order,
         "the softmax runs over all keys, so that the weights of the chosen ones do not sum to 1": not_normalised_again,
-        "all n · m scores are made and a mask keeps the chosen ones, which saves nothing": (
+        "all n · m scores are made and only the chosen ones kept, which saves nothing": (
             lambda q, k, v, indices, *, scale=None: sparse.masked_attention(q, k, v, indices, scale=scale)
         ),
         "the scores are not divided by √d": with_gather(root=lambda d, d_value, k: 1.0),
@@ -620,6 +645,14 @@ GATHER = Exercise(
         ),
         "all heads read the first key head": with_gather(group_of=lambda head, group, kv_heads: 0),
         "the keys are gathered, but the values are the first k of the sequence": first_values,
+        "a scale of 0 counts as none given: the test is `scale or`, where it is `is None`": (
+            lambda q, k, v, indices, *, scale=None: sparse.gathered_attention(q, k, v, indices, scale=scale or None)
+        ),
+        "the scores are divided by the scale, where they are multiplied": (
+            lambda q, k, v, indices, *, scale=None: sparse.gathered_attention(
+                q, k, v, indices, scale=1 / scale if scale else scale
+            )
+        ),
     },
 )
 
@@ -755,6 +788,14 @@ TARGET = Exercise(
         ),
         "the target is not detached, so that the attention is pulled towards its indexer": target_from(
             total, detach=False
+        ),
+        "the heads' logarithms are averaged, which asks for the key that pleases all a little": lambda probabilities: (
+            probabilities.detach().clamp(min=1e-9).log().mean(dim=1).softmax(dim=-1)
+        ),
+        "a row of zeros becomes an even row": lambda probabilities: torch.where(
+            probabilities.detach().sum(dim=(1, 3))[..., None] > 0,
+            sparse.index_target(probabilities),
+            1 / probabilities.shape[-1],
         ),
     },
 )
@@ -1124,6 +1165,18 @@ STAGE = Exercise(
         "a second softmax flattens the scores": at_choice(
             lambda scores, indices: picked(scores, indices).softmax(dim=-1).masked_fill(indices < 0, -math.inf)
         ),
+        "key 0 counts as no key: the test is > 0, where it is >= 0": lambda scores, probabilities, indices: (
+            sparse.divergence(
+                scores.gather(-1, indices.clamp(min=0)).masked_fill(indices <= 0, -math.inf),
+                sparse.index_target(probabilities).masked_fill(indices <= 0, 0),
+            )
+        ),
+        "the k largest scores are taken, and not those at the indices": lambda scores, probabilities, indices: (
+            sparse.divergence(
+                scores.topk(indices.shape[-1]).values.masked_fill(indices < 0, -math.inf),
+                sparse.index_target(probabilities),
+            )
+        ),
     },
 )
 
@@ -1469,6 +1522,15 @@ FOLD = Exercise(
         "all queries take the scales of the first": folded(lambda w, scale: w * scale[:, :1]),
         "all keys take the scale of the first": folded(after=lambda scores, scale: scores * scale[..., :1]),
         "the queries' scales count twice, as if the codes did not hold them out": folded(lambda w, scale: w * scale**2),
+        "ReLU is forgotten": lambda q, k, w, q_scale, k_scale: (
+            torch.einsum("bhnd,bmd,bnh->bnm", q, k, w * q_scale[..., 0].mT) * k_scale.mT
+        ),
+        "the queries' scales are added to the weights, where they multiply them": lambda q, k, w, q_scale, k_scale: (
+            sparse.index_scores(q, k, w + q_scale[..., 0].mT) * k_scale.mT
+        ),
+        "the queries' scales take the place of the weights": lambda q, k, w, q_scale, k_scale: (
+            sparse.index_scores(q, k, q_scale[..., 0].mT) * k_scale.mT
+        ),
     },
 )
 
@@ -1579,6 +1641,13 @@ BOUND = Exercise(
         ),
         "the bound is divided by √d": lambda q, low, high: sparse.page_bound(q, low, high) / math.sqrt(q.shape[-1]),
         "every product is made entry by entry, d times the memory": bound_entrywise,
+        "|q| is multiplied by high, whatever the sign of q": lambda q, low, high: q.abs() @ high.mT,
+        "the middle is widened by the whole of high - low, where it is half": lambda q, low, high: (
+            q @ ((low + high) / 2).mT + q.abs() @ (high - low).mT
+        ),
+        "what a dimension can take away is left out: each adds 0 at least": lambda q, low, high: (
+            q.clamp(min=0) @ high.clamp(min=0).mT + q.clamp(max=0) @ low.clamp(max=0).mT
+        ),
     },
 )
 
@@ -1661,6 +1730,15 @@ CROSSOVER = Exercise(
         "the indexer scores only the k chosen keys": (
             lambda phase, sizes=V32: sizes.top_k * (sizes.absorbed + sizes.indexer) / sizes.dense[phase]
         ),
+        "the chosen keys cost what a dense pair costs, which in prefill is less": lambda phase, sizes=sparse.V32: (
+            sizes.top_k * sizes.dense[phase] / (sizes.dense[phase] - sizes.indexer)
+        ),
+        "decode and prefill are swapped": lambda phase, sizes=sparse.V32: sparse.flops_crossover(
+            {"decode": "prefill", "prefill": "decode"}[phase], sizes
+        ),
+        "the sum over a whole text is meant, where it is one position": lambda phase, sizes=sparse.V32: (
+            2 * sparse.flops_crossover(phase, sizes)
+        ),
     },
 )
 
@@ -1719,6 +1797,13 @@ def steps(side):
         return sum((stop - start) * cost for start, stop, cost in pieces) / max(stops[-1], 1)
 
     return area
+
+
+def costs_of_pieces(position, phase, model):
+    """The costs at both ends of each straight piece up to the position."""
+    ends = [at for at, _ in sparse.FIGURE[phase, model] if at < position] + [position]
+    costs = [sparse.figure_cost(at, phase, model) for at in ends]
+    return list(pairwise(costs))
 
 
 MEAN = Exercise(
@@ -1781,6 +1866,15 @@ MEAN = Exercise(
         "the phase is not looked at": lambda position, phase, model: sparse.figure_mean(position, "decode", model),
         "prefill and decode are swapped": lambda position, phase, model: sparse.figure_mean(
             position, {"prefill": "decode", "decode": "prefill"}[phase], model
+        ),
+        "the area up to the position is divided by the length of the whole figure": lambda position, phase, model: (
+            sparse.figure_mean(position, phase, model) * (position / sparse.LAST if position else 1)
+        ),
+        "every piece counts alike, however long": lambda position, phase, model: (
+            sum((low + high) / 2 for low, high in costs_of_pieces(position, phase, model))
+            / max(1, len(costs_of_pieces(position, phase, model)))
+            if position
+            else sparse.figure_cost(0, phase, model)
         ),
     },
 )

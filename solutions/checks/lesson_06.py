@@ -176,6 +176,9 @@ INTERPOLATED = Exercise(
         Case("a factor of 1, at which nothing changes", squeezed(0, 6, 4, 1.0)),
         Case("positions out of order", lambda normal: (torch.tensor([900, 3, 41]), normal(6).abs(), 8.0)),
         Case("float64", squeezed(0, 8, 6, 8.0), dtype=torch.float64),
+        Case(
+            "positions between the whole ones", lambda normal: (torch.tensor([0.5, 7.75, 3.25]), normal(5).abs(), 4.0)
+        ),
     ),
     right_answers=(angles_by_slower_pairs, angles_row_by_row),
     mistakes={
@@ -203,6 +206,12 @@ INTERPOLATED = Exercise(
         "the cosine is returned, not the angle": angles_with(after=torch.cos),
         "the sine is returned, not the angle": angles_with(after=torch.sin),
         "the row's number is taken for the position": angles_with(lambda m, s: torch.arange(len(m), dtype=m.dtype) / s),
+        "positions between the whole ones are cut off": lambda position, frequencies, factor: (
+            position.long()[:, None] * frequencies / factor
+        ),
+        "the factor is cut to a whole number": lambda position, frequencies, factor: (
+            position[:, None] * frequencies / int(factor)
+        ),
     },
 )
 
@@ -279,8 +288,14 @@ NTK_BASE = Exercise(
         "the multiplier alone is returned, without the base": (
             lambda head_dim, base, factor: factor ** (head_dim / (head_dim - 2))
         ),
-        "position interpolation comes on top: the new base slows the last pair twice, by factor²": ntk_base_with(
+        "the exponent is doubled: the new base slows the last pair by factor²": ntk_base_with(
             lambda d: 2 * d / (d - 2)
+        ),
+        "the old base is always 10,000": lambda head_dim, base, factor: positions.ntk_base(head_dim, 10_000.0, factor),
+        "the exponent is 2 / (d - 2)": lambda head_dim, base, factor: base * factor ** (2 / (head_dim - 2)),
+        "the exponent is d / 2": lambda head_dim, base, factor: base * factor ** (head_dim / 2),
+        "the formula is that of a factor that grows with the text (dynamic NTK)": lambda head_dim, base, factor: (
+            base * (factor * factor - (factor - 1)) ** (head_dim / (head_dim - 2))
         ),
     },
 )
@@ -467,6 +482,28 @@ BY_PARTS = Exercise(
                 frequencies, factor, original_length
             )
         ),
+        "the line is over the logarithm of the turns": (
+            lambda frequencies, factor, original_length, alpha=1.0, beta=32.0: (
+                (
+                    keep := (
+                        (positions.turns(frequencies, original_length) / alpha).log() / math.log(beta / alpha)
+                    ).clamp(0, 1)
+                )
+                * frequencies
+                + (1 - keep) * frequencies / factor
+            )
+        ),
+        "the turns are rounded down to whole ones": lambda frequencies, factor, original_length, alpha=1.0, beta=32.0: (
+            (keep := (((original_length * frequencies / (2 * math.pi)).floor() - alpha) / (beta - alpha)).clamp(0, 1))
+            * frequencies
+            + (1 - keep) * frequencies / factor
+        ),
+        "the divided part is added whole, where it has what is left of the share": (
+            lambda frequencies, factor, original_length, alpha=1.0, beta=32.0: (
+                ((original_length * frequencies / (2 * math.pi) - alpha) / (beta - alpha)).clamp(0, 1) * frequencies
+                + frequencies / factor
+            )
+        ),
     },
 )
 
@@ -561,6 +598,9 @@ TEMPERED = Exercise(
         "the queries are taken for the first tokens, where they are the last": tempered_of_the_first,
         "the logits are divided by √d_value, where it is √d": lambda q, k, v, factor: attention(
             q, k, v, causal=True, scale=(0.1 * math.log(factor) + 1) ** 2 / math.sqrt(v.shape[-1])
+        ),
+        "the logits are multiplied by √d, where they are divided by it": lambda q, k, v, factor: attention(
+            q, k, v, causal=True, scale=positions.yarn_temperature(factor) ** 2 * math.sqrt(q.shape[-1])
         ),
     },
 )

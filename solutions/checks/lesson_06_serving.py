@@ -114,10 +114,11 @@ ZIGZAG = Exercise(
         Case("one rank", lambda normal: (6, 1), rows_in_turn),
         Case("8,192 rows, 16 ranks", lambda normal: (8192, 16), rows_in_turn),
         Case("1,003 rows, 5 ranks: pieces of unequal length", lambda normal: (1003, 5), fair),
+        Case("520 rows, 16 ranks: pieces of 16 and of 17", lambda normal: (520, 16), fair),
     ),
     right_answers=(rows_by_arithmetic, rows_by_piece_number),
     mistakes={
-        "each rank has one piece, and the last has nearly twice the work": ring.contiguous_rows,
+        "each rank has one run of neighbouring rows, and the last has nearly twice the work": ring.contiguous_rows,
         "rank i has pieces i and ranks + i, and the last still has the most work": two_of(
             lambda rank, ranks: ranks + rank
         ),
@@ -141,6 +142,11 @@ ZIGZAG = Exercise(
         ],
         "rows are dealt out one by one: the work is equal, but there are no pieces to skip": lambda n, ranks: [
             torch.arange(rank, n, ranks) for rank in range(ranks)
+        ],
+        "chunk cuts, which makes fewer pieces than it is asked for": lambda n, ranks: [
+            torch.cat((pieces[rank], pieces[-1 - rank]))
+            for pieces in [torch.arange(n).chunk(2 * ranks)]
+            for rank in range(ranks)
         ],
     },
 )
@@ -306,6 +312,7 @@ KV_BYTES = Exercise(
         ),
         "a group has 8 bytes more, where it has 4": bytes_with(scale=8),
         "there is a scale for each number": bytes_with(groups=lambda model, slots, numbers, group: slots * numbers),
+        "bits are taken for bytes": bytes_with(size=lambda n, bits: math.ceil(n * bits)),
     },
 )
 
@@ -391,6 +398,7 @@ FIT = Exercise(
             "8B on one device of 24 GB, all of it usable", "Llama-3.1-8B", 8192, device_bytes=24e9, devices=1, usable=1
         ),
         node("Gemma 3 12B on two devices, 70 % usable", "Gemma-3-12B", 32_768, devices=2, usable=0.7),
+        node("DeepSeek-V3 on 24 devices: experts that rest lie there too", "DeepSeek-V3", 131_072, devices=24),
     ),
     right_answers=(fit_one_by_one, fit_by_device),
     mistakes={
@@ -434,6 +442,9 @@ FIT = Exercise(
             )
         ),
         "there are fewer than 0 requests where the weights do not fit": fit(whole=math.floor),
+        "only the weights that a token uses are counted": fit(
+            weights=lambda model, bits, weight_bits, devices: (model.active or model.parameters) * weight_bits / 8
+        ),
     },
 )
 
@@ -579,6 +590,20 @@ NEEDLE = Exercise(
         "the high end comes first": lambda right, asked, z=1.96: serving.needle_interval(right, asked, z)[::-1],
         "needles are counted, where a share is asked for": lambda right, asked, z=1.96: tuple(
             end * asked for end in serving.needle_interval(right, asked, z)
+        ),
+        "middle and reach are not divided by 1 + z² / asked": ends_with(
+            lambda seen, asked, z: seen + z * z / (2 * asked),
+            lambda seen, asked, z: math.sqrt(seen * (1 - seen) / asked + z * z / (4 * asked**2)),
+        ),
+        "z stands where z² belongs": ends_with(
+            lambda seen, asked, z: (seen + z / (2 * asked)) / (1 + z / asked),
+            lambda seen, asked, z: math.sqrt(seen * (1 - seen) / asked + z / (4 * asked**2)) / (1 + z / asked),
+        ),
+        "the misses are counted, and not what was found": lambda right, asked, z=1.96: serving.needle_interval(
+            asked - right, asked, z
+        ),
+        "shares are given in per cent": lambda right, asked, z=1.96: tuple(
+            100 * end for end in serving.needle_interval(right, asked, z)
         ),
     },
 )
