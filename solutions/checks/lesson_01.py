@@ -122,6 +122,7 @@ SOFTMAX = Exercise(
         Case("two rows of very different size", lambda normal: (torch.tensor([[0.0, 1.0], [200.0, 201.0]]),)),
         Case("one score far above the rest", lambda normal: (torch.tensor([[0.0] * 15 + [1000.0]]),)),
         Case("very negative scores", lambda normal: (normal(3, 5) - 200,)),
+        Case("one key, with a score of -200,000", lambda normal: (torch.tensor([[-200_000.0], [1.5]]),)),
         Case("some scores are -inf", lambda normal: (normal(3, 4).masked_fill(causal_mask(3, 4).logical_not(), -INF),)),
         Case("a row of nothing but -inf", lambda normal: (torch.tensor([[0.5, 1.0, -INF], [-INF, -INF, -INF]]),)),
         Case("a transposed matrix", lambda normal: (normal(5, 3).T,)),
@@ -159,6 +160,10 @@ SOFTMAX = Exercise(
             (weights := torch.exp(scores - row_max(scores).clamp(min=torch.finfo(scores.dtype).min)))
             / (weights.sum(-1, keepdim=True) + 1e-9)
         ),
+        "the maximum is never less than -10,000, so that rows of lower scores become 0": lambda scores: (
+            (weights := torch.exp(scores - row_max(scores).clamp(min=-1e4)))
+            / weights.sum(-1, keepdim=True, dtype=torch.promote_types(scores.dtype, torch.float32)).clamp(min=1)
+        ).to(scores.dtype),
         "the sum is rounded to the scores' dtype: in float16 131,072 equal scores add to inf, and weigh 0": (
             without_a_dtype_for_the_sum
         ),

@@ -203,6 +203,9 @@ MASK = Exercise(
         "there is one sink too many (<= for <)": near_by(
             lambda w: w - 1, lambda w: 0, sinks_are=lambda key, sinks: key <= sinks
         ),
+        "there is one sink too many (<= for <), where there are any": near_by(
+            lambda w: w - 1, lambda w: 0, sinks_are=lambda key, sinks: key <= (sinks or -1)
+        ),
         "the sinks are counted from the first key given, not from the start of the sequence": near_by(
             lambda w: w - 1, lambda w: 0, sinks_are=lambda key, sinks: torch.arange(len(key)) < sinks
         ),
@@ -508,6 +511,9 @@ REACH = Exercise(
         "the band starts `window` before the block's end, and the first queries lose keys": reach_from(
             lambda start, stop, window, causal: stop - window, end_of_band
         ),
+        "a causal band starts one key too late, and the first query loses its oldest": reach_from(
+            lambda start, stop, window, causal: start - (window - 2 if causal else window // 2), end_of_band
+        ),
         "the band starts one key too late, and the first query loses its oldest": reach_from(
             lambda start, stop, window, causal: start_of_band(start, stop, window, causal) + 1, end_of_band
         ),
@@ -666,6 +672,19 @@ def by_blocks(
     return sliding_window_attention
 
 
+def seen_by_all_only(rows, keys, window, causal, sinks, global_tokens):
+    """A mask whose global tokens are seen by everybody, and see their window."""
+    chosen = torch.tensor(global_tokens or [], dtype=torch.long)
+    return window_mask(rows, keys, window, causal=causal, sinks=sinks) | torch.isin(keys, chosen)
+
+
+def seeing_all_only(rows, keys, window, causal, sinks, global_tokens):
+    """A mask whose global tokens see everybody, and are seen from their window."""
+    chosen = torch.tensor(global_tokens or [], dtype=torch.long)
+    everybody = torch.isin(rows, chosen)[:, None] & (keys <= rows[:, None] if causal else keys >= 0)
+    return window_mask(rows, keys, window, causal=causal, sinks=sinks) | everybody
+
+
 def with_padding(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
     """The first keys are missing, so zeros stand in for them, and take weight: a score of 0 is a score."""
     n, out = q.shape[-2], []
@@ -817,6 +836,8 @@ BAND = Exercise(
         ),
         "the sinks are not handed on": by_blocks(pattern_of=lambda sinks, **others: others),
         "the global tokens are not handed on": by_blocks(pattern_of=lambda global_tokens, **others: others),
+        "everybody sees the global tokens, but they do not see everybody": by_blocks(mask=seen_by_all_only),
+        "the global tokens see everybody, but not everybody sees them": by_blocks(mask=seeing_all_only),
         "sinks and global tokens are not handed on": by_blocks(pattern_of=lambda causal, **others: {"causal": causal}),
         "the sinks are in the mask, but their keys were not fetched": by_blocks(
             reach=lambda start, stop, n, window, sinks, **others: keys_in_reach(start, stop, n, window, **others)
@@ -945,6 +966,7 @@ PATTERN = Exercise(
     ),
     cases=(
         Case("GLL, 22 layers, as ModernBERT-base", lambda normal: ("GLL", 22)),
+        Case("L, 32 layers, as Mistral 7B", lambda normal: ("L", 32)),
         Case("GLL, 6 layers", lambda normal: ("GLL", 6)),
         Case("LLLLLG, 8 layers", lambda normal: ("LLLLLG", 8)),
         Case("LG, 5 layers", lambda normal: ("LG", 5)),

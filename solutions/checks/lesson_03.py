@@ -50,17 +50,22 @@ def storage(tensor: Tensor) -> int:
 
 
 class LargestMade(TorchDispatchMode):
-    """Remember the most entries of a tensor that an operation made; views of what was there do not count."""
+    """Remember the most entries of a tensor that an operation made.
 
-    def __init__(self):
+    Views of what was there do not count, nor does what has one of the shapes in `but`.
+    """
+
+    def __init__(self, *but: torch.Size):
         super().__init__()
-        self.entries, self.what = 0, ""
+        self.entries, self.what, self.but = 0, "", but
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
         given = {storage(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and storage(tensor) not in given and tensor.numel() > self.entries:
+            if not isinstance(tensor, Tensor) or storage(tensor) in given or tensor.shape in self.but:
+                continue
+            if tensor.numel() > self.entries:
                 self.entries, self.what = tensor.numel(), " × ".join(map(str, tensor.shape))
         return result
 
@@ -147,6 +152,11 @@ def streamed(
     return online_softmax
 
 
+def begun_in_half(chunks):
+    """A stream whose maximum begins at the most negative number of the chunks' dtype."""
+    return streamed(begin=lambda chunk: torch.finfo(chunks[0].dtype).min)(chunks)
+
+
 def unprotected(chunks):
     chunks = [chunk.to(torch.promote_types(chunk.dtype, torch.float32)) for chunk in chunks]
     maximum = torch.stack([chunk.amax(dim=-1) for chunk in chunks]).amax(dim=0)
@@ -215,6 +225,7 @@ ONLINE = Exercise(
         Case("a first chunk that is hidden from a row", hidden_chunk(slice(0, 3)), row_in_chunks),
         Case("a later chunk that is hidden from a row", hidden_chunk(slice(3, 6)), row_in_chunks),
         Case("a row that sees nothing", all_hidden, row_in_chunks),
+        Case("a row that sees nothing, in float16", all_hidden, row_in_chunks, dtype=torch.float16),
         Case("2 heads of 3 rows", split_row((2, 3, 2), 2, 3), row_in_chunks),
         Case("float64", split_row((3, 4), 4), row_in_chunks, dtype=torch.float64),
         Case("5,003 equal scores in bfloat16, 7 a chunk", flat(5_003, 7), row_in_chunks, dtype=torch.bfloat16),
@@ -252,6 +263,7 @@ ONLINE = Exercise(
         ),
         "the maximum begins at -10,000, above scores that are smaller": streamed(begin=lambda chunk: -1e4),
         "the maximum begins at -1e9, not at the most negative finite number": streamed(begin=lambda chunk: -1e9),
+        "the maximum begins at the most negative number of the chunks' dtype, not of the one returned": begun_in_half,
         "-inf is returned for the maximum of a row that is nothing but -inf": streamed(
             back=lambda m, total: (m.masked_fill(total == 0, -math.inf), total)
         ),
@@ -542,6 +554,10 @@ class PastTheMachine(TorchDispatchMode):
         return result
 
 
+def told_apart(out, lse):
+    return {"output": out, "log-sum-exp": lse}
+
+
 def within_budgets(causal):
     """The outcome in half precision, unless tiles do not fit, bytes are moved in vain, or the machine is passed by."""
 
@@ -550,11 +566,11 @@ def within_budgets(causal):
         machine = TileMachine(capacity * 4 if exact else capacity)
         settings = dict(block_m=block_m, block_n=block_n, causal=causal)
         if exact:
-            return function(machine, q, k, v, **settings)[0]
+            return told_apart(*function(machine, q, k, v, **settings))
         side = max(block_m, block_n)
         with PastTheMachine(machine, {"q": q, "k": k, "v": v}, side * max(block_n, q.shape[1])):
             plain = inspect.unwrap(function)  # ours looks for nan in its result where it lies
-            out, _ = tensors(plain(machine, q, k, v, **settings), out=q.shape, lse=q.shape[:1])
+            out, lse = tensors(plain(machine, q, k, v, **settings), out=q.shape, lse=q.shape[:1])
         budget = sum(forward_bytes(len(q), len(k), q.shape[1], block_m, block_n, causal=causal).values())
         if machine.issued_bytes() > budget:
             raise Rejected(f"{machine.issued_bytes():,} bytes are moved, and the budget is {budget:,}")
@@ -565,7 +581,7 @@ def within_budgets(causal):
                 f"output, both in float32, need {least:,} at once; machine.hold what is made, "
                 "in float32"
             )
-        return out
+        return told_apart(out, lse)
 
     return outcome
 
@@ -1208,9 +1224,10 @@ TILE = Exercise(
 def in_parts(function, q, k, v, splits):
     """The outcome, unless a tensor is made that is larger than a part's keys, values or scores.
 
-    More parts than a part's keys or values have columns, so that all scores of one query are too many already.
+    All keys and values in another dtype are no scores, and may be made. There are more parts than a part's keys or
+    values have columns, so that all scores of one query are too many already.
     """
-    with LargestMade() as largest:
+    with LargestMade(k.shape, k.mT.shape, v.shape) as largest:
         out = function(q, k, v, splits)
     size, heads = math.ceil(k.shape[-2] / splits), k[..., 0, 0].numel()
     widest = max(q.shape[-2], k.shape[-1], v.shape[-1])
@@ -1290,6 +1307,18 @@ def maxima_ignored(q, k, v, splits):
 
 def all_but_the_last(k, splits):
     return all_parts(k, splits)[: max(splits - 1, 1)]
+
+
+def split_in_float64(q, k, v, splits):
+    """Everything in float64, and one softmax over the parts' log-sum-exps."""
+    size = math.ceil(k.shape[-2] / splits)
+    outs, lses = [], []
+    for k_part, v_part in zip(k.double().split(size, dim=-2), v.double().split(size, dim=-2), strict=True):
+        scores = q.double() @ k_part.mT / math.sqrt(q.shape[-1])
+        outs.append(scores.softmax(dim=-1) @ v_part)
+        lses.append(scores.logsumexp(dim=-1))
+    shares = torch.stack(lses).softmax(dim=0)[..., None]
+    return (shares * torch.stack(outs)).sum(dim=0).to(q.dtype)
 
 
 def overlapping(k, splits):
@@ -1403,7 +1432,7 @@ SPLIT = Exercise(
         Case("float16", decoding(2, 23, 3), dtype=torch.float16),
         Case("memory: 403 keys in 12 parts", decoding(2, 403, 12, heads=(2,), d=3, d_value=5), in_parts),
     ),
-    right_answers=(split_and_softmax, split_with_sums),
+    right_answers=(split_and_softmax, split_with_sums, split_in_float64),
     mistakes={
         "the parts' outputs are averaged": combined(lambda out, lse: out.mean(dim=0)),
         "the parts' outputs are averaged, but for the empty ones": combined(
@@ -1462,11 +1491,12 @@ def tile_of(rows, columns, d=6, others=5, masked=None, scale=1.0):
     def inputs(normal):
         q, k, v, grad_out = normal(rows, d) * scale, normal(columns, d), normal(columns, d), normal(rows, d)
         scores = torch.cat([q @ k.T, q @ normal(others, d).T], dim=1) / math.sqrt(d)
+        scores = scores.to(torch.promote_types(q.dtype, torch.float32))
         visible = None if masked is None else masked(rows, columns)
         if visible is not None:
             scores[:, :columns] = scores[:, :columns].masked_fill(~visible, -math.inf)
         lse = torch.logsumexp(scores, dim=1)
-        return q, k, v, grad_out, lse, normal(rows), *([] if visible is None else [visible])
+        return q, k, v, grad_out, lse, normal(rows).to(lse.dtype), *([] if visible is None else [visible])
 
     return inputs
 
@@ -1476,6 +1506,7 @@ def lower_left(rows, columns):
 
 
 def tile_by_einsum(q, k, v, grad_out, lse, delta, visible=None):
+    q, k, v, grad_out = wider(q, k, v, grad_out)
     scale = q.shape[1] ** -0.5
     weights = (torch.einsum("id,jd->ij", q, k) * scale - lse.unsqueeze(1)).exp()
     if visible is not None:
@@ -1490,6 +1521,7 @@ def tile_by_einsum(q, k, v, grad_out, lse, delta, visible=None):
 
 def tile_by_autograd(q, k, v, grad_out, lse, delta, visible=None):
     """The sum of weights · (dP - delta) with everything but the scores held still has just this tile's gradients."""
+    q, k, v, grad_out = wider(q, k, v, grad_out)
     with torch.enable_grad():
         q_, k_ = q.detach().requires_grad_(), k.detach().requires_grad_()
         weights = torch.exp(q_ @ k_.T / math.sqrt(q.shape[1]) - lse[:, None])
@@ -1511,6 +1543,7 @@ def remade(
     """A tile's gradients in which a mistake can replace a part."""
 
     def backward_tile(q, k, v, grad_out, lse, delta, visible=None):
+        q, k, v, grad_out = wider(q, k, v, grad_out)
         scale = 1 / math.sqrt(q.shape[1])
         scores = q @ k.T * score_scale(scale)
         if visible is not None:
@@ -1553,6 +1586,7 @@ BACKWARD = Exercise(
         Case("one query, one key", tile_of(1, 1, d=4), gradients),
         Case("scores 10 times as large", tile_of(4, 6, scale=10.0), gradients),
         Case("float64", tile_of(4, 5, masked=lower_left), gradients, dtype=torch.float64),
+        Case("float16, lse and delta in float32", tile_of(5, 8), gradients, dtype=torch.float16),
     ),
     right_answers=(tile_by_einsum, tile_by_autograd),
     mistakes={
@@ -1663,7 +1697,7 @@ FLASH1 = Exercise(
             lambda n, head_dim, block_n: flash.flash_issued_bytes(n, head_dim, block_n, block_n)
         ),
         "the maximum and the sum stay on the chip": passing(each=lambda d: 6 * d),
-        "only one statistic travels, read and written, or both are counted with 2 bytes": passing(
+        "the statistics are counted half: only one of them, only one way, or with 2 bytes": passing(
             each=lambda d: 6 * d + 8
         ),
         "the output is written back, but never read": passing(each=lambda d: 4 * d + 16),
@@ -1674,7 +1708,8 @@ FLASH1 = Exercise(
         "the last, shorter block of keys has no pass": passing(passes=lambda n, block_n: n // block_n),
         "there is a pass for each key, not for each block of keys": passing(passes=lambda n, block_n: n),
         "the zeros and -inf at the beginning are counted as written": passing(once=lambda d: 6 * d + 8),
-        "on the first pass the output is not read": passing(once=lambda d: 2 * d),
+        "on the first pass the output is not read, or only one of k and v is counted": passing(once=lambda d: 2 * d),
+        "k and v are not counted": passing(once=lambda d: 0),
         "on the first pass neither the output nor its statistics are read": passing(once=lambda d: 2 * d - 8),
         "on the first pass the statistics are not read": passing(once=lambda d: 4 * d - 8),
         "the log-sum-exp is written at the end as well": passing(once=lambda d: 4 * d + 4),
