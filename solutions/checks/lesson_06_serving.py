@@ -209,6 +209,13 @@ def bytes_with(slots=slots_of, each=each, size=bits_of, groups=groups_of, scale=
     return kv_bytes
 
 
+def parts_of_groups(model, tokens, *, bits=16, group=None):
+    """A float where a group is short, and an int elsewhere: a float alone is no sign of this mistake."""
+    numbers = slots_of(model, tokens) * each(model)
+    total = numbers * bits / 8 + (4 * numbers / group if group else 0)
+    return int(total) if total.is_integer() else total
+
+
 def groups_of_a_vector(model, slots, numbers, group):
     """Each key and each value of a head is cut into groups for itself."""
     vector = numbers if model.latent else model.head_dim
@@ -299,9 +306,7 @@ KV_BYTES = Exercise(
         "every token of a layer is cut into groups for itself, where groups run on over all numbers": bytes_with(
             groups=groups_of_a_slot
         ),
-        "the last, short group has a part of a scale: the groups are not rounded up": bytes_with(
-            groups=lambda model, slots, numbers, group: slots * numbers / group, size=lambda n, bits: n * bits / 8
-        ),
+        "the last, short group has a part of a scale: the groups are not rounded up": parts_of_groups,
         "there is one group more than it takes": bytes_with(
             groups=lambda model, slots, numbers, group: slots * numbers // group + 1
         ),
