@@ -152,7 +152,8 @@ def kv_bytes(model: Model, tokens: int, *, bits: float = 16, group: int | None =
     tokens: in the context, prompt and answer; bits: of one number in the cache
     group: where so many numbers share a scale and a zero point, 4 bytes together in fp16 (KIVI, arXiv 2402.02750, keeps
     32 so); None for a plain cast
-    A local layer keeps its window, whatever the context. Raises ValueError for tokens that are no count.
+    A local layer keeps its window, whatever the context; model.window is None where no layer is local.
+    Raises ValueError for tokens that are no count.
     """
     slots = model.global_layers * tokens
     if model.window:

@@ -385,18 +385,22 @@ def losses(rule, steps, bin):
 def test_the_recipe_runs(tmp_path, monkeypatch, capsys):
     """From end to end, much too short to learn anything."""
     for name, value in {
-        "SEEDS": (0,), "STEPS": 3, "BATCH": 2, "TEST": 2, "TUNED": (1, 2), "TUNE_BATCH": 1, "FAR_STEPS": 2,
-        "FAR_EVERY": 1, "FAR_BATCH": 1, "RULES": {"none": {}, "yarn": recipe.RULES["yarn"]}, "FAR_RULES": ("none",),
+        "SEEDS": (0,), "STEPS": 3, "BATCH": 2, "TEST": 2, "TUNE_STEPS": (1, 2), "TUNE_BATCH": 1, "FAR_STEPS": 2,
+        "FAR_EVERY": 1, "FAR_BATCH": 1,
+        "RULES": {rule: recipe.RULES[rule] for rule in ("none", "turns 1", "yarn index 4")},
+        "TUNED": ("none", "turns 1"), "FAR_RULES": ("none",), "LONG_RULES": ("yarn index 4",), "LONG": 1500,
+        "LONG_TEST": 2, "LONG_EDGES": [500, 1500],
     }.items():  # fmt: skip
         monkeypatch.setattr(recipe, name, value)
     recipe.make(tmp_path)
     said = capsys.readouterr().out
-    assert "seed 0  yarn            2 steps   loss by position" in said
+    assert "seed 0  turns 1          2 steps   loss by position" in said
+    assert "seed 0  yarn index 4  1500 tokens  loss by position" in said
     assert "steps to 95% of lags (3, 7, 15, 31, 200, 600): None, None" in said
     told = about("positions", tmp_path)
     assert [(run["rule"], run["steps"]) for run in told["runs"]] == [
-        (rule, steps) for rule in ("none", "yarn") for steps in (0, 1, 2)
-    ]
+        *((rule, steps) for rule in ("none", "turns 1") for steps in (0, 1, 2)), ("yarn index 4", 0)
+    ]  # fmt: skip
     assert [at["steps"] for at in told["far"][0]["curve"]] == [0, 1, 2]
     assert set(told) == set(TOLD) and load("positions", tmp_path).config == recipe.config(0)
 
@@ -404,7 +408,7 @@ def test_the_recipe_runs(tmp_path, monkeypatch, capsys):
 def test_the_shipped_model_does_what_is_written_of_it():
     model = load("positions")
     assert model.config == recipe.config(0) and TOLD["settings"]["edges"] == recipe.EDGES
-    for rule in ("none", "by-parts 4"):
+    for rule in ("none", "turns 1", "index 32"):
         written = next(run for run in TOLD["runs"] if (run["seed"], run["rule"], run["steps"]) == (0, rule, 0))
         assert recipe.measured(recipe.under(rule, model)) == pytest.approx(
             written["loss_by_position"], rel=0.02, abs=2e-3
@@ -419,15 +423,44 @@ def test_a_model_that_knows_128_positions_is_lost_beyond_them():
             assert run["loss_by_position"][FAR] > 500 * run["loss_by_position"][NEAR]
 
 
-def test_the_rules_come_in_the_published_order_and_fail_in_their_own_way():
-    """YaRN and by parts, then NTK, then interpolation. No rule at all is the worst in the papers, and is not here."""
-    far = {rule: mean(losses(rule, 0, FAR)) for rule in recipe.RULES}
-    assert max(far["yarn"], far["by-parts 4"]) < far["ntk"] - 1 < far["linear"] - 3
-    assert far["none"] < far["linear"] - 2
-    near = {rule: mean(losses(rule, 0, NEAR)) for rule in recipe.RULES}
-    assert near["none"] < near["by-parts 4"] < near["ntk"] < near["abf"] < near["linear"] < near["by-parts 32"]
+def test_to_slow_exactly_the_pairs_that_never_turned_is_enough():
+    """Untrained, in every seed, from the first token to the last: the others are lost where it is right."""
+    assert max(max(losses("turns 1", 0, bin)) for bin in range(FAR + 1)) < 0.2
+    for rule in set(recipe.RULES) - {"turns 1", "turns 2", "index 2", "yarn turns 1", "yarn turns 2", "yarn index 2"}:
+        assert all(
+            theirs > 3 * ours for theirs, ours in zip(losses(rule, 0, FAR), losses("turns 1", 0, FAR), strict=True)
+        )
+
+
+@pytest.mark.parametrize("name", ["turns", "index", "yarn turns", "yarn index"])
+def test_the_higher_the_bound_the_worse(name):
+    """In the mean of all seeds, under either ramp, with the temperature and without."""
+    bounds = [bound for bound in recipe.BOUNDS if f"{name} {bound}" in recipe.RULES]
+    far = [mean(losses(f"{name} {bound}", 0, FAR)) for bound in bounds]
+    assert far == sorted(far) and far[-1] > 2.5 and far[0] < 0.2
+
+
+def test_the_index_slows_less_and_costs_less():
+    for bound in (3, 4, 8, 32):
+        assert mean(losses(f"index {bound}", 0, FAR)) < mean(losses(f"turns {bound}", 0, FAR))
+
+
+def test_the_temperature_helps_where_the_factor_is_large():
+    """At factor 32, with the right bound, in every seed."""
+    long = {
+        rule: [run["loss_by_position"][-1] for run in TOLD["long"] if run["rule"] == rule]
+        for rule in ("none", "turns 1", "yarn turns 1", "turns 4")
+    }
+    for plain, tempered in zip(long["turns 1"], long["yarn turns 1"], strict=True):
+        assert tempered < plain / 2
+    assert max(long["turns 1"]) < min(long["turns 4"]) < min(long["none"])
+
+
+def test_the_rules_fail_in_their_own_way():
+    far, near = ({rule: mean(losses(rule, 0, bin)) for rule in recipe.RULES} for bin in (FAR, NEAR))
+    assert far["ntk"] < far["linear"] - 2 and far["none"] < far["linear"] - 2
+    assert near["none"] < near["turns 4"] < near["ntk"] < near["abf"] < near["linear"] < near["turns 32"]
     assert near["linear"] > 1.5 * math.log(SYMBOLS)  # worse than a guess: it is sure of a wrong place
-    assert abs(near["yarn"] - near["by-parts 4"]) < 0.3 and abs(far["yarn"] - far["by-parts 4"]) < 0.3
 
 
 def test_interpolation_looks_eight_times_as_far():
@@ -435,13 +468,13 @@ def test_interpolation_looks_eight_times_as_far():
     copied = {(run["seed"], run["rule"]): run["distance"] for run in TOLD["copied"]}
     for seed in recipe.SEEDS:
         assert all(abs(found - 8 * lag) <= 1 for lag, found in zip(LAGS, copied[seed, "linear"], strict=True))
-        assert copied[seed, "by-parts 4"][:3] == list(LAGS[:3])
-        assert copied[seed, "by-parts 32"][0] > LAGS[0]
+        assert copied[seed, "turns 1"] == list(LAGS)
+        assert copied[seed, "turns 32"][0] > LAGS[0]
 
 
 def test_what_a_short_training_mends():
     """Ten steps for the old frequencies and by parts, a hundred for NTK; where neighbours blur, not even a hundred."""
-    for rule, steps, at_most in (("none", 10, 0.1), ("by-parts 4", 10, 0.2), ("yarn", 10, 0.2), ("ntk", 100, 0.1)):
+    for rule, steps, at_most in (("none", 10, 0.1), ("turns 1", 10, 0.1), ("turns 4", 10, 0.25), ("ntk", 100, 0.1)):
         assert max(max(losses(rule, steps, bin)) for bin in range(FAR + 1)) < at_most, rule
-    for rule, steps, at_least in (("ntk", 10, 0.5), ("abf", 100, 0.5), ("linear", 100, 2), ("by-parts 32", 100, 1.5)):
+    for rule, steps, at_least in (("ntk", 10, 0.5), ("abf", 100, 0.5), ("linear", 100, 2), ("turns 32", 100, 1.5)):
         assert min(min(losses(rule, steps, bin)) for bin in range(FAR + 1)) > at_least, rule
