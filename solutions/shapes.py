@@ -12,10 +12,12 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 _inside = ContextVar("inside a checked call", default=False)
 
@@ -51,9 +53,12 @@ def shapes(*, check: Callable | None = None, any_dtype: Sequence[str] = (), **sp
                 result = function(*args, **kwargs)
             finally:
                 _inside.reset(token)
-            for each in result if isinstance(result, tuple) else (result,):
-                if isinstance(each, Tensor) and holds_nan(each):
-                    raise ValueError(f"{function.__qualname__}: {origin_of_nan(tensors, each)}")
+            several = isinstance(result, tuple)
+            for each in result if several else (result,):
+                # Whoever counts a function's tensors should not count those of our look through several results.
+                with _disable_current_modes() if several else nullcontext():
+                    if isinstance(each, Tensor) and holds_nan(each):
+                        raise ValueError(f"{function.__qualname__}: {origin_of_nan(tensors, each)}")
             return result
 
         return checked

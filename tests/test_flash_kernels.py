@@ -680,7 +680,7 @@ def test_answers_that_are_no_answer(exercise):
 PIECES = {
     "no head offset": (
         ("first = head.to(tl.int64) * n", "first = 0 * n"),
-        "program (0, 1) stores nothing to rows 0 to 15 of head 1 of out: what it stores begins at row 0 of head 0",
+        "program (0, 1) stores nothing to rows 0 to 19 of head 1 of out: what it stores begins at row 0 of head 0",
     ),
     "nothing stored": (
         ("    tl.store(lse", "    # tl.store(lse"),
@@ -693,7 +693,7 @@ PIECES = {
     ),
     "far outside": (
         ("tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)", "tl.load(q + row_offsets + 100000)"),
-        "line 12 (q_tile = tl.load(q + row_offsets + 100000)): a load of q at byte offset 401,020",
+        "line 12 (q_tile = tl.load(q + row_offsets + 100000)): a load of q at byte offset 404,092",
     ),
     "far outside, by a name": (
         (
