@@ -342,7 +342,7 @@ def test_a_prediction_of_growth_by_mouse(visit):
 def test_a_run_is_stepped_through_with_its_code(visit):
     page = visit("run")
     assert page.locator(".al-number").inner_text() == "771 KiB"
-    assert page.locator(".al-code").inner_text() == "return weights / row_sum.clamp(min=1)"
+    assert page.locator(".al-code").inner_text() == "return (weights / row_sum.clamp(min=1)).to(scores.dtype)"
     page.get_by_role("slider", name="event").focus()
     page.keyboard.press("Home")
     assert told(page) == "After event 1 of 35, 256 KiB alive: scores 256 KiB."
