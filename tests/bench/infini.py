@@ -232,21 +232,21 @@ def controls_part() -> Iterator[dict]:
 def alignment_part() -> dict:
     """Where the last token of the answer stands in its segment: below 15, question and answer lie in two segments.
 
-    The mean over all 64 places is what a text of any length finds.
+    The mean over all places is what a text of any length finds.
     """
     runs = []
-    for seed, (base, asked) in product(SEEDS, ((2048, 20), (131_072, 1))):
+    for seed, (base, asked, step) in product(SEEDS, ((2048, 20, 1), (131_072, 1, 3))):  # a third of the places is enough
         model, _ = of_kind("infini", seed)
         rows = []
-        for place in range(1, 65):
+        for place in range(1, 65, step):
             found = cell(model, base + place, 0.3, asked, seed=seed)
             rows.append({"tokens_in_the_last_segment": place, "digits": found["digits"], "exact": found["exact"]})
         runs.append({"seed": seed, "tokens": base, "prompts": asked, "rows": rows})
         for name, low, high in (("across", 1, 15), ("whole", 15, 65), ("anywhere", 1, 65)):
-            some = [row["digits"] for row in rows[low - 1 : high - 1]]
-            keys = [row["exact"] for row in rows[low - 1 : high - 1]]
-            print(f"seed {seed}, {base:,} tokens, question and answer {name}: digits {sum(some) / len(some):.1%}, "
-                  f"worst {min(some):.1%}; keys {sum(keys) / len(keys):.1%}", flush=True)  # fmt: skip
+            some = [row for row in rows if low <= row["tokens_in_the_last_segment"] < high]
+            digits, keys = ([row[kind] for row in some] for kind in ("digits", "exact"))
+            print(f"seed {seed}, {base:,} tokens, question and answer {name}: digits {sum(digits) / len(some):.1%}, "
+                  f"worst {min(digits):.1%}; keys {sum(keys) / len(some):.1%}", flush=True)  # fmt: skip
     return {"depth": 0.3, "runs": runs}
 
 
