@@ -241,8 +241,8 @@ def rope_frequencies(
 
     scaling: one of SCALINGS; factor: new length over old; original_length: tokens of a training text, for all rules
     that go by turns; alpha, beta: the turns between which "by-parts" and "yarn" blend
-    ramp: blended over the "turns", as YaRN's paper defines it, or over the "index" of the pair, as its code and every
-    engine do: a published model is loaded with "index". truncate: see `kept_shares`
+    ramp: blended over the "turns", as YaRN's paper defines it, or over the "index" of the pair, as its code and the
+    engines do: a published model is loaded with "index". truncate: see `kept_shares`
     low_freq_factor, high_freq_factor: the same two under the names that "llama3" has for them. Its published rule keeps
     wavelengths below L / 4 and divides those above L: by parts, from 1 turn to 4.
     "yarn" has the frequencies of "by-parts"; its `yarn_temperature` goes on queries and keys.

@@ -27,6 +27,7 @@ from solutions.positions import (
     exact_lags,
     extend,
     interpolated_angles,
+    kept_shares,
     loss_by_position,
     never_turned,
     ntk_base,
@@ -440,8 +441,14 @@ def test_the_higher_the_bound_the_worse(name):
     assert far == sorted(far) and far[-1] > 2.5 and far[0] < 0.2
 
 
-def test_the_index_slows_less_and_costs_less():
-    for bound in (3, 4, 8, 32):
+def test_the_index_slows_most_pairs_less_and_costs_less():
+    bounds = (3, 4, 8, 32)
+    slowed_more = []
+    for bound in bounds:
+        index, made = (kept_shares(32, original_length=128, beta=bound, ramp=ramp) for ramp in ("index", "turns"))
+        slowed_more += [(bound, int(pair)) for pair in (index < made).nonzero()]
+    assert slowed_more == [(4, 3)]  # rounded outwards, the ramp of 4 begins a pair before its turns do
+    for bound in bounds:
         assert mean(losses(f"index {bound}", 0, FAR)) < mean(losses(f"turns {bound}", 0, FAR))
 
 
@@ -454,6 +461,16 @@ def test_the_temperature_helps_where_the_factor_is_large():
     for plain, tempered in zip(long["turns 1"], long["yarn turns 1"], strict=True):
         assert tempered < plain / 2
     assert max(long["turns 1"]) < min(long["turns 4"]) < min(long["none"])
+
+
+def test_the_temperature_changes_little_at_factor_8():
+    change = {
+        rule: mean(losses(f"yarn {rule}", 0, FAR)) - mean(losses(rule, 0, FAR))
+        for rule in recipe.RULES
+        if f"yarn {rule}" in recipe.RULES
+    }
+    assert -0.25 < min(change.values()) and max(change, key=change.get) == "turns 32"
+    assert change["turns 32"] == pytest.approx(0.9, abs=0.05)
 
 
 def test_the_rules_fail_in_their_own_way():
