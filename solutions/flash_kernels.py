@@ -983,9 +983,9 @@ def flash_decode(q: Tensor, k: Tensor, v: Tensor, *, splits: int | None = None, 
 def splits_for(programs: int, keys: int, processors: int, least: int = 256) -> int:
     """How many parts to cut each of `programs` key heads' keys into, `least` keys or more in each.
 
-    Programs run in waves of `processors`, and the last wave takes as long as a full one: 17 parts of 8 heads are 136
+    Programs run in waves of `processors`, and the last wave is counted as a full one: 17 parts of 8 heads are 136
     programs, two waves on 132 processors, and half of them idle. So: the fewest parts whose waves are 95 % as full as
-    those of the best number. (FlashAttention's num_splits_heuristic does so with 85 % and twice the processors; one
+    those of the best number. (FlashAttention-2's num_splits_heuristic does so with 85 % and twice the processors; one
     program each is what fills them here. Heads that fill 80 % of the processors by themselves are not cut, as there.)
     """
     if programs >= 0.8 * processors:
