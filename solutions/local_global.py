@@ -52,7 +52,7 @@ def pattern_is_sound(window: int, sinks: int, global_tokens: list[int] | None, *
 def pattern_fits(n: int, window: int, causal: bool, sinks: int, global_tokens: list[int] | None, **_) -> None:
     """Raise ValueError unless the pattern is sound and its global tokens are among n, none of them asked to look ahead.
 
-    A window wider than the text and more sinks than tokens are sound: they mean all of them.
+    A window wider than the text and more sinks than tokens are sound.
     """
     pattern_is_sound(window, sinks, global_tokens)
     for token in global_tokens or ():
@@ -96,7 +96,7 @@ def window_mask(
     query_position: (queries,); key_position: (keys,): whole numbers, counted from the start of the sequence
     window: how many keys a causal query sees, itself included; two-sided, window // 2 on each side and itself
     sinks: the first keys, seen from everywhere; global_tokens: positions that see all and are seen by all
-    A window wider than the text sees all of it, and more sinks than keys are all the keys.
+    A causal window as wide as the text sees all of it; two-sided, one twice as wide. More sinks than keys are all keys.
     Returns a boolean (queries, keys), True where the query may look. With causal, never at a key that comes later.
     """
     ahead = key_position - query_position[:, None]  # how far the key stands ahead of the query

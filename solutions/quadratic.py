@@ -259,8 +259,8 @@ class KVCache:
     `cache.k` holds the keys and `cache.v` the values, of the key heads only, which may be fewer than the query heads;
     `len(cache)` is the number of tokens, `cache.nbytes` what their keys and values occupy.
     Each append copies what is there into one longer tensor, which keeps nbytes exact and lets gradients through. But it
-    takes about 8 times as long as the attention that follows (one CPU core, 8 heads, 16,384 and 65,536 keys). A serving
-    engine reserves room ahead, and writes the new tokens only.
+    takes several times as long as the attention that follows (3 to 8 times on a CPU core, 8 heads, 16,384 and 65,536
+    keys). A serving engine reserves room ahead, and writes the new tokens only.
     """
 
     def __init__(self):

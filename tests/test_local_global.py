@@ -81,6 +81,8 @@ def test_a_window_that_sees_everything_is_full_attention(n):
     q, k, v = qkv(n, batch=(2,))
     assert_close(sliding_window_attention(q, k, v, n), attention(q, k, v, causal=True))
     assert_close(sliding_window_attention(q, k, v, 2 * n - 1, causal=False), attention(q, k, v))
+    place = torch.arange(n)
+    assert n == 1 or not window_mask(place, place, max(2 * n - 3, 1), causal=False).all()  # wider than n is not enough
 
 
 def test_sinks_or_globals_for_all_are_full_attention():
