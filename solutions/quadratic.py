@@ -74,7 +74,8 @@ def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor
     """How well each query fits each key: their dot product, times the scale.
 
     q: (..., queries, d); k: (..., keys, d); scale: 1 / √d when it is None
-    Returns (..., queries, keys).
+    Returns (..., queries, keys), in the dtype of q and k. A score that float16 can hold is finite, also where the dot
+    product is not: it ends at 65,504.
     """
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1])
@@ -139,7 +140,7 @@ def attention(
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     causal: hide the keys after each query, where the queries are the last tokens
     mask: boolean, spreads to (..., queries, keys), True where a query may look
-    Returns (..., queries, d_value). A query that may look at no key gets 0.
+    Returns (..., queries, d_value). A query that may look at no key gets 0, and its gradients are 0.
     """
     scores = attention_scores(q, k, scale)
     if causal:

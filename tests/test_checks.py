@@ -1267,6 +1267,14 @@ def test_a_simple_relation_is_told(wrong, words):
     assert judge(lambda x: x.clone(), lambda x: wrong, X).endswith(words)
 
 
+def test_the_digits_of_float32_are_told():
+    """They once looked like those of any wrong answer."""
+    words = "these are the digits of float32: something was turned to it on the way"
+    third = X.double() / 3
+    assert judge(lambda x: x.clone(), lambda x: x.float().double(), third).endswith(words)
+    assert words not in judge(lambda x: x.clone(), lambda x: x * (1 + 1e-4), third)
+
+
 def test_an_error_is_cut_between_words():
     def stops(scores):
         raise ValueError("word " * 200)

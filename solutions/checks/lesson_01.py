@@ -192,6 +192,12 @@ SOFTMAX = Exercise(
             }
         ),
         "an empty row is left as it comes, which is nan": lambda scores: torch.softmax(scores, dim=-1),
+        "the weights of half precision are returned in float32: round them to the dtype of the scores": lambda scores: (
+            quadratic.softmax(scores.to(torch.promote_types(scores.dtype, torch.float32)))
+        ),
+        "the weights are returned in float32, whatever dtype the scores have": lambda scores: quadratic.softmax(
+            scores.float()
+        ),
         "maximum and sum are taken over the whole matrix, where every row has its own": (
             divided_exponentials(torch.max, over=torch.sum)
         ),
@@ -225,23 +231,28 @@ SOFTMAX = Exercise(
 
 
 def scores_one_by_one(q, k, scale=None):
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    rows = [torch.stack([(query * key).sum(-1) for key in k.unbind(-2)], dim=-1) for query in q.unbind(-2)]
-    return scale * torch.stack(rows, dim=-2)
+    scaled = q * (q.shape[-1] ** -0.5 if scale is None else scale)
+    rows = [torch.stack([(query * key).sum(-1) for key in k.unbind(-2)], dim=-1) for query in scaled.unbind(-2)]
+    return torch.stack(rows, dim=-2)
 
 
 def scores_einsum(q, k, scale=None):
+    q, k, dtype = q.double(), k.double(), q.dtype
     products = torch.einsum("...qd,...kd->...qk", q, k)
-    return products / math.sqrt(q.shape[-1]) if scale is None else products * scale
+    return (products / math.sqrt(q.shape[-1]) if scale is None else products * scale).to(dtype)
 
 
 def scaled_by(default, given=lambda q, scale: scale):
     """Scores whose scale is default(q, k) when none is given, and given(q, scale) otherwise."""
 
     def scores(q, k, scale=None):
-        return q @ k.mT * (default(q, k) if scale is None else given(q, scale))
+        return attention_scores(q, k, default(q, k) if scale is None else given(q, scale))
 
     return scores
+
+
+def scaled_after(q, k, scale=None):
+    return q @ k.mT * (root(q) if scale is None else scale)
 
 
 def root(q, k=None):
@@ -259,7 +270,8 @@ SCORES = Exercise(
         "Row i of the result belongs to query i, column j to key j. Which of q and k has to be transposed?",
         "q is (..., queries, d) and the transposed k is (..., d, keys). Only the last two axes change places: "
         "k.transpose(-2, -1). The size d is q.shape[-1].",
-        "If scale is None, set it to 1 / math.sqrt(q.shape[-1]). Then return the matrix product, times the scale.",
+        "If scale is None, set it to 1 / math.sqrt(q.shape[-1]). Then return the matrix product of q * scale and the "
+        "transposed k: scaled first, it stays within float16.",
     ),
     cases=(
         Case("5 queries, 3 keys, d = 11", lambda normal: (normal(5, 11), normal(3, 11))),
@@ -270,6 +282,10 @@ SCORES = Exercise(
         Case("a scale of 0.3", lambda normal: (normal(5, 11), normal(3, 11), 0.3)),
         Case("a scale of 0", lambda normal: (normal(5, 11), normal(3, 11), 0.0)),
         Case("transposed q and k", lambda normal: (normal(8, 5).T, normal(8, 3).T)),
+        Case(
+            "float16, dot products of 100,000",
+            lambda normal: ((normal(2, 64) + 40).half(), (normal(3, 64) + 40).half()),
+        ),
     ),
     right_answers=(
         scores_one_by_one,
@@ -277,6 +293,7 @@ SCORES = Exercise(
         lambda q, k, scale=None: (q * (root(q) if scale is None else scale)) @ k.mT,
     ),
     mistakes={
+        "the scale comes after the product, which float16 cannot hold beyond 65,504: it is inf by then": scaled_after,
         "the scores are not scaled at all": scaled_by(lambda q, k: 1.0),
         "the scores are divided by d and not by its square root": scaled_by(lambda q, k: 1 / q.shape[-1]),
         "the scores are multiplied by the square root of d, not divided by it": scaled_by(lambda q, k: 1 / root(q)),
@@ -289,18 +306,31 @@ SCORES = Exercise(
             attention_scores(q, k, scale).mT
         ),
         "the given scale is not used": scaled_by(root, given=lambda q, scale: root(q)),
-        "the scores are divided by the given scale, where it is a factor": scaled_by(
-            root, given=lambda q, scale: 1 / scale if scale else INF
+        "the scores are divided by the given scale, where it is a factor": lambda q, k, scale=None: (
+            attention_scores(q, k) if scale is None else attention_scores(q, k, 1.0) * (1 / scale if scale else INF)
         ),
         "the given scale comes on top of 1 / √d, not in its place": scaled_by(root, lambda q, scale: root(q) * scale),
         "a scale of 0 is taken for no scale (`scale or ...`; ask `scale is None`)": scaled_by(
             root, given=lambda q, scale: scale or root(q)
         ),
         "all axes of k are turned round (k.T), where only the last two change places": lambda q, k, scale=None: (
-            q @ k.permute(*reversed(range(k.dim()))) * (root(q) if scale is None else scale)
+            (q * (root(q) if scale is None else scale)) @ k.permute(*reversed(range(k.dim())))
         ),
         "the first two axes of k are swapped, which are the last two of a matrix only": lambda q, k, scale=None: (
-            q @ k.transpose(0, 1) * (root(q) if scale is None else scale)
+            (q * (root(q) if scale is None else scale)) @ k.transpose(0, 1)
+        ),
+        "half precision comes back as float32: round the scores to the dtype of q and k": lambda q, k, scale=None: (
+            attention_scores(
+                q.to(torch.promote_types(q.dtype, torch.float32)),
+                k.to(torch.promote_types(k.dtype, torch.float32)),
+                scale,
+            )
+        ),
+        "the scores are returned in float32, whatever dtype q and k have": lambda q, k, scale=None: attention_scores(
+            q.float(), k.float(), scale
+        ),
+        "the scale stands on q and on k, and so twice": scaled_by(
+            lambda q, k: 1 / q.shape[-1], given=lambda q, scale: scale * scale
         ),
         "the softmax is taken here already": lambda q, k, scale=None: quadratic.softmax(attention_scores(q, k, scale)),
     },
@@ -388,6 +418,9 @@ MASK = Exercise(
             lambda ones, ahead: torch.zeros_like(ones).float().masked_fill(~ones.tril(ahead), -INF)
         ),
         "nothing is hidden": from_ones(lambda ones, ahead: ones),
+        "there is a row for each key, where there is one for each query": lambda queries, keys, device=None: (
+            causal_mask(keys, keys, device)
+        ),
         "device is not used": lambda queries, keys, device=None: causal_mask(queries, keys),
     },
 )
@@ -475,12 +508,16 @@ def divided_anew(weights):
     return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-def gradient_by_queries(function, q, k, v, mask):
-    q = q.clone().requires_grad_()
-    out = function(q, k, v, mask=mask)
-    if not isinstance(out, Tensor) or not out.requires_grad:
+def gradients(function, q, k, v, mask):
+    """The gradients of a sum of squares of the output by q, k and v."""
+    inputs = [each.clone().requires_grad_() for each in (q, k, v)]
+    out = function(*inputs, mask=mask)
+    found = [None]
+    if isinstance(out, Tensor) and out.requires_grad:
+        found = torch.autograd.grad(out.pow(2).sum(), inputs, allow_unused=True)
+    if any(each is None for each in found):
         raise Rejected("your output has lost its gradient; compute it with torch operations only")
-    return torch.autograd.grad(out.pow(2).sum(), q)[0]
+    return dict(zip(("the gradient by q", "the gradient by k", "the gradient by v"), found, strict=True))
 
 
 def added_mask(scores, visible):
@@ -505,10 +542,11 @@ def scaled(function, q, k, v, scale):
     return function(q, k, v, scale=scale)
 
 
-def some_pairs(normal, queries, keys):
-    """A random mask in which every query sees key 0, and so something."""
+def some_pairs(normal, queries, keys, for_nobody=()):
+    """A random mask in which every query sees key 0, and so something, and no query sees the key `for_nobody`."""
     visible = normal(queries, keys) > 0
     visible[:, 0] = True
+    visible[:, for_nobody] = False
     return visible
 
 
@@ -535,7 +573,7 @@ ATTENTION = Exercise(
         Case("causal: which inputs move which outputs", lambda normal: (normal(5, 4),), attention_depends_on),
         Case(
             "a mask",
-            lambda normal: (normal(4, 11), normal(7, 11), normal(7, 3), some_pairs(normal, 4, 7)),
+            lambda normal: (normal(4, 11), normal(7, 11), normal(7, 3), some_pairs(normal, 4, 7, for_nobody=3)),
             masked,
         ),
         Case(
@@ -564,9 +602,9 @@ ATTENTION = Exercise(
             masked,
         ),
         Case(
-            "the gradient by q, where query 1 sees nothing",
+            "the gradients, where query 1 sees nothing",
             lambda normal: (normal(3, 8), normal(4, 8), normal(4, 5), torch.tensor([[True], [False], [True]])),
-            gradient_by_queries,
+            gradients,
         ),
         Case(
             "float16, 70,000 keys that fit alike",
@@ -656,6 +694,19 @@ ATTENTION = Exercise(
         ),
         "-inf is added to the scores and the nan of an empty row replaced afterwards: its gradient stays nan": (
             assembled(weights=added_mask)
+        ),
+        "the nan of an empty row is replaced in the output: its gradient by v stays nan": (
+            lambda q, k, v, *, causal=False, mask=None, scale=None: assembled(weights=hidden_before_torch_softmax)(
+                q, k, v, causal=causal, mask=mask, scale=scale
+            ).nan_to_num(0)
+        ),
+        "-10,000 is added where nothing may be seen, so that an empty row weighs keys as if none were hidden": (
+            assembled(weights=lambda scores, visible: torch.softmax(scores + ~visible * -1e4, dim=-1))
+        ),
+        "the scores are divided by the square root of d_value and not of d": (
+            lambda q, k, v, *, causal=False, mask=None, scale=None: quadratic.attention(
+                q, k, v, causal=causal, mask=mask, scale=root(v) if scale is None else scale
+            )
         ),
         "an empty row is left as it comes from torch.softmax, which is nan": assembled(
             weights=hidden_before_torch_softmax
@@ -981,6 +1032,12 @@ def appended_again(q, k, v, cache):
     return out
 
 
+def only_the_last_kept(q, k, v, cache):
+    all_k, all_v = ((torch.cat([old, new], -2) if len(cache) else new) for old, new in ((cache.k, k), (cache.v, v)))
+    cache.append(k[..., -1:, :], v[..., -1:, :])
+    return grouped_attention(q, all_k, all_v, causal=True)
+
+
 def swapped_in_the_cache(q, k, v, cache):
     all_v, all_k = cache.append(v, k)
     return grouped_attention(q, all_k, all_v, causal=True)
@@ -1061,6 +1118,11 @@ CACHE = Exercise(
             lambda every, ahead: every
         ),
         "a token does not see itself": masked_by(lambda every, ahead: every.tril(ahead - 1)),
+        "a token sees the one that comes after it": masked_by(lambda every, ahead: every.tril(ahead + 1)),
+        "only the last token of the chunk is answered": lambda q, k, v, cache: quadratic.cached_attention(
+            q, k, v, cache
+        )[..., -1:, :],
+        "only the last token of a chunk is kept in the cache": only_the_last_kept,
         "the mask is the wrong way round, so that a token sees only what comes later": masked_by(
             lambda every, ahead: ~every.tril(ahead)
         ),
@@ -1150,6 +1212,25 @@ COUNT = Exercise(
         ),
         "causal counts n (n - 1) / 2 pairs, without the diagonal": count_of(
             pairs=lambda n, causal: n * (n - 1) // 2 if causal else n * n
+        ),
+        "everything is computed in floats and made whole in the end, when digits beyond 2**53 are lost": (
+            lambda n, head_dim, heads=1, *, causal=False: int(
+                2.0 * heads * head_dim * (n * (n + 1) / 2 if causal else float(n) ** 2)
+            )
+        ),
+        "n is halved first, rounded down, and an odd n loses pairs": count_of(
+            pairs=lambda n, causal: n // 2 * (n + 1) if causal else n * n
+        ),
+        "causal counts for Q Kᵀ and not for P V": (
+            lambda n, head_dim, heads=1, *, causal=False: heads * head_dim * (visible_count(n, causal) + n * n)
+        ),
+        "the softmax or the scale is counted too, one multiplication for each pair": count_of(
+            each=lambda head_dim, heads: (2 * head_dim + 1) * heads
+        ),
+        "the four projections are counted too": (
+            lambda n, head_dim, heads=1, *, causal=False: (
+                2 * heads * head_dim * visible_count(n, causal) + 4 * n * heads * head_dim**2
+            )
         ),
         "causal is not looked at": count_of(pairs=lambda n, causal: n * n),
         "every call is counted as causal": count_of(pairs=lambda n, causal: n * (n + 1) // 2),
@@ -1312,6 +1393,14 @@ def one_key_short(q_block, k, v, start, offset):
     return quadratic.attention(q_block, k[..., :end, :], v[..., :end, :], mask=torch.arange(end) <= positions)
 
 
+def entry_by_entry(q_block, k, v, causal, start, offset):
+    scores = (q_block.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1) * root(k)
+    if causal:
+        positions = torch.arange(q_block.shape[-2])[:, None] + start + offset
+        scores = scores.masked_fill(torch.arange(k.shape[-2]) > positions, -INF)
+    return quadratic.softmax(scores) @ v
+
+
 def own_keys_only(q_block, k, v, causal, start, offset):
     here = slice(start + offset, start + offset + q_block.shape[-2])
     return quadratic.attention(q_block, k[..., here, :], v[..., here, :], causal=causal)
@@ -1362,6 +1451,8 @@ BLOCKS = Exercise(
         Case("a block longer than the text", tokens_in_blocks(5, 5, 64), blocks(causal=True)),
         Case("a batch of 2 with 3 heads", tokens_in_blocks(11, 13, 4, heads=(2, 3)), blocks(causal=True)),
         Case("float64", tokens_in_blocks(10, 10, 4), blocks(causal=True), dtype=torch.float64),
+        Case("bfloat16", tokens_in_blocks(7, 11, 3), blocks(causal=True), dtype=torch.bfloat16),
+        Case("float16", tokens_in_blocks(7, 11, 3), blocks(), dtype=torch.float16),
         Case(
             "memory: 200 tokens, blocks of 16",
             long_text,
@@ -1390,6 +1481,15 @@ BLOCKS = Exercise(
         "the blocks are small, but a matrix of distances is made for all pairs at once, causal or not": whole_mask_from(
             of_distances, always=True
         ),
+        "the output of half precision stays float32: round it to the dtype of q": lambda q, k, v, **others: (
+            quadratic.blocked_attention(
+                *(each.to(torch.promote_types(each.dtype, torch.float32)) for each in (q, k, v)), **others
+            )
+        ),
+        "`block` is not looked at: 64 queries are always taken": lambda q, k, v, *, causal=False, block=64: (
+            quadratic.blocked_attention(q, k, v, causal=causal)
+        ),
+        "queries and keys are multiplied entry by entry, a tensor of block × keys × d": by_blocks(entry_by_entry),
         "the keys are cut one too early, before the block's last query": by_blocks(
             lambda q_block, k, v, causal, start, offset: (
                 one_key_short(q_block, k, v, start, offset) if causal else quadratic.attention(q_block, k, v)
