@@ -142,11 +142,12 @@ def keys_in_reach(
     """The keys that a block of queries must fetch: those at start, start + 1, ..., stop - 1, out of n tokens.
 
     window, causal, sinks, global_tokens: as in `window_mask`
-    Returns positions, ascending, each once: the band (stop - start + window - 1 keys when causal, cut at both ends of
-    the sequence), the sinks, the global tokens; all n when the block holds a global token, since that sees everything.
+    Returns positions, a tensor, ascending, each once: the band (stop - start + window - 1 keys when causal, cut at both
+    ends of the sequence), the sinks, the global tokens; all n when a two-sided block holds a global token, since that
+    sees everything. (Only token 0 can be global when causal, and it sees itself.)
     """
     global_tokens = global_tokens or ()
-    if any(start <= token < stop for token in global_tokens):
+    if not causal and any(start <= token < stop for token in global_tokens):
         return torch.arange(n)
     left, right = (window - 1, 0) if causal else (window // 2, window // 2)
     band = range(max(start - left, 0), min(stop + right, n))
@@ -172,9 +173,7 @@ def sliding_window_attention(
     q: (..., heads, n, d); k: (..., kv_heads, n, d); v: (..., kv_heads, n, d_value)
     window, causal, sinks, global_tokens: as in `window_mask`; block: how many queries fetch their keys together
     Returns (..., heads, n, d_value). The largest score matrix is (..., heads, block, block + window - 1 + sinks), as
-    long as no token is global; a block with a global token scores all n keys.
-    Raises ValueError for a window of 0, for a global token outside the sequence, and for one that a causal query would
-    have to look ahead for.
+    long as no token is global; a two-sided block with a global token scores all n keys.
     """
     n = q.shape[-2]
     pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)

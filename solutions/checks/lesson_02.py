@@ -21,13 +21,6 @@ from solutions.quadratic import attention
 TITLE = "Local and global"
 
 
-def to_tensor(result):
-    """A list of numbers as a tensor, so that the checker can say which of them is wrong; anything else as it is."""
-    if isinstance(result, list | tuple) and all(isinstance(entry, int) for entry in result):
-        return torch.tensor(result)
-    return result
-
-
 # 2.1 window_mask -------------------------------------------------------------------------------------------------
 
 
@@ -97,6 +90,30 @@ def looking_ahead(query_position, key_position, window, pattern):
     """Only the window is causal; sinks and global tokens are seen from before them."""
     chosen = window_mask(query_position, key_position, 1, **pattern | {"causal": False})
     return window_mask(query_position, key_position, window, **pattern) | chosen
+
+
+def sinks_from_before(query_position, key_position, window, pattern):
+    """The sinks are seen from before them; the rest is right."""
+    return window_mask(query_position, key_position, window, **pattern) | (key_position < pattern["sinks"])
+
+
+def globals_from_before(query_position, key_position, window, pattern):
+    """The global tokens are seen from before them, and see what comes later; the rest is right."""
+    chosen = window_mask(query_position, key_position, 1, causal=False, global_tokens=pattern["global_tokens"])
+    return window_mask(query_position, key_position, window, **pattern) | chosen
+
+
+def sinks_see_all(query_position, key_position, window, pattern):
+    chosen = [*(pattern["global_tokens"] or ()), *range(pattern["sinks"])]
+    return window_mask(query_position, key_position, window, **pattern | {"global_tokens": chosen})
+
+
+def near_on_both_sides(query_position, key_position, window, pattern):
+    """A causal window is told by the distance alone, and causal has no last word."""
+    if not pattern["causal"]:
+        return window_mask(query_position, key_position, window, **pattern)
+    near = (key_position - query_position[:, None]).abs() < window
+    return near | window_mask(query_position, key_position, 1, **pattern | {"causal": False})
 
 
 def only_columns(query_position, key_position, window, pattern):
@@ -199,6 +216,12 @@ MASK = Exercise(
         "causal is not looked at: every window is causal": masked_with(causal=True),
         "causal is not looked at: every window is two-sided": masked_with(causal=False),
         "sinks and global tokens are seen from before them, although the mask is causal": changed(looking_ahead),
+        "the sinks are seen from before them, although the mask is causal": changed(sinks_from_before),
+        "the global tokens are seen from before them, although the mask is causal": changed(globals_from_before),
+        "the sinks see everybody too, where they are only seen": changed(sinks_see_all),
+        "a causal window is told by the distance alone, |i - j| < window, and nothing hides what comes later": changed(
+            near_on_both_sides
+        ),
         "the sinks are not looked at": masked_with(sinks=0),
         "there is one sink too many (<= for <)": near_by(
             lambda w: w - 1, lambda w: 0, sinks_are=lambda key, sinks: key <= sinks
@@ -213,6 +236,14 @@ MASK = Exercise(
         "everybody sees the global tokens, but they do not see everybody": changed(only_columns),
         "the global tokens see everybody, but not everybody sees them": changed(only_rows),
         "the place in the tensor is taken for the position in the sequence": changed(places_for_positions),
+        "queries and keys are both counted from 0, wherever they stand": changed(
+            lambda queries, keys, window, pattern: window_mask(
+                torch.arange(len(queries)), torch.arange(len(keys)), window, **pattern
+            )
+        ),
+        "the mask holds the numbers 1 and 0, where it should hold True and False": changed(
+            lambda queries, keys, window, pattern: window_mask(queries, keys, window, **pattern).float()
+        ),
         "True stands for hidden, where it should stand for visible": changed(
             lambda queries, keys, window, pattern: ~window_mask(queries, keys, window, **pattern)
         ),
@@ -355,6 +386,45 @@ PAIRS = Exercise(
                 else n * window - min(window // 2, n - 1) * (min(window // 2, n - 1) + 1)
             )
         ),
+        "the first rows are counted as whole windows, and a two-sided window is not cut to the text either": (
+            lambda n, window, *, causal=True: n * min(window, n) if causal else n * (2 * (window // 2) + 1)
+        ),
+        "a two-sided window counts `window` keys in the middle, or n, where it is 2 · (window // 2) + 1": (
+            lambda n, window, *, causal=True: (
+                pairs_of()(n, window)
+                if causal
+                else n * min(window, n) - min(window // 2, n - 1) * (min(window // 2, n - 1) + 1)
+            )
+        ),
+        "a two-sided window is cut to n before it is halved, where half of it may reach n - 1": (
+            lambda n, window, *, causal=True: pairs_of()(n, window if causal else min(window, n), causal=causal)
+        ),
+        "a two-sided window is halved with /, and an odd one gets half a key too much on each side": (
+            lambda n, window, *, causal=True: (
+                pairs_of()(n, window)
+                if causal
+                else int(n * (2 * (half := min(window / 2, n - 1)) + 1) - half * (half + 1))
+            )
+        ),
+        "a two-sided window, cut to n, is halved with /, and an odd one gets half a key too much on each side": (
+            lambda n, window, *, causal=True: (
+                pairs_of()(n, window)
+                if causal
+                else int(n * (2 * (half := min(min(window, n) / 2, n - 1)) + 1) - half * (half + 1))
+            )
+        ),
+        "in a two-sided window the token itself is not counted": pairs_of(
+            two_sided_pairs=lambda n, half: n * 2 * half - half * (half + 1)
+        ),
+        "a causal window of n or more is taken to see every pair": (
+            lambda n, window, *, causal=True: n * n if window >= n and causal else pairs_of()(n, window, causal=causal)
+        ),
+        "a window of n or more is taken to see every pair, causal or two-sided": (
+            lambda n, window, *, causal=True: n * n if window >= n else pairs_of()(n, window, causal=causal)
+        ),
+        "the count is a float, which holds whole numbers up to 2**53 only": (
+            lambda n, window, *, causal=True: float(pairs_of()(n, window, causal=causal))
+        ),
         "only one end of a two-sided window is cut": pairs_of(
             two_sided_pairs=lambda n, half: n * (2 * half + 1) - half * (half + 1) // 2
         ),
@@ -368,12 +438,16 @@ PAIRS = Exercise(
 
 def reach_of(**pattern):
     def outcome(function, start, stop, n, window):
-        return to_tensor(function(start, stop, n, window, **pattern))
+        keys = function(start, stop, n, window, **pattern)
+        if isinstance(keys, list | tuple | range):
+            raise Rejected(f"your function returned a {type(keys).__name__}, expected a tensor: torch.tensor makes one")
+        return keys
 
     return outcome
 
 
 def reach_by_mask(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
+    """The columns of the mask that are not empty, and the sinks and global tokens, hidden or not."""
     position, chosen = torch.arange(n), list(global_tokens or ())
     near = window_mask(position[start:stop], position, window, causal=causal, global_tokens=chosen).any(dim=0)
     near[:sinks] = True
@@ -383,7 +457,7 @@ def reach_by_mask(start, stop, n, window, *, causal=True, sinks=0, global_tokens
 
 def reach_one_by_one(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
     chosen = global_tokens or []
-    if set(chosen) & set(range(start, stop)):
+    if not causal and set(chosen) & set(range(start, stop)):
         return torch.arange(0, n)
     left = window - 1 if causal else window // 2
     right = 0 if causal else window // 2
@@ -400,12 +474,13 @@ def reach_from(
     sees_all=lambda token, start, stop: start <= token < stop,
     sinks_are=min,
     globals_too=True,
+    causal_too=False,
 ):
     """The band from left(...) to right(...), and the others, so that a mistake can replace a part."""
 
     def keys_in_reach(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
         chosen = global_tokens or []
-        if any(sees_all(token, start, stop) for token in chosen):
+        if (causal_too or not causal) and any(sees_all(token, start, stop) for token in chosen):
             return torch.arange(n)
         first, last = left(start, stop, window, causal), right(start, stop, window, causal)
         band = range(cut_left(first, 0), cut_right(last, n))
@@ -413,6 +488,10 @@ def reach_from(
         return torch.tensor(join(band, others) if join else sorted({*band, *others}), dtype=torch.long)
 
     return keys_in_reach
+
+
+def from_first_to_last(band, others):
+    return list(range(min(band.start, *others, band.stop - 1), max(band.stop, *(key + 1 for key in others), 0)))
 
 
 def uncut(place, end):
@@ -446,7 +525,7 @@ REACH = Exercise(
         "Queries 6, 7 and 8 stand together, the window is 4. Which is the first key that query 6 sees, and which the "
         "last that query 8 sees?",
         "The band runs from the first query's first key to the last query's last key, cut to 0 ... n - 1. Sinks and "
-        "global tokens may stand in it already, and must not be fetched twice. A global token in the block sees all.",
+        "global tokens may stand in it already, and must not be fetched twice. In a two-sided block one sees all.",
         "band = range(max(start - left, 0), min(stop + right, n)), with left = window - 1 and right = 0 when causal, "
         "else window // 2 twice. Put band, sinks and global tokens in one set; return it sorted, as a tensor.",
     ),
@@ -488,6 +567,8 @@ REACH = Exercise(
             lambda normal: (9, 12, 20, 4),
             reach_of(causal=False, global_tokens=[1, 8, 18]),
         ),
+        Case("global token 0, in a causal block", lambda normal: (0, 3, 20, 4), reach_of(global_tokens=[0])),
+        Case("global token 0, before a causal block", lambda normal: (9, 12, 20, 4), reach_of(global_tokens=[0])),
         Case(
             "a global token in the block, which sees everything",
             lambda normal: (9, 12, 20, 4),
@@ -554,7 +635,19 @@ REACH = Exercise(
             start_of_band, end_of_band, sees_all=lambda token, start, stop: start <= token < stop - 1
         ),
         "a global token anywhere makes every block fetch all": reach_from(
+            start_of_band, end_of_band, sees_all=lambda token, start, stop: True, causal_too=True
+        ),
+        "a global token anywhere makes every two-sided block fetch all": reach_from(
             start_of_band, end_of_band, sees_all=lambda token, start, stop: True
+        ),
+        "a causal block that holds global token 0 fetches all, though nothing that comes later is seen from it": (
+            reach_from(start_of_band, end_of_band, causal_too=True)
+        ),
+        "everything between the sinks, the global tokens and the band is fetched as well": reach_from(
+            start_of_band, end_of_band, join=from_first_to_last
+        ),
+        "a two-sided band starts window - 1 before the block, where it is window // 2": reach_from(
+            lambda start, stop, window, causal: start - (window - 1), end_of_band
         ),
         "more sinks than tokens reach past the end of the text": reach_from(
             start_of_band, end_of_band, sinks_are=uncut
@@ -572,6 +665,9 @@ REACH = Exercise(
         ),
         "sinks and global tokens stand behind the band, not in ascending order": reach_from(
             start_of_band, end_of_band, join=lambda band, others: [*band, *(key for key in others if key not in band)]
+        ),
+        "the keys are a list, where they are a tensor": (
+            lambda *sizes, **pattern: keys_in_reach(*sizes, **pattern).tolist()
         ),
         "the sinks are forgotten": reach_from(start_of_band, end_of_band, sinks_are=no_sinks),
         "the global tokens are forgotten": reach_from(
@@ -608,18 +704,22 @@ def in_linear_memory(function, q, k, v, window, block):
     return out
 
 
-def in_linear_time(function, q, k, v, window, block):
-    """The outcome, unless more is multiplied than for n · (2 window + block) pairs of query and key for each head."""
-    with FlopCounterMode(display=False) as counter:
-        out = function(q, k, v, window, block=block)
-    pairs = q[..., 0].numel() * (2 * window + block)
-    spent, budget = counter.get_total_flops() // 2, pairs * (q.shape[-1] + v.shape[-1])
-    if spent > budget:
-        raise Rejected(
-            f"your function multiplies {spent:,} times, and the budget is {budget:,}, which is enough for "
-            "n · (2 window + block) pairs of query and key in each head"
-        )
-    return out
+def in_linear_time(sinks=0):
+    """The outcome, unless more is multiplied than for n · (2 window + block + sinks) pairs of query and key a head."""
+
+    def outcome(function, q, k, v, window, block):
+        with FlopCounterMode(display=False) as counter:
+            out = function(q, k, v, window, block=block, **({"sinks": sinks} if sinks else {}))
+        pairs = q[..., 0].numel() * (2 * window + block + sinks)
+        spent, budget = counter.get_total_flops() // 2, pairs * (q.shape[-1] + v.shape[-1])
+        if spent > budget:
+            raise Rejected(
+                f"your function multiplies {spent:,} times, and the budget is {budget:,}, which is enough for "
+                f"n · (2 window + block{' + sinks' if sinks else ''}) pairs of query and key in each head"
+            )
+        return out
+
+    return outcome
 
 
 def unfolded(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
@@ -778,12 +878,24 @@ BAND = Exercise(
         Case("a batch of 2 with 6 heads on 2 key heads", band_of_tokens(13, 4, 5, (2, 6), 2), blocks()),
         Case("float64", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float64),
         Case("memory: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_memory),
-        Case("time: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_time),
+        Case("time: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_time()),
+        Case("time: 150 tokens, a window of 8, 2 sinks", band_of_tokens(150, 8, 16), in_linear_time(sinks=2)),
     ),
     right_answers=(by_blocks(), unfolded, row_by_row),
     mistakes={
         "the whole score matrix is made and masked: the right numbers, and nothing saved": masked_whole,
         "every block scores all keys: the memory is saved, the time is not": by_blocks(reach=all_keys),
+        "every block scores all keys up to its end: half of the time is saved, and no more": by_blocks(
+            reach=lambda start, stop, n, window, causal, **others: torch.arange(stop if causal else n)
+        ),
+        "the keys between the sinks and the band are fetched as well, more and more of them": by_blocks(
+            reach=lambda *sizes, **pattern: torch.arange(
+                (keys := keys_in_reach(*sizes, **pattern))[0].item(), keys[-1].item() + 1
+            )
+        ),
+        "the global tokens are in the mask, but their keys were not fetched": by_blocks(
+            reach=lambda *sizes, global_tokens, **pattern: keys_in_reach(*sizes, **pattern)
+        ),
         "each block sees only its own keys: that is chunked attention, not a sliding window": by_blocks(
             reach=lambda start, stop, n, window, **pattern: torch.arange(start, stop)
         ),
@@ -905,6 +1017,12 @@ FIELD = Exercise(
         "causal is not looked at: every window is two-sided": lambda layers, window, *, causal=True: (
             1 + layers * 2 * (window // 2)
         ),
+        "the last layer is not counted, as if a stack of one reached nothing": lambda layers, window, *, causal=True: (
+            1 + (layers - 1) * (window - 1 if causal else 2 * (window // 2))
+        ),
+        "two-sided, the token itself is counted once per layer": lambda layers, window, *, causal=True: (
+            1 + layers * (window - 1) if causal else layers * (2 * (window // 2) + 1)
+        ),
         "the token itself is left out": lambda layers, window, *, causal=True: (
             layers * (window - 1 if causal else 2 * (window // 2))
         ),
@@ -993,6 +1111,19 @@ PATTERN = Exercise(
         "the pattern begins with the unit's last letter, shifted by one": pattern_from(
             lambda unit, layer, layers: unit[(layer - 1) % len(unit)]
         ),
+        "the pattern ends with the whole unit, and its beginning is cut": pattern_from(
+            lambda unit, layer, layers: unit[(layer - layers) % len(unit)]
+        ),
+        "the first layer of each unit is global whatever the unit says": pattern_from(
+            lambda unit, layer, layers: "L" if layer % len(unit) else "G"
+        ),
+        "the last unit is not cut where the layers end": lambda unit, layers: tuple(
+            KIND[letter] for letter in unit * -(-layers // len(unit))
+        ),
+        "the letters are given, where names are asked for": lambda unit, layers: tuple((unit * layers)[:layers]),
+        'the names are "global" and "local", where "full" and "window" are asked for': lambda unit, layers: tuple(
+            "global" if letter == "G" else "local" for letter in (unit * layers)[:layers]
+        ),
         "the unit is taken to have three letters always": pattern_from(
             lambda unit, layer, layers: unit[min(layer % 3, len(unit) - 1)]
         ),
@@ -1029,6 +1160,11 @@ def saving_by_hand(layer_types, n, window, *, causal=True):
     local = local_global.window_pairs(n, window, causal=causal)
     count = sum(kind == "full" for kind in layer_types)
     return len(layer_types) * full / (count * full + (len(layer_types) - count) * local)
+
+
+def saved_with(layer_types, full, local):
+    """The saving of a stack whose layers cost so many pairs each."""
+    return len(layer_types) * full / sum(full if kind == "full" else local for kind in layer_types)
 
 
 SAVING = Exercise(
@@ -1086,6 +1222,27 @@ SAVING = Exercise(
             lambda layer_types, n, window, *, causal=True: (
                 len(layer_types) * n * n / pattern_pairs(layer_types, n, window, causal=causal)
             )
+        ),
+        "the savings of the layers are averaged, where their pairs are added up": (
+            lambda layer_types, n, window, *, causal=True: (
+                sum(saving_by_hand([kind], n, window, causal=causal) for kind in layer_types) / len(layer_types)
+            )
+        ),
+        "a window layer is counted as n · window, though the first queries see fewer": (
+            lambda layer_types, n, window, *, causal=True: saved_with(
+                layer_types, n * (n + 1) // 2 if causal else n * n, n * min(window, n)
+            )
+        ),
+        "full and window layers are taken for each other": lambda layer_types, n, window, *, causal=True: (
+            saving_by_hand(["window" if kind == "full" else "full" for kind in layer_types], n, window, causal=causal)
+        ),
+        "a full causal layer is counted as n² / 2, without half of the diagonal": (
+            lambda layer_types, n, window, *, causal=True: saved_with(
+                layer_types, n * n / (2 if causal else 1), local_global.window_pairs(n, window, causal=causal)
+            )
+        ),
+        "the ceiling is given, and without full layers n / window": lambda layer_types, n, window, *, causal=True: (
+            len(layer_types) / list(layer_types).count("full") if "full" in layer_types else n / window
         ),
         "causal is not handed on": lambda layer_types, n, window, *, causal=True: saving_by_hand(
             layer_types, n, window
@@ -1179,6 +1336,31 @@ KV_BYTES = Exercise(
         ),
         "a window layer holds window - 1 tokens, as between two tokens, and not the one that is decoded": kv_bytes(
             tokens=lambda kind, n, window: n if kind == "full" else min(n, window - 1)
+        ),
+        "a window layer holds window + 1 tokens, the decoded one beside the window": kv_bytes(
+            tokens=lambda kind, n, window: n if kind == "full" else min(n, window + 1)
+        ),
+        "the token that is decoded is left out in the full layers": kv_bytes(
+            tokens=lambda kind, n, window: n - 1 if kind == "full" else min(n, window)
+        ),
+        "the token that is decoded is left out in the full layers and in short texts": kv_bytes(
+            tokens=lambda kind, n, window: n - 1 if kind == "full" else min(n - 1, window)
+        ),
+        "the token that is decoded is left out in every layer": kv_bytes(
+            tokens=lambda kind, n, window: n - 1 if kind == "full" else min(n, window) - 1
+        ),
+        "pairs of query and key are counted, where a cache holds keys": (
+            lambda layer_types, n, window, kv_heads, head_dim, element_bytes=2: (
+                2 * pattern_pairs(layer_types, n, window) * kv_heads * head_dim * element_bytes
+            )
+        ),
+        "element_bytes is taken for bits, and divided by 8": (
+            lambda layer_types, n, window, kv_heads, head_dim, element_bytes=2: (
+                kv_layer_by_layer(layer_types, n, window, kv_heads, head_dim, element_bytes) // 8
+            )
+        ),
+        "the bytes are a float, which holds whole numbers up to 2**53 only": (
+            lambda *sizes: float(kv_layer_by_layer(*sizes))
         ),
         "full and window layers are taken for each other": kv_bytes(
             tokens=lambda kind, n, window: min(n, window) if kind == "full" else n
@@ -1305,6 +1487,12 @@ def last_by_slice(position, cache, following):
     return kept
 
 
+def last_with_room_for_sinks(position, cache, following):
+    kept = torch.zeros(len(position), dtype=torch.bool)
+    kept[-(cache.window - 1 + cache.sinks) :] = True
+    return kept
+
+
 def a_chunk_late(queries, cache):
     return window_mask(queries + len(queries), cache.position, cache.window, sinks=cache.sinks)
 
@@ -1392,6 +1580,25 @@ CACHE = Exercise(
             following=lambda queries, cache: cache.tokens - 1
         ),
         "the past is cut before the chunk comes, to what the chunk's last token may see of it": cut_for_the_last,
+        "the mask is one key too wide: in a chunk a query sees W + 1, itself included": cached_by(
+            mask=lambda queries, cache: window_mask(queries, cache.position, cache.window + 1, sinks=cache.sinks)
+        ),
+        "the mask is one key too narrow: a query sees W - 1, itself included": cached_by(
+            mask=lambda queries, cache: near_by(lambda w: w - 2, lambda w: 0)(
+                queries, cache.position, cache.window, sinks=cache.sinks
+            )
+        ),
+        "the mask is one key too narrow, but for a window of 1": cached_by(
+            mask=lambda queries, cache: window_mask(
+                queries, cache.position, max(cache.window - 1, 1), sinks=cache.sinks
+            )
+        ),
+        "the mask is that of a two-sided window": cached_by(
+            mask=lambda queries, cache: window_mask(
+                queries, cache.position, cache.window, causal=False, sinks=cache.sinks
+            )
+        ),
+        "the last window - 1 + sinks are kept, where the sinks are the first": cached_by(keep=last_with_room_for_sinks),
         "keys and values are appended in swapped places, so that cache.k holds the values": cached_by(append=swapped),
         "attention is called, which knows no shared key heads (grouped_attention does)": cached_by(attend=attention),
         "the cache keeps W - 2 tokens, and the oldest visible key is gone": cached_by(
