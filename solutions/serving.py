@@ -147,13 +147,12 @@ def bits_are_positive(bits: float, weight_bits: float = 16, **_) -> None:
 @counts("tokens", "group")
 @shapes(check=bits_are_positive)
 def kv_bytes(model: Model, tokens: int, *, bits: float = 16, group: int | None = None) -> int:
-    """Bytes of the cache of one request.
+    """Bytes of the cache of one request, rounded up once, at the end.
 
     tokens: in the context, prompt and answer; bits: of one number in the cache
     group: where so many numbers share a scale and a zero point, 4 bytes together in fp16 (KIVI, arXiv 2402.02750, keeps
-    32 so); None for a plain cast
+    32 so), counted over all numbers, and the last group may be short; None for a plain cast
     A local layer keeps its window, whatever the context; model.window is None where no layer is local.
-    Raises ValueError for tokens that are no count.
     """
     slots = model.global_layers * tokens
     if model.window:

@@ -52,6 +52,10 @@ def never_turned_with(pairs=None, exponent=None, turn=2 * math.pi, counted=None,
     return never_turned
 
 
+def never_turned_rounded_down(head_dim, base, length):
+    return head_dim // 2 - max(math.floor(head_dim / 2 * math.log(length / (2 * math.pi), base)), 0)
+
+
 NEVER_TURNED = Exercise(
     number="6.1",
     title="count the pairs that never turned",
@@ -111,6 +115,14 @@ NEVER_TURNED = Exercise(
         ),
         "wavelengths are rounded to whole tokens": never_turned_with(wave=round),
         "wavelengths are cut to whole tokens": never_turned_with(wave=math.floor),
+        "there are as many pairs as entries, where two entries make one": never_turned_with(pairs=range),
+        "a quarter of a turn counts as one": never_turned_with(turn=math.pi / 2),
+        "the share of the pairs is given, where their number is asked for": never_turned_with(
+            counted=lambda never, all: never / all
+        ),
+        "the number that is solved for is rounded down, and the pair below it, which has turned, counts too": (
+            never_turned_rounded_down
+        ),
         "base is not looked at: it is always 10,000": lambda head_dim, base, length: positions.never_turned(
             head_dim, 10_000.0, length
         ),
@@ -209,6 +221,19 @@ INTERPOLATED = Exercise(
         "positions between the whole ones are cut off": lambda position, frequencies, factor: (
             position.long()[:, None] * frequencies / factor
         ),
+        "every angle stands twice, for both entries of a pair": angles_with(
+            after=lambda angles: torch.cat([angles, angles], dim=-1)
+        ),
+        "every angle stands twice, side by side, for both entries of a pair": angles_with(
+            after=lambda angles: angles.repeat_interleave(2, dim=-1)
+        ),
+        "the angles are float64, where they have the dtype of the frequencies": angles_with(
+            after=lambda angles: angles.double()
+        ),
+        "the angles are float32, where they have the dtype of the frequencies": angles_with(
+            after=lambda angles: angles.float()
+        ),
+        "positions start again from 0 past the old length, n / factor": angles_with(lambda m, s: m % (len(m) / s)),
         "the factor is cut to a whole number": lambda position, frequencies, factor: (
             position[:, None] * frequencies / int(factor)
         ),
@@ -254,6 +279,7 @@ NTK_BASE = Exercise(
         Case("base 500,000", lambda normal: (128, 500_000.0, 8.0)),
         Case("a head of 6, a factor of 3", lambda normal: (6, 100.0, 3.0)),
         Case("a factor of 2.5", lambda normal: (64, 10_000.0, 2.5)),
+        Case("a head of 4, a factor of 3", lambda normal: (4, 100.0, 3.0)),
         Case("a factor of 1, at which nothing changes", lambda normal: (64, 10_000.0, 1.0)),
     ),
     right_answers=(ntk_base_from_the_last_pair, ntk_base_by_logarithm),
@@ -268,7 +294,7 @@ NTK_BASE = Exercise(
             ntk_base_with(lambda d: d / (d - 1))
         ),
         "pairs are counted for entries: with d / 2 for d, the exponent is (d / 2) / (d / 2 - 2)": ntk_base_with(
-            lambda d: d / (d - 4)
+            lambda d: (d // 2) / (d // 2 - 2)
         ),
         "the exponent is d / (d + 2)": ntk_base_with(lambda d: d / (d + 2)),
         "the factor is squared": ntk_base_with(lambda d: 2),
@@ -283,6 +309,14 @@ NTK_BASE = Exercise(
             lambda head_dim, base, factor: base + factor ** (head_dim / (head_dim - 2))
         ),
         "the exponent is 2 / d, the step from one pair to the next": ntk_base_with(lambda d: 2 / d),
+        "the exponent is d // (d - 2), a whole number: 1 for all but the smallest heads": ntk_base_with(
+            lambda d: d // (d - 2)
+        ),
+        "the root of the factor is taken: the last pair is then slowed by that": ntk_base_with(
+            lambda d: d / (d - 2) / 2
+        ),
+        "the base is cut to a whole number": lambda *given: int(positions.ntk_base(*given)),
+        "the base is rounded to a whole number": lambda *given: round(positions.ntk_base(*given)),
         "the exponent is d - 2": ntk_base_with(lambda d: d - 2),
         "the exponent is d / 2 - 1, the number of the last pair": ntk_base_with(lambda d: d / 2 - 1),
         "the multiplier alone is returned, without the base": (
@@ -592,6 +626,19 @@ TEMPERED = Exercise(
             lambda t: (0.1 * (t - 1) / 0.1 / math.log(2) + 1) ** 2
         ),
         "1 is not added, so that at a factor of 1 all logits are 0": tempered_with(lambda t: (t - 1) ** 2),
+        "the root of the temperature is on the logits, where they need its square": tempered_with(math.sqrt),
+        "0.1 stands inside the logarithm, ln(0.1 · factor + 1)": tempered_with(
+            lambda t: math.log(0.1 * math.exp((t - 1) / 0.1) + 1) ** 2
+        ),
+        "0.1 stands inside the logarithm, ln(0.1 · factor) + 1": tempered_with(
+            lambda t: (math.log(0.1) + (t - 1) / 0.1 + 1) ** 2
+        ),
+        "0.1 is left out: q and k are each multiplied by ln(factor) + 1": tempered_with(
+            lambda t: ((t - 1) / 0.1 + 1) ** 2
+        ),
+        "0.1 is left out, and the logits are multiplied by ln(factor) + 1 once": tempered_with(
+            lambda t: (t - 1) / 0.1 + 1
+        ),
         "the factor itself multiplies the logits": tempered_with(lambda t: math.exp((t - 1) / 0.1)),
         "the logits are not divided by √d": tempered_with(lambda t: t**2, scale=1.0),
         "nothing is hidden: every query looks at what comes after it": tempered_with(lambda t: t**2, causal=False),
@@ -689,6 +736,13 @@ def with_a_zero_in_front(model, tokens, edges, counted=None):
     return torch.stack([nats[:, low:high][counted[:, low:high]].mean() for low, high in ranges])
 
 
+@torch.no_grad()
+def loss_by_bins_apart(model, tokens, edges, counted=None):
+    counted = torch.ones_like(tokens, dtype=torch.bool) if counted is None else counted
+    bins = [slice(low, high) for low, high in zip([0, *edges[:-1]], edges, strict=True)]
+    return torch.stack([surprise_of(model, tokens[:, each])[counted[:, each][:, 1:]].mean() for each in bins])
+
+
 def of_the_same_token(model, tokens):
     return cross_entropy(model(tokens).transpose(1, 2), tokens, reduction="none")[:, 1:]
 
@@ -727,6 +781,17 @@ LOSS_BY_POSITION = Exercise(
         "only the first text is measured, and one text is noise": loss_with(texts=1),
         "the positions restart in every block of edges[0] tokens: the model never leaves the trained range": loss_with(
             nats=in_blocks
+        ),
+        "each bin is read as a text of its own, and its first token is not counted": loss_by_bins_apart,
+        "1 less the probability is averaged, where it is minus its logarithm": loss_with(
+            nats=lambda model, tokens: 1 - (-surprise_of(model, tokens)).exp()
+        ),
+        "minus the probability is averaged, where it is minus its logarithm": loss_with(
+            nats=lambda model, tokens: -(-surprise_of(model, tokens)).exp()
+        ),
+        "the sign is missing: it is minus the logarithm": loss_with(after=lambda losses: -losses),
+        "what is left of the text after the last edge has a bin too": lambda model, tokens, edges, counted=None: (
+            loss_with()(model, tokens, edges if edges[-1] == tokens.shape[1] else [*edges, tokens.shape[1]], counted)
         ),
         "the bins are one position late: the loss stands where it is read, not where the predicted token is": loss_with(
             bins=lambda edges: [(low + 1, high + 1) for low, high in zip([0, *edges[:-1]], edges, strict=True)]

@@ -5,11 +5,12 @@ grouped, latent, windowed), contexts shorter than a window, a node on which noth
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from solutions import ring, serving
+from solutions import passkey, ring, serving
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
 from solutions.serving import H100_BYTES, MODELS, Model, kv_bytes, weight_bytes
@@ -23,11 +24,12 @@ def parts_of(result, ranks) -> list[Tensor]:
     if not isinstance(result, list | tuple) or len(result) != ranks:
         given = f"{len(result)} parts" if isinstance(result, list | tuple) else f"one {type(result).__name__}"
         raise Rejected(f"your function returned {given}, expected {what}")
-    parts = [torch.as_tensor(part) for part in result]
-    for rank, part in enumerate(parts):
+    for rank, part in enumerate(result):
+        if not isinstance(part, Tensor):
+            raise Rejected(f"rank {rank} has its rows as a {type(part).__name__}, expected {what}")
         if part.dim() != 1 or part.is_floating_point():
             raise Rejected(f"rank {rank} has rows of shape {tuple(part.shape)} and {part.dtype}, expected {what}")
-    return parts
+    return list(result)
 
 
 def few(rows: Tensor) -> str:
@@ -92,6 +94,21 @@ def whole_pieces(n, ranks):
     return [torch.cat((rows[i * size : (i + 1) * size], rows[n - (i + 1) * size : n - i * size])) for i in range(ranks)]
 
 
+def cut_by_size(n, ranks, end):
+    """Pieces of n // (2 · ranks) rows in order, the last up to end(n, what they hold together)."""
+    size = n // (2 * ranks)
+    edges = [*range(0, 2 * ranks * size, size), end(n, 2 * ranks * size)]
+    pieces = [torch.arange(*each) for each in pairwise(edges)]
+    return [torch.cat((pieces[rank], pieces[-1 - rank])) for rank in range(ranks)]
+
+
+def row_after_row(n, ranks):
+    """Rows are dealt out to and fro."""
+    turn = torch.arange(n) % (2 * ranks)
+    owner = torch.minimum(turn, 2 * ranks - 1 - turn)
+    return [(owner == rank).nonzero().flatten() for rank in range(ranks)]
+
+
 ZIGZAG = Exercise(
     number="6.7",
     title="equal work in a causal ring",
@@ -137,6 +154,16 @@ ZIGZAG = Exercise(
             lambda rank, ranks: 2 * ranks - 1 - rank, join=lambda early, late: torch.cat((early, late.flip(0)))
         ),
         "the pieces have n // (2 · ranks) rows, and rows are lost where that leaves a rest": whole_pieces,
+        "the pieces have n // (2 · ranks) rows, and the last rows of the text are lost": lambda n, ranks: cut_by_size(
+            n, ranks, lambda n, held: held
+        ),
+        "the pieces have n // (2 · ranks) rows, and the last has all the rest too": lambda n, ranks: cut_by_size(
+            n, ranks, lambda n, held: n
+        ),
+        "rows are dealt out one by one, to and fro: the work is equal, but there are no pieces to skip": row_after_row,
+        "the rows of a rank are a list, where they are a tensor": lambda n, ranks: [
+            rows.tolist() for rows in ring.zigzag_rows(n, ranks)
+        ],
         "the ranks stand in reverse: the last has the outermost pieces": lambda n, ranks: ring.zigzag_rows(n, ranks)[
             ::-1
         ],
@@ -153,6 +180,7 @@ ZIGZAG = Exercise(
 
 # 6.8 kv_bytes ----------------------------------------------------------------------------------------------------
 
+ODD = Model("odd", layers=5, heads=1, kv_heads=1, head_dim=3, parameters=1)
 TINY = Model("tiny", layers=6, heads=6, kv_heads=3, head_dim=32, parameters=1, window=10, global_every=3)
 
 
@@ -179,7 +207,7 @@ def bytes_by_token(model, tokens, *, bits=16, group=None):
     slots = model.layers * min(tokens, model.window or tokens)
     slots += model.global_layers * (tokens - min(tokens, model.window or tokens))
     numbers = slots * each
-    return int(numbers * bits / 8 + 4 * (math.ceil(numbers / group) if group else 0))
+    return math.ceil(numbers * bits / 8 + 4 * (math.ceil(numbers / group) if group else 0))
 
 
 def each(model):
@@ -214,6 +242,20 @@ def parts_of_groups(model, tokens, *, bits=16, group=None):
     numbers = slots_of(model, tokens) * each(model)
     total = numbers * bits / 8 + (4 * numbers / group if group else 0)
     return int(total) if total.is_integer() else total
+
+
+def bytes_not_rounded(model, tokens, *, bits=16, group=None):
+    numbers = slots_of(model, tokens) * each(model)
+    return numbers * bits / 8 + (4 * numbers / group if group else 0)
+
+
+def bytes_layer_for_itself(model, tokens, *, bits=16, group=None):
+    """The bytes are rounded up layer by layer; the groups are right."""
+    one = bits_of(tokens * each(model), bits)
+    total = model.global_layers * one
+    if model.window:
+        total += model.local_layers * bits_of(min(tokens, model.window) * each(model), bits)
+    return total + (4 * math.ceil(slots_of(model, tokens) * each(model) / group) if group else 0)
 
 
 def groups_of_a_vector(model, slots, numbers, group):
@@ -261,6 +303,7 @@ KV_BYTES = Exercise(
         cached("7 tokens in 4 bits, groups of 96, the last of them short", "Llama-2-7B", 7, bits=4, group=96),
         cached("27 tokens of the small model in 8 bits, groups of 50", TINY, 27, bits=8, group=50),
         cached("DeepSeek-V3, 1,001 tokens in 4 bits, groups of 256", "DeepSeek-V3", 1001, bits=4, group=256),
+        cached("5 layers, 1 KV head of 3, one token in 3 bits: 90 bits in all", ODD, 1, bits=3),
     ),
     right_answers=(bytes_layer_by_layer, bytes_by_token),
     mistakes={
@@ -317,6 +360,28 @@ KV_BYTES = Exercise(
         ),
         "a group has 8 bytes more, where it has 4": bytes_with(scale=8),
         "there is a scale for each number": bytes_with(groups=lambda model, slots, numbers, group: slots * numbers),
+        "the bytes are rounded down, where the last bits take a byte too": bytes_with(
+            size=lambda numbers, bits: int(numbers * bits // 8)
+        ),
+        "the bytes and the groups are both rounded down": bytes_with(
+            size=lambda numbers, bits: int(numbers * bits // 8),
+            groups=lambda model, slots, numbers, group: slots * numbers // group,
+        ),
+        "every layer's bytes are rounded up for themselves, where it is done once, at the end": bytes_layer_for_itself,
+        "the bits of a number are rounded down to whole bytes, and below 8 there are none": bytes_with(
+            size=lambda numbers, bits: numbers * (int(bits) // 8)
+        ),
+        "the bits of a number are rounded up to whole bytes": bytes_with(
+            size=lambda numbers, bits: numbers * math.ceil(bits / 8)
+        ),
+        "the bytes are a float, and nothing is rounded": bytes_not_rounded,
+        "local layers keep all tokens and global ones a window": bytes_with(
+            slots=lambda model, tokens: (
+                model.local_layers * tokens + model.global_layers * min(tokens, model.window)
+                if model.window
+                else model.layers * tokens
+            )
+        ),
         "bits are taken for bytes": bytes_with(size=lambda n, bits: math.ceil(n * bits)),
     },
 )
@@ -439,6 +504,16 @@ FIT = Exercise(
         "the last request fits only in part": fit(whole=lambda requests: max(0, math.ceil(requests))),
         "requests are rounded to the nearest whole number": fit(whole=lambda requests: max(0, round(requests))),
         "a request is divided: the result is not rounded": fit(whole=lambda requests: max(0, requests)),
+        "the number is a float: // of a float is one": fit(whole=lambda requests: max(0, requests // 1)),
+        "a device has 80 GB, whatever device_bytes says": fit(
+            memory=lambda device_bytes, devices, usable: devices * H100_BYTES * usable
+        ),
+        "there are 8 devices, whatever `devices` says": fit(
+            memory=lambda device_bytes, devices, usable: 8 * device_bytes * usable
+        ),
+        "0.9 is usable, whatever `usable` says": fit(
+            memory=lambda device_bytes, devices, usable: devices * device_bytes * 0.9
+        ),
         "one request always fits": fit(whole=lambda requests: max(1, math.floor(requests))),
         "every device holds whole requests of its own, where a request is spread over all": one_by_device,
         "every request brings its own weights": fit(
@@ -520,6 +595,21 @@ def error_of_the_seen(seen, asked, z):
     return math.sqrt(seen * (1 - seen) / asked)
 
 
+def middle_and_reach(right, asked, z=1.96):
+    low, high = ends_by_formula(right, asked, z)
+    return (low + high) / 2, (high - low) / 2
+
+
+def with_continuity(right, asked, z=1.96):
+    """Newcombe's: half a needle to each side before the equation is solved."""
+    ends = []
+    for sign, found in ((-1, right), (1, asked - right)):
+        under = z * z - 1 / asked + 4 * right * (asked - right) / asked - sign * (4 * right / asked - 2)
+        end = (2 * right + z * z + sign * (z * math.sqrt(max(under, 0)) + 1)) / (2 * (asked + z * z))
+        ends.append(end if found else (sign + 1) / 2)
+    return max(ends[0], 0.0), min(ends[1], 1.0)
+
+
 def moved(seen, asked, z):
     return (seen + z * z / (2 * asked)) / (1 + z * z / asked)
 
@@ -576,6 +666,21 @@ NEEDLE = Exercise(
         ),
         "the spread of one trial is taken, and more trials do not narrow it": ends_with(
             error=lambda seen, asked, z: math.sqrt(seen * (1 - seen) + z * z / (4 * asked)) / (1 + z * z / asked)
+        ),
+        "the error is that of the share seen, over asked - 1": ends_with(
+            seen_as_it_is, lambda seen, asked, z: math.sqrt(seen * (1 - seen) / max(asked - 1, 1))
+        ),
+        "2 needles found and 2 missed are added, and the plain error taken: good for 95 % only": ends_with(
+            lambda seen, asked, z: (seen * asked + 2) / (asked + 4),
+            lambda seen, asked, z: error_of_the_seen((seen * asked + 2) / (asked + 4), asked + 4, z),
+        ),
+        "the root of `asked` is left out: the spread of one trial, at the share seen": ends_with(
+            seen_as_it_is, lambda seen, asked, z: math.sqrt(seen * (1 - seen))
+        ),
+        "the middle and the reach are returned, where the two ends are asked for": middle_and_reach,
+        "a correction for continuity is added, which widens it": with_continuity,
+        "it is the exact interval for 95 % (Clopper and Pearson, `passkey.interval`), which is wider": (
+            lambda right, asked, z=1.96: passkey.interval(right, asked)
         ),
         "z is left out, and the interval holds two thirds of the time": ends_with(z_of=lambda z: 1.0),
         "z is 1.96, whatever was asked for": ends_with(z_of=lambda z: 1.96),
