@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import measured
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -251,8 +252,10 @@ def main(argv: list[str] | None = None) -> int:
     import press
 
     try:
-        if options.again or not is_current():
-            bind()
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with FileLock(BUILD / ".lock"):  # one at a time: who waited finds the site made
+            if options.again or not is_current():
+                bind()
     except (BindError, press.PressError) as error:
         print(f"course.py book: {error}", file=sys.stderr)
         return 1

@@ -13,8 +13,9 @@ to run (a time): its stored output is a recording, kept until its source changes
 The figure of the cell tagged `picture` also becomes `book/pictures/NN_name.png`, for the README. A cell that asks for a
 prediction starts folded, since it holds the answer.
 
-The same text gives the same bytes: ids come from the lesson and the cell's place, counts run 1..n from a clean kernel,
-and nothing of the machine is stored.
+The same text gives the same bytes: ids come from a cell's source, so that one more cell renames no other; counts run 1..n
+from a clean kernel, and nothing of the machine is stored. Where only prose changed, no cell is executed: the stored
+outputs stand (`reusable`).
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ import argparse
 import ast
 import base64
 import hashlib
+import json
 import os
 import re
 import signal
 import sys
+import subprocess
 import tempfile
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -43,6 +47,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = ROOT / "book" / "lessons"
 PICTURES = ROOT / "book" / "pictures"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
+INGREDIENTS = ("solutions", "widgets", "requirements.txt")
+RECORDS = ROOT / "book" / "_build" / "printed.json"
 WORKERS = 2
 CELL_SECONDS = 300
 
@@ -139,9 +145,20 @@ def printed(path: Path, variant: str) -> NotebookNode:
             cells.append(code_cell(cell.source, tags, jupyter={"source_hidden": True}))
         elif cell.source.strip():
             cells.append(code_cell(cell.source, tags))
-    for index, cell in enumerate(cells):
-        cell["id"] = hashlib.sha256(f"{path.stem} {index}".encode()).hexdigest()[:8]
+    for cell, name in zip(cells, ids(cells), strict=True):
+        cell["id"] = name
     return new_notebook(cells=cells, metadata=METADATA)
+
+
+def ids(cells: list[NotebookNode]) -> list[str]:
+    """A name for each cell, from its source; equal cells are numbered."""
+    seen = Counter()
+    names = []
+    for cell in cells:
+        source = f"{cell.cell_type} {cell.source}"
+        names.append(hashlib.sha256(f"{source} {seen[source]}".encode()).hexdigest()[:8])
+        seen[source] += 1
+    return names
 
 
 # --- execution ---
@@ -245,12 +262,65 @@ def picture(notebook: NotebookNode) -> bytes | None:
     return None
 
 
-def print_one(text: Path, variant: str, destination: Path, remeasure: bool = False) -> Path:
-    """Print one variant of one lesson to `destination/NN_name.ipynb` and return that path."""
+# --- outputs that stand ---
+
+
+def made_from() -> str:
+    """A digest of all that has a say in what a cell prints, beside its source."""
+    digest = hashlib.sha256()
+    for path in sorted(path for name in INGREDIENTS for path in [ROOT / name, *(ROOT / name).rglob("*")]):
+        if path.is_file() and path.suffix not in (".ipynb", ".pyc"):
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def unchanged(path: Path) -> bool:
+    """Whether a stored notebook was printed from the course as it is now.
+
+    A record of what was printed here says so. Where there is none, as in a fresh clone, what was committed together
+    belongs together, and git says whether anything is different.
+    """
+    record = records().get(str(path.relative_to(ROOT)))
+    if record is not None:
+        return record == made_from()
+    command = ["git", "status", "--porcelain", "--", *INGREDIENTS, ":!*.ipynb"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    except OSError:
+        return False
+    return done.returncode == 0 and not done.stdout.strip()
+
+
+def records() -> dict[str, str]:
+    """Of the notebooks printed here, what they were made from."""
+    return json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}
+
+
+def reused(notebook: NotebookNode, stored: NotebookNode | None) -> NotebookNode | None:
+    """The notebook with the stored outputs, or None where its code is not what was executed."""
+    if stored is None:
+        return None
+    there, here = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (stored, notebook))
+    if [(cell.source, cell.metadata) for cell in there] != [(cell.source, cell.metadata) for cell in here]:
+        return None
+    for old, new in zip(there, here, strict=True):
+        new.outputs, new.execution_count = old.outputs, old.execution_count
+    return notebook
+
+
+def print_one(text: Path, variant: str, destination: Path, remeasure: bool = False, again: bool = False) -> Path:
+    """Print one variant of one lesson to `destination/NN_name.ipynb` and return that path.
+
+    remeasure: record anew what differs from run to run; again: execute even where the stored outputs stand
+    """
     path = destination / f"{text.stem}.ipynb"
-    notebook = execute(printed(text, variant), static=variant == "site")
     # the site shows the very recordings that the solved notebook stores
     stored = read(VARIANTS["solved"] / path.name if variant == "site" else path)
+    blank = printed(text, variant)
+    if not (remeasure or again or variant == "site") and unchanged(path) and (notebook := reused(blank, stored)):
+        write(notebook, path)
+        return path
+    notebook = execute(blank, static=variant == "site")
     notebook = join_streams(notebook if remeasure else keep_recordings(notebook, stored))
     write(describe_figures(notebook) if variant == "site" else notebook, path)
     if variant == "solved" and (png := picture(notebook)) is not None:
@@ -258,14 +328,14 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
     return path
 
 
-def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False) -> None:
+def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False, again: bool = False) -> None:
     """Print (text, variant, destination) jobs, two at a time; when times are measured anew, one at a time."""
     from tqdm import tqdm
 
     # Ctrl-C goes to everybody: the workers leave it to the one who waits for them
     quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(1 if remeasure else WORKERS, initializer=quiet) as pool:
-        running = {pool.submit(print_one, *job, remeasure): job for job in jobs}
+        running = {pool.submit(print_one, *job, remeasure, again): job for job in jobs}
         bar = tqdm(as_completed(running), total=len(jobs), desc="printing", unit="notebook", disable=None)
         try:
             for done in bar:
@@ -274,9 +344,17 @@ def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False) -> No
                     done.result()
                 except PressError as error:
                     raise PressError(f"{text.name} ({variant}): {error}") from None
+                keep_record(done.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def keep_record(path: Path) -> None:
+    """Remember what a printed notebook was made from; the site's are made anew each time."""
+    if path.parent in VARIANTS.values():
+        now = records() | {str(path.relative_to(ROOT)): made_from()}
+        write_bytes(json.dumps(now, indent=1, sort_keys=True).encode(), RECORDS)
 
 
 def print_site(destination: Path) -> None:
@@ -328,6 +406,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons to print (all when none is named)")
     parser.add_argument("--check", action="store_true", help="compare with what would be printed; executes nothing")
     parser.add_argument("--remeasure", action="store_true", help="record anew what differs from run to run")
+    parser.add_argument("--again", action="store_true", help="execute also where only prose has changed")
     options = parser.parse_args(argv)
     try:
         texts = lessons(options.lessons)
@@ -338,7 +417,7 @@ def main(argv: list[str] | None = None) -> int:
                 print("Run `python3 course.py build` to print them.")
             return 1 if found else 0
         jobs = [(text, variant, folder) for text in texts for variant, folder in VARIANTS.items()]
-        print_all(jobs, options.remeasure)
+        print_all(jobs, options.remeasure, options.again)
     except PressError as error:
         print(f"course.py build: {error}", file=sys.stderr)
         return 1
