@@ -71,7 +71,10 @@ def say(sentence: str) -> None:
 
 
 def start(command: list, folder: Path, **options) -> subprocess.Popen:
-    return subprocess.Popen([str(part) for part in command], cwd=str(folder), **options)
+    """A child, which imports the course of this folder, wherever the environment's own copy may lie."""
+    env = dict(options.pop("env", os.environ))
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
+    return subprocess.Popen([str(part) for part in command], cwd=str(folder), env=env, **options)
 
 
 def finish(child: subprocess.Popen) -> int:
@@ -115,6 +118,10 @@ def environment() -> Path:
     version = environment_version()
     if version and stamped() == recipe(version):
         return PYTHON
+    if version and stamped().splitlines()[:1] == recipe(version).splitlines()[:1]:
+        served = stamped().splitlines()[-1]
+        say(f"The environment in .venv was set up for the course in {served}. It is this folder's from now on.")
+        return point_here()
     manner = []
     if VENV.exists() and not (version and succeeds([PYTHON, "-m", "pip", "--version"])):
         if VENV.is_symlink() or not VENV.is_dir():
@@ -134,11 +141,16 @@ def environment() -> Path:
         with contextlib.suppress(FileNotFoundError):
             STAMP.unlink()
     install(*manner, "-r", ROOT / "requirements.txt", *cpu_wheels())
-    # Without isolation: setuptools is there by now (torch asks for it), so this needs no network.
-    install("--quiet", "--no-build-isolation", "--no-deps", "--editable", ROOT)
     put(VENV / "share/jupyter/lab/settings/overrides.json", LAB_DEFAULTS.encode())
     for name, content in WITHOUT_NBGRADER.items():
         put(VENV / name, content.encode())
+    return point_here()
+
+
+def point_here() -> Path:
+    """Let the environment's `solutions` and `widgets` be those of this folder, and stamp it."""
+    # Without isolation: setuptools is there by now (torch asks for it), so this needs no network.
+    install("--quiet", "--no-build-isolation", "--no-deps", "--editable", ROOT)
     put(STAMP, recipe(environment_version()).encode())
     return PYTHON
 
@@ -153,10 +165,11 @@ def environment_version() -> str:
 
 
 def recipe(version: str) -> str:
-    """What the environment is made from: the lists, the settings, the Python, the folder that the install points to."""
-    lists = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "pyproject.toml")]
-    parts = [*lists, LAB_DEFAULTS, *WITHOUT_NBGRADER.values(), version, str(ROOT)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    """What the environment is made from, in two lines: a digest of lists, settings and Python; the folder it serves."""
+    names = ("requirements.txt", "constraints.txt", "pyproject.toml")
+    lists = [(ROOT / name).read_text(encoding="utf-8") for name in names]
+    parts = [*lists, LAB_DEFAULTS, *WITHOUT_NBGRADER.values(), version]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest() + f"\n{ROOT}"
 
 
 def stamped() -> str:
@@ -391,8 +404,16 @@ def wait_for_server(server: subprocess.Popen, port: int) -> None:
 
 
 def test(arguments: list) -> int:
-    """run every test, or what you name: test tests/test_checks.py -k softmax"""
-    return finish(start([environment(), "-m", "pytest", *arguments], ROOT))
+    """run every test, those of a minute (--quick), or what you name: test tests/test_checks.py -k softmax"""
+    python = environment()
+    if "--quick" in arguments:
+        arguments = [each for each in arguments if each != "--quick"]
+        if finish(start([python, "-m", "ruff", "check", "."], ROOT)) != 0:
+            return 1
+        arguments += ["tests", "--ignore=tests/browser", "-m", "not slow", "-n", "auto"]
+    elif all(each.startswith("-") for each in arguments):
+        arguments = ["-n", "auto", *arguments]  # everything: a file at a time on every core
+    return finish(start([python, "-m", "pytest", *arguments], ROOT))
 
 
 def book(arguments: list) -> int:

@@ -13,9 +13,9 @@ to run (a time): its stored output is a recording, kept until its source changes
 The figure of the cell tagged `picture` also becomes `book/pictures/NN_name.png`, for the README. A cell that asks for a
 prediction starts folded, since it holds the answer.
 
-The same text gives the same bytes: ids come from a cell's source, so that one more cell renames no other; counts run 1..n
-from a clean kernel, and nothing of the machine is stored. Where only prose changed, no cell is executed: the stored
-outputs stand (`reusable`).
+The same text gives the same bytes: ids come from a cell's source, so that one more cell renames no other, counts run
+1..n from a clean kernel, and nothing of the machine is stored. Where only prose changed nothing is executed: the stored
+outputs stand.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import json
 import os
 import re
 import signal
-import sys
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = ROOT / "book" / "lessons"
 PICTURES = ROOT / "book" / "pictures"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
-INGREDIENTS = ("solutions", "widgets", "requirements.txt")
+INGREDIENTS = ("solutions", "widgets", "tests/bench/results", "requirements.txt")
 RECORDS = ROOT / "book" / "_build" / "printed.json"
 WORKERS = 2
 CELL_SECONDS = 300
@@ -283,7 +283,7 @@ def unchanged(path: Path) -> bool:
     record = records().get(str(path.relative_to(ROOT)))
     if record is not None:
         return record == made_from()
-    command = ["git", "status", "--porcelain", "--", *INGREDIENTS, ":!*.ipynb"]
+    command = ["git", "status", "--porcelain", "--", *INGREDIENTS, ":(exclude)*.ipynb"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     except OSError:

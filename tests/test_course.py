@@ -9,12 +9,14 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,8 @@ def made(tmp_path_factory):
     """A small tree (its folder has a space and an accent) and what the first command said while setting it up."""
     tree = tmp_path_factory.mktemp("a course, déjà")
     (tree / "course.py").write_bytes((ROOT / "course.py").read_bytes())
-    (tree / "requirements.txt").write_text("# nothing\n")
+    (tree / "requirements.txt").write_text("-c constraints.txt\n")
+    (tree / "constraints.txt").write_text("# nothing\n")
     (tree / "pyproject.toml").write_text(PYPROJECT)
     (tree / "backend.py").write_text(BACKEND)
     (tree / "book").mkdir()
@@ -129,12 +132,27 @@ def test_what_is_installed_is_the_tree_itself(tree):
     subprocess.run([python, "-c", "import marker_of_the_tree"], cwd=tree / "book", check=True)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a link to a folder needs a privilege on Windows")
+def test_two_checkouts_that_share_an_environment_run_their_own_code(tree, tmp_path):
+    other = tmp_path / "another checkout"
+    shutil.copytree(tree, other, ignore=shutil.ignore_patterns(".venv"))
+    (other / ".venv").symlink_to(tree / ".venv")
+    for folder in (tree, other):
+        (folder / "whose.py").write_text(f"print({folder.name!r})\n")
+        (folder / "book" / "press.py").write_text("import whose\n")
+    said = door(other, "build").stdout
+    assert f"set up for the course in {tree}. It is this folder's from now on." in said
+    assert said.endswith("another checkout\n") and door(other, "build").stdout == "another checkout\n"
+    assert door(tree, "build").stdout.endswith(f"{tree.name}\n")
+    (tree / "book" / "press.py").write_text(PRESS)
+
+
 def test_exit_code_of_a_command_is_passed_on(tree):
     assert door(tree, "build", "fail").returncode == 3
 
 
 def test_changed_requirements_are_installed(tree):
-    (tree / "requirements.txt").write_text("# nothing, said in other words\n")
+    (tree / "constraints.txt").write_text("# nothing, said in other words\n")
     assert "Bringing .venv up to date." in door(tree, "build").stdout
     assert door(tree, "build").stdout == "press\n"
 
@@ -174,7 +192,7 @@ def test_moved_course_is_installed_from_its_new_place(tree):
     elsewhere = tree.with_name("moved")
     tree.rename(elsewhere)
     try:
-        assert "Bringing .venv up to date." in door(elsewhere, "build").stdout
+        assert "It is this folder's from now on." in door(elsewhere, "build").stdout
         assert door(elsewhere, "build").stdout == "press\n"
     finally:
         elsewhere.rename(tree)
@@ -278,7 +296,7 @@ def test_missing_venv_module_names_the_package(tree):
     hidden = "import runpy, sys; sys.modules['ensurepip'] = None; sys.argv = ['course.py', 'build'];"
     bare = tree / "bare"
     bare.mkdir()
-    for name in ["course.py", "requirements.txt", "pyproject.toml"]:
+    for name in ["course.py", "requirements.txt", "constraints.txt", "pyproject.toml"]:
         (bare / name).write_bytes((tree / name).read_bytes())
     program = hidden + "runpy.run_path('course.py', run_name='__main__')"
     answer = subprocess.run([sys.executable, "-c", program], cwd=bare, capture_output=True, text=True)
@@ -338,7 +356,7 @@ def test_full_disk_then_room(tree, tmp_path):
         pytest.skip("no small disk can be mounted here")
     program = """
     mount -t tmpfs -o size=14m none "$1"
-    cp -R "$2/course.py" "$2/requirements.txt" "$2/pyproject.toml" "$2/backend.py" "$2/book" "$1"
+    cp -R "$2/course.py" "$2/requirements.txt" "$2/constraints.txt" "$2/pyproject.toml" "$2/backend.py" "$2/book" "$1"
     cd "$1"
     "$3" course.py build; echo "exit $?"
     mount -o remount,size=200m none "$1"
@@ -522,3 +540,32 @@ def test_other_files_are_left_alone(desk):
     deliver()
     assert {path.name for path in work.iterdir()} == {".course.json", "01_a.ipynb", "02_b.ipynb", "my_notes.ipynb"}
     assert sources(work, "my_notes.ipynb") == ["mine"]
+
+
+# --- the pins ---
+
+
+def test_every_package_that_is_installed_is_locked():
+    """In the environment that the tests run in stands what constraints.txt says, and nothing that it does not name."""
+    lock = {}
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE):
+        lock.setdefault(canonical(name), set()).add(version)
+    needed = set()
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    open_ = [canonical(name) for name in pinned]
+    while open_:
+        name = open_.pop()
+        try:
+            there = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # for another system
+        if name not in needed:
+            needed.add(name)
+            assert there.version.partition("+")[0] in lock.get(name, ()), f"{name} {there.version} is not locked"
+            needs = [each for each in there.requires or () if "extra ==" not in each]
+            open_ += [canonical(re.match(r"[\w.-]+", each)[0]) for each in needs]
+    assert len(needed) > 100
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

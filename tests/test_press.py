@@ -1,6 +1,7 @@
 """The press: one text, three notebooks, the same bytes each time."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(press, "ROOT", tmp_path)
     monkeypatch.setattr(press, "TEXT", text.parent)
     monkeypatch.setattr(press, "PICTURES", tmp_path / "book" / "pictures")
+    monkeypatch.setattr(press, "RECORDS", tmp_path / "book" / "_build" / "printed.json")
     monkeypatch.setattr(press, "VARIANTS", {"student": tmp_path / "lessons", "solved": tmp_path / "solutions"})
     return text
 
@@ -131,6 +133,64 @@ def test_counts_and_ids_are_fixed(house):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert [cell.id for cell in notebook.cells] == [cell.id for cell in press.printed(house, "student").cells]
+
+
+def test_one_more_cell_renames_no_other(house):
+    before = press.printed(house, "student").cells
+    more = "One more paragraph.\n\n```{code-cell}\nb = 3\n```\n\n### Exercise"
+    house.write_text(house.read_text().replace("### Exercise", more))
+    after = press.printed(house, "student").cells
+    renamed = {cell.id for cell in before} - {cell.id for cell in after}
+    assert len(after) == len(before) + 2 and not renamed
+    twice = press.ids([after[0], after[0]])
+    assert len(set(twice)) == 2
+
+
+def executed(monkeypatch) -> list:
+    """What is executed from now on, one entry a notebook."""
+    notebooks, really = [], press.execute
+    monkeypatch.setattr(press, "execute", lambda each, **options: notebooks.append(each) or really(each, **options))
+    return notebooks
+
+
+def test_where_only_prose_changed_the_outputs_stand(house, monkeypatch):
+    folder, done = press.VARIANTS["solved"], executed(monkeypatch)
+    press.keep_record(press.print_one(house, "solved", folder))
+    before = press.read(folder / f"{house.stem}.ipynb")
+    house.write_text(house.read_text().replace("# A lesson", "# A lesson, with a comma"))
+    after = press.read(press.print_one(house, "solved", folder))
+    assert len(done) == 1 and after.cells[0].source == "# A lesson, with a comma"
+    assert [cell.get("outputs") for cell in after.cells] == [cell.get("outputs") for cell in before.cells]
+    press.print_one(house, "solved", folder, again=True)
+    assert len(done) == 2
+
+
+def test_a_cell_or_a_function_that_changed_is_executed(house, monkeypatch):
+    folder, done = press.VARIANTS["student"], executed(monkeypatch)
+    press.keep_record(press.print_one(house, "student", folder))
+    house.write_text(house.read_text().replace("a = 2", "a = 3"))
+    cell = press.read(press.print_one(house, "student", folder)).cells[1]
+    assert len(done) == 2 and cell.outputs[0].text == "3\n"
+    press.keep_record(folder / f"{house.stem}.ipynb")
+    (press.ROOT / "solutions" / "unseen.py").write_text("SETTING = 4\n")  # no cell names it, and yet
+    press.print_one(house, "student", folder)
+    assert len(done) == 3
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_in_a_fresh_clone_what_was_committed_together_belongs_together(house, monkeypatch):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *who, *arguments], cwd=press.ROOT, check=True, capture_output=True)
+
+    path, done = press.print_one(house, "student", press.VARIANTS["student"]), executed(monkeypatch)
+    git("init"), git("add", "."), git("commit", "-m", "all")
+    house.write_text(house.read_text().replace("# A lesson", "# A lesson, with a comma"))
+    press.print_one(house, "student", path.parent)
+    assert not done
+    (press.ROOT / "solutions" / "doubling.py").write_text(MECHANISM.replace("half + half", "2 * half"))
+    press.print_one(house, "student", path.parent)
+    assert len(done) == 1
 
 
 def test_check_names_the_file_and_the_first_cell_that_differs(house):

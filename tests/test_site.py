@@ -28,6 +28,23 @@ def markup(site: Path, page: str) -> str:
 # --- what is in the pages ---
 
 
+def printed_texts(path: Path) -> list[tuple[str, list[str]]]:
+    """Of each code cell its source, and its outputs as text."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [
+        (cell.source, [each.get("text") or each.get("data", {}).get("text/plain", "") for each in cell.outputs])
+        for cell in cells
+    ]
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_page_prints_what_the_solved_notebook_stores(site, lesson):
+    """The pages are executed anew, with the solutions: so no other test needs to execute a solved notebook."""
+    page, stored = site.parent / "source" / f"{lesson}.ipynb", ROOT / "solutions" / f"{Path(lesson).name}.ipynb"
+    for ours, theirs in zip(printed_texts(page), printed_texts(stored), strict=True):
+        assert ours == theirs
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_with_its_pictures_is_under_1_mb(site, page):
     pictures = set(re.findall(r'src="([^"]*_images/[^"]*)"', markup(site, page)))

@@ -235,7 +235,7 @@ def alignment_part() -> dict:
     The mean over all places is what a text of any length finds.
     """
     runs = []
-    for seed, (base, asked, step) in product(SEEDS, ((2048, 20, 1), (131_072, 1, 3))):  # a third of the places is enough
+    for seed, (base, asked, step) in product(SEEDS, ((2048, 20, 1), (131_072, 1, 3))):  # long: every third place
         model, _ = of_kind("infini", seed)
         rows = []
         for place in range(1, 65, step):
