@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from solutions.quadratic import attention
 from solutions.shapes import counts, in_float32, refuse_not_finite, shapes
-from solutions.tiny import ATTENTIONS, Attention, Config, TinyTransformer
+from solutions.tiny import Attention, Config, TinyTransformer
 
 STALLS = {torch.bfloat16: 256, torch.float16: 2048}  # adding 1 again and again stops there; float32 at 16,777,216
 
@@ -568,8 +568,6 @@ class KNNAttention(SegmentAttention):
         found = v.flatten(0, 2)[row * v.shape[-2] + place]  # (batch, heads, n, top_k, d)
         return (score.softmax(dim=-1)[..., None, :] @ found).squeeze(-2)
 
-
-ATTENTIONS.update(infini=InfiniAttention, xl=XLAttention, knn=KNNAttention)
 
 # What each has to keep: table 1 of the paper, in numbers, not bytes ---------------------------------------------------
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from solutions.quadratic import KVCache, attention, attention_scores, causal_mask, softmax
 from solutions.shapes import counts, in_float32, refuse_not_finite, shapes, wide
-from solutions.tiny import ATTENTIONS, Attention, Config, TinyTransformer, rope_frequencies, rotate
+from solutions.tiny import Attention, Config, TinyTransformer, rope_frequencies, rotate
 
 # What may be asked -----------------------------------------------------------------------------------------------
 
@@ -794,9 +794,6 @@ class SparseAttention(Attention):
 
     def new_cache(self) -> SparseCache:
         return SparseCache()
-
-
-ATTENTIONS["sparse"] = SparseAttention
 
 
 @torch.no_grad()

@@ -1,16 +1,18 @@
 """The one small Transformer of the course, into which every attention plugs.
 
     x = embed(token) + embed(token before)
-    x = x + attention(norm(x))         for each layer; which attention, its name in ATTENTIONS says
+    x = x + attention(norm(x))         for each layer; ATTENTIONS says where the attention of a name is
     x = x + mlp(norm(x))
     logits = head(norm(x))
 
-A lesson that brings a new attention subclasses `Attention`, overrides the step in which it differs, and enters it in
-ATTENTIONS. Shapes: tokens (batch, n); x (batch, n, width); q (batch, heads, n, head_dim); k, v with kv_heads.
+A new attention subclasses `Attention`, overrides the step in which it differs, and has a line in ATTENTIONS; yours is
+entered with `ATTENTIONS["mine"] = MyAttention`. Shapes: tokens (batch, n); x (batch, n, width); q (batch, heads, n,
+head_dim); k, v with kv_heads.
 
 `train` runs any loss to its end. What is worth keeping is kept by `solutions.checkpoints`.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -161,7 +163,24 @@ class WindowAttention(Attention):
         return WindowCache(self.window, self.sinks)
 
 
-ATTENTIONS: dict[str, type[Attention]] = {"full": Attention, "window": WindowAttention}
+# By name, the class or where it is: a module is read when a model first has such a layer.
+ATTENTIONS: dict[str, type[Attention] | str] = {
+    "full": Attention,
+    "window": WindowAttention,
+    "infini": "solutions.infini:InfiniAttention",
+    "xl": "solutions.infini:XLAttention",
+    "knn": "solutions.infini:KNNAttention",
+    "sparse": "solutions.sparse:SparseAttention",
+}
+
+
+def attention_of(name: str) -> type[Attention]:
+    """The class of a name in ATTENTIONS."""
+    found = ATTENTIONS[name]
+    if isinstance(found, str):
+        module, _, attribute = found.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 class Layer(nn.Module):
@@ -171,7 +190,7 @@ class Layer(nn.Module):
         super().__init__()
         name = config.layers[layer]
         self.attention_norm = nn.RMSNorm(config.width)
-        self.attention = ATTENTIONS[name](config, layer, **config.options.get(name, {}))
+        self.attention = attention_of(name)(config, layer, **config.options.get(name, {}))
         self.mlp_norm = nn.RMSNorm(config.width)
         self.mlp = nn.Sequential(
             nn.Linear(config.width, 4 * config.width), nn.GELU(), nn.Linear(4 * config.width, config.width)

@@ -25,6 +25,7 @@ from solutions.checkpoints import (
 from solutions.checkpoints import __main__ as door
 from solutions.tiny import Config, TinyTransformer, train
 
+ROOT = CHECKPOINTS.parents[1]
 WEIGHTS = sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
 WINDOW, SINKS = about("window"), about("sinks")
 
@@ -281,3 +282,11 @@ def test_shipped_sinks_do_what_is_written_of_them():
     assert mean(measured["known_loss"][1:]) == pytest.approx(mean(written["known_loss"][1:]), rel=0.2)
     assert sinks.rest(model, tried)["known"] == pytest.approx(run["mass_on_first"]["known"], abs=0.02)
     assert streams.VOCABULARY == model.config.vocabulary
+
+
+@pytest.mark.parametrize("name", ["infini", "infini-knn", "infini-xl", "sparse-trained", "window-all-local"])
+def test_a_model_is_loaded_by_one_line(name):
+    """In a Python that has imported nothing else: which module an attention is in, its name says."""
+    line = f"from solutions.checkpoints import load; print(load({name!r}).config.layers[0])"
+    done = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() in ("infini", "xl", "sparse", "window"), done.stderr

@@ -25,7 +25,7 @@ from solutions.local_global import (
 from solutions.quadratic import KVCache, attention, attention_scores, blocked_attention, cached_attention
 from solutions.ring import Ring, RingAttention
 from solutions.shapes import HALF, in_float32
-from solutions.tiny import ATTENTIONS, Config
+from solutions.tiny import Config, attention_of
 
 LONGEST = 131_072
 
@@ -134,7 +134,7 @@ def all_keys(q, k):
 
 
 def nearest_of_all(q, k, v):
-    layer = ATTENTIONS["knn"](Config(vocabulary=2, width=q.shape[-1], heads=1, layers=("knn",)), 0, top_k=k.shape[-2])
+    layer = attention_of("knn")(Config(vocabulary=2, width=q.shape[-1], heads=1, layers=("knn",)), 0, top_k=k.shape[-2])
     return layer.nearest(q, k, v)
 
 

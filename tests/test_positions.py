@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.nn.functional import log_softmax, one_hot
 
-import solutions.sparse  # noqa: F401  (enters its attention in tiny.ATTENTIONS)
 from solutions import streams, tiny
 from solutions.checkpoints import about, load
 from solutions.checkpoints import positions as recipe

@@ -45,8 +45,7 @@ def note(name: str, folder: Path = CHECKPOINTS, **found) -> None:
 def load(name: str, folder: Path = CHECKPOINTS) -> TinyTransformer:
     """The model that `save` wrote, in float32, ready to use.
 
-    Raises ValueError for a name that is not there, and for a file that is not the one its JSON tells of. An attention
-    of a later lesson must be imported before.
+    Raises ValueError for a name that is not there, and for a file that is not the one its JSON tells of.
     """
     told, path = about(name, folder), folder / f"{name}.safetensors"
     content = path.read_bytes() if path.exists() else b""

@@ -8,7 +8,6 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 
-import solutions.infini  # noqa: F401  enters its attention in the register
 from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
 from widgets.kit.base import static_assets
