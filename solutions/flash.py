@@ -26,8 +26,7 @@ from types import CodeType
 import torch
 from torch import Tensor
 
-from solutions.local_global import pattern_is_sound
-from solutions.quadratic import queries_are_last
+from solutions.accepts import pattern_is_sound, queries_are_last
 from solutions.shapes import counts, same_kind, same_sizes, shapes
 
 # A softmax in pieces -----------------------------------------------------------------------------------------------

@@ -15,68 +15,23 @@ The second half counts what a stack of layers saves (pairs, bytes, reach), and l
 """
 
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from solutions.quadratic import KVCache, continues, grouped_attention, queries_fit
+from solutions.accepts import (
+    block_is_inside,
+    layers_are_known,
+    pattern_is_sound,
+    row_exists,
+    unit_is_known,
+    window_attention_fits,
+    window_chunk_fits,
+)
+from solutions.quadratic import KVCache, grouped_attention
 from solutions.shapes import counts, in_float32, shapes, wide
-
-# What may be asked -----------------------------------------------------------------------------------------------
-
-
-def is_whole(value, least: int) -> bool:
-    """True for a whole number of `least` or more."""
-    try:
-        return operator.index(value) >= least
-    except TypeError:
-        return False
-
-
-def pattern_is_sound(window: int, sinks: int, global_tokens: list[int] | None, **_) -> None:
-    """Raise ValueError for a window, sinks or global tokens that no sequence can have."""
-    if not is_whole(window, 1):
-        raise ValueError(f"window is {window!r}; give a whole number of 1 or more.")
-    if not is_whole(sinks, 0):
-        raise ValueError(f"sinks is {sinks!r}; give a whole number, 0 for none.")
-    if global_tokens is None:
-        return
-    listed = isinstance(global_tokens, list | tuple | range)
-    if not listed or not all(is_whole(token, 0) for token in global_tokens):
-        raise ValueError(f"global_tokens is {global_tokens!r}; give a list of positions from 0 on, for example [0].")
-
-
-def pattern_fits(n: int, window: int, causal: bool, sinks: int, global_tokens: list[int] | None, **_) -> None:
-    """Raise ValueError unless the pattern is sound and its global tokens are among n, none of them asked to look ahead.
-
-    A window wider than the text and more sinks than tokens are sound.
-    """
-    pattern_is_sound(window, sinks, global_tokens)
-    for token in global_tokens or ():
-        if token >= n:
-            raise ValueError(f"global token {token} lies outside the {n} tokens; give positions from 0 to {n - 1}.")
-        if causal and token > 0:
-            raise ValueError(
-                f"global token {token} lies in the future of query 0, which may not look ahead; "
-                "give causal=False, or use sinks for the first tokens."
-            )
-
-
-def block_is_inside(start: int, stop: int, n: int, **pattern) -> None:
-    """Raise ValueError unless start, ..., stop - 1 are one or more of the n tokens."""
-    if not (is_whole(start, 0) and is_whole(stop, start + 1) and is_whole(n, stop)):
-        raise ValueError(f"start is {start}, stop is {stop}, n is {n}; give 0 <= start < stop <= n.")
-    pattern_fits(n=n, **pattern)
-
-
-def window_attention_fits(q: Tensor, k: Tensor, **pattern) -> None:
-    """Raise ValueError unless the queries fit the keys, and the pattern fits their number."""
-    queries_fit(q, k)
-    pattern_fits(n=k.shape[-2], **pattern)
-
 
 # The mechanism ---------------------------------------------------------------------------------------------------
 
@@ -216,14 +171,6 @@ class WindowCache(KVCache):
         return f"WindowCache: {len(self)} of {self.tokens} tokens, {self.nbytes:,} bytes"
 
 
-def window_chunk_fits(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache) -> None:
-    """Raise ValueError before a bad chunk reaches the cache, which would otherwise be spoilt for the next call."""
-    if not all(hasattr(cache, name) for name in ("append", "keep", "position")):  # a notebook brings its own class
-        raise ValueError(f"cache is of type {type(cache).__name__}; give a WindowCache(window).")
-    queries_fit(q, k)
-    continues(cache, k, v)
-
-
 @shapes(k="... chunk d", v="... chunk d_value", check=window_chunk_fits)
 def cached_window_attention(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache) -> Tensor:
     """Causal window attention for the next tokens of a sequence, of whose past the cache holds what may still be seen.
@@ -255,12 +202,6 @@ def receptive_field(layers: int, window: int, *, causal: bool = True) -> int:
     return 1 + layers * reach
 
 
-def row_exists(x: Tensor, row: int, **_) -> None:
-    """Raise ValueError unless x has that row."""
-    if not -x.shape[0] <= row < x.shape[0]:
-        raise ValueError(f"row is {row}, but x has {x.shape[0]} rows; give 0 to {x.shape[0] - 1}.")
-
-
 @shapes(x="n d", check=row_exists)
 def influence(stack: Callable[[Tensor], Tensor], x: Tensor, row: int) -> Tensor:
     """How much each input token moves one output token: the size of the gradient.
@@ -274,21 +215,6 @@ def influence(stack: Callable[[Tensor], Tensor], x: Tensor, row: int) -> Tensor:
 
 
 # What a pattern saves ---------------------------------------------------------------------------------------------
-
-
-def layers_are_known(layer_types: tuple[str, ...], **_) -> None:
-    """Raise ValueError unless there is a layer, and each is "full" or "window"."""
-    if not layer_types:
-        raise ValueError("layer_types is empty; give at least one layer.")
-    for layer, name in enumerate(layer_types):
-        if name not in ("full", "window"):
-            raise ValueError(f'layer {layer} is {name!r}; give "full" or "window" for each.')
-
-
-def unit_is_known(unit: str, **_) -> None:
-    """Raise ValueError unless the unit is made of the letters G and L."""
-    if not unit or set(unit) - set("GL"):
-        raise ValueError(f'unit is {unit!r}; give letters G (global) and L (local), for example "GLL".')
 
 
 @counts("layers")

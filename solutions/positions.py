@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from solutions import streams, tiny
-from solutions.local_global import is_whole
+from solutions.accepts import is_whole
 from solutions.quadratic import attention
 from solutions.shapes import counts, in_float32, shapes
 from solutions.tiny import TinyTransformer

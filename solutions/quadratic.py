@@ -16,7 +16,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from solutions.shapes import counts, in_float32, on_method, refuse_not_finite, same_kind, same_sizes, shapes
+from solutions.accepts import (
+    chunk_fits,
+    continues,
+    finite_scale,
+    groups_fit,
+    heads_fit,
+    mask_fits,
+    not_more_queries,
+    queries_are_last,
+    two_positive_points,
+)
+from solutions.shapes import counts, in_float32, on_method, shapes
 
 # The mechanism ---------------------------------------------------------------------------------------------------
 
@@ -62,12 +73,6 @@ def log_sum_exp(scores: Tensor) -> Tensor:
     return row_max.squeeze(-1) + torch.log(row_sum)
 
 
-def finite_scale(scale: float | None, **_) -> None:
-    """Raise ValueError unless the scale is None or a finite number."""
-    if scale is not None and not math.isfinite(scale):
-        raise ValueError(f"scale is {scale}; give a finite number, or None for 1 / √d.")
-
-
 @shapes(q="... queries d", k="... keys d", check=finite_scale)
 @in_float32
 def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
@@ -82,15 +87,6 @@ def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor
     return (q * scale) @ k.transpose(-2, -1)  # scaled before the product, which could be too large for float16
 
 
-def not_more_queries(queries: int, keys: int, **_) -> None:
-    """Raise ValueError when there are more queries than keys: the queries are the last of the same tokens."""
-    if queries > keys:
-        raise ValueError(
-            f"there are {queries} queries and {keys} keys, and a causal mask takes the queries for the last tokens of "
-            "the keys; give at least as many keys as queries."
-        )
-
-
 @counts("queries", "keys")
 @shapes(check=not_more_queries)
 def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
@@ -102,32 +98,6 @@ def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> 
     query_position = torch.arange(queries, device=device) + (keys - queries)
     key_position = torch.arange(keys, device=device)
     return key_position <= query_position[:, None]
-
-
-def queries_are_last(q: Tensor, k: Tensor, causal: bool, **_) -> None:
-    """Raise ValueError when causal attention is asked for with more queries than keys."""
-    if causal:
-        not_more_queries(q.shape[-2], k.shape[-2])
-
-
-def mask_fits(q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, scale: float | None, **_) -> None:
-    """Raise ValueError unless the mask is boolean and spreads to the shape of the scores."""
-    finite_scale(scale)
-    queries_are_last(q, k, causal)
-    if mask is None:
-        return
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"mask is of type {given}; give a boolean tensor, True where a query may look.")
-    if mask.device != q.device:
-        raise ValueError(f"mask has device {mask.device}, but q has {q.device}; convert one of them with .to().")
-    scores_shape = (*q.shape[:-1], k.shape[-2])
-    try:
-        fits = torch.broadcast_shapes(mask.shape, scores_shape) == scores_shape
-    except RuntimeError:
-        fits = False
-    if not fits:
-        raise ValueError(f"mask has shape {tuple(mask.shape)}; give one that spreads to the scores, {scores_shape}.")
 
 
 @shapes(q="... queries d", k="... keys d", v="... keys d_value", check=mask_fits)
@@ -149,18 +119,6 @@ def attention(
         scores = scores.masked_fill(~mask, -math.inf)
     weights = softmax(scores)
     return weights @ v
-
-
-def heads_fit(w_q: Tensor, w_k: Tensor, heads: int, kv_heads: int | None, **_) -> None:
-    """Raise ValueError unless the weights hold whole heads of one size, and the query heads form equal groups."""
-    kv_heads = heads if kv_heads is None else kv_heads
-    if heads % kv_heads:
-        raise ValueError(f"heads is {heads} and kv_heads is {kv_heads}; give a kv_heads that divides heads.")
-    if w_q.shape[-1] % heads:
-        raise ValueError(f"w_q has {w_q.shape[-1]} columns for {heads} heads; give a multiple of heads.")
-    width = w_q.shape[-1] // heads * kv_heads
-    if w_k.shape[-1] != width:
-        raise ValueError(f"w_k has {w_k.shape[-1]} columns; give {width}, kv_heads times the head size of w_q.")
 
 
 @counts("heads", "kv_heads")
@@ -201,25 +159,6 @@ def multi_head_attention(
     return out.transpose(1, 2).flatten(-2) @ w_o
 
 
-def queries_fit(q: Tensor, k: Tensor, sizes: str = "... n d") -> None:
-    """Raise ValueError unless q is finite and reads as `sizes` beside k's "... n d", its heads in groups aside."""
-    same_kind({"k": k, "q": q})
-    one_per_group = q
-    if q.dim() > 2 and k.dim() > 2:
-        heads, kv_heads = q.shape[-3], k.shape[-3]
-        if kv_heads == 0 or heads % kv_heads:
-            raise ValueError(f"q has {heads} heads, k has {kv_heads}; give k and v a number of heads that divides q's.")
-        one_per_group = q[..., :: heads // kv_heads, :, :]
-    same_sizes({"k": k, "q": one_per_group}, {"k": "... n d", "q": sizes})
-    refuse_not_finite(q=q)
-
-
-def groups_fit(q: Tensor, k: Tensor, **others) -> None:
-    """Raise ValueError unless the query heads form groups over the key heads, and the mask fits."""
-    queries_fit(q, k, "... queries d")
-    mask_fits(q, k, scale=None, **others)
-
-
 @shapes(k="... n d", v="... n d_value", check=groups_fit)
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
     """`attention` where each head of k and v may serve a group of query heads (Ainslie et al., 2023).
@@ -233,24 +172,6 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, 
         group = q.shape[-3] // k.shape[-3]
         k, v = k.repeat_interleave(group, dim=-3), v.repeat_interleave(group, dim=-3)
     return attention(q, k, v, causal=causal, mask=mask)
-
-
-def continues(self: "KVCache", k: Tensor, v: Tensor) -> None:
-    """Raise ValueError for a chunk that is not finite or does not go on where the cache ends."""
-    refuse_not_finite(k=k, v=v)
-    for name, new, old in (("k", k, self.k), ("v", v, self.v)):
-        if old is None:
-            continue
-        if new.shape[:-2] != old.shape[:-2] or new.shape[-1] != old.shape[-1]:
-            raise ValueError(
-                f"{name} has shape {tuple(new.shape)}, but the cache holds {tuple(old.shape)}; "
-                "only the number of tokens, the last but one, may differ."
-            )
-        if new.dtype != old.dtype or new.device != old.device:
-            raise ValueError(
-                f"{name} is {new.dtype} on {new.device}, but the cache holds {old.dtype} on {old.device}; "
-                "convert it with .to()."
-            )
 
 
 @on_method("append", shapes(k="... chunk d", v="... chunk d_value", check=continues))
@@ -282,14 +203,6 @@ class KVCache:
 
     def __repr__(self) -> str:
         return f"KVCache: {len(self)} tokens, {self.nbytes:,} bytes"
-
-
-def chunk_fits(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> None:
-    """Raise ValueError before a bad chunk reaches the cache, which would otherwise be spoilt for the next call."""
-    if not all(hasattr(cache, name) for name in ("append", "k", "v")):  # a notebook brings its own KVCache
-        raise ValueError(f"cache is of type {type(cache).__name__}; give a KVCache().")
-    queries_fit(q, k)
-    continues(cache, k, v)
 
 
 @shapes(k="... chunk d", v="... chunk d_value", check=chunk_fits)
@@ -368,16 +281,6 @@ def naive_peak_bytes(n: int, head_dim: int, heads: int = 1, element_bytes: int =
     matrix, column, output = heads * n * n, heads * n, heads * n * head_dim
     copies = 3 * output if element_bytes < 4 else 0
     return max(element_bytes, 4) * (copies + max(3 * matrix + 3 * column, 2 * matrix + output))
-
-
-def two_positive_points(lengths: Sequence[float], values: Sequence[float]) -> None:
-    """Raise ValueError unless a line through the logarithms is determined."""
-    if len(lengths) != len(values):
-        raise ValueError(f"there are {len(lengths)} lengths and {len(values)} values; give one value for each length.")
-    if len(set(lengths)) < 2:
-        raise ValueError("a slope needs at least two different lengths; measure at another one.")
-    if not all(math.isfinite(number) and number > 0 for number in (*lengths, *values)):
-        raise ValueError("lengths and values must be finite and above 0, since their logarithms are taken.")
 
 
 @shapes(check=two_positive_points)

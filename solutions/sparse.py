@@ -24,85 +24,18 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from solutions.accepts import (
+    gathered_fits,
+    heads_divide,
+    mass_fits,
+    positive_scales,
+    power_of_two,
+    scores_compare,
+    scores_fit_probabilities,
+)
 from solutions.quadratic import KVCache, attention, attention_scores, causal_mask, softmax
 from solutions.shapes import counts, in_float32, refuse_not_finite, shapes, wide
 from solutions.tiny import Attention, Config, TinyTransformer, rope_frequencies, rotate
-
-# What may be asked -----------------------------------------------------------------------------------------------
-
-
-def scores_compare(scores: Tensor, causal: bool = False, **_) -> None:
-    """Raise ValueError unless every score can be compared, and causal queries can be the last of the tokens."""
-    if scores.isnan().any():
-        at = scores.isnan().nonzero()[0].tolist()
-        raise ValueError(f"scores holds nan at {at}, which has no place in an order; give numbers, or -inf for no key.")
-    if causal and scores.shape[-2] > scores.shape[-1]:
-        raise ValueError(
-            f"there are {scores.shape[-2]} queries and {scores.shape[-1]} keys, and causal takes the queries for the "
-            "last tokens; give at least as many keys as queries."
-        )
-
-
-def choice_fits(indices: Tensor, batch: int, queries: int, keys: int) -> None:
-    """Raise ValueError unless indices are positions of keys or -1, for these queries, each key once in a row."""
-    if not isinstance(indices, Tensor) or indices.dtype not in (torch.int32, torch.int64):
-        given = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
-        raise ValueError(f"indices is of type {given}; give whole numbers, torch.int64.")
-    if indices.dim() != 3 or indices.shape[:2] != (batch, queries) or indices.shape[2] < 1:
-        raise ValueError(f"indices has shape {tuple(indices.shape)}; give (batch, n, k), here ({batch}, {queries}, k).")
-    if indices.min() < -1 or indices.max() >= keys:
-        raise ValueError(
-            f"indices reach from {indices.min()} to {indices.max()}; give 0 to {keys - 1}, or -1 for no key."
-        )
-    ordered = indices.sort(dim=-1).values
-    twice = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] >= 0)
-    if twice.any():
-        row = twice.nonzero()[0]
-        key = ordered[tuple(row)].item()
-        raise ValueError(f"indices of batch {row[0]}, query {row[1]} hold key {key} twice; give every key once.")
-
-
-def heads_divide(q: Tensor, k: Tensor, **_) -> None:
-    """Raise ValueError unless the heads of q form equal groups, one for each head of k."""
-    if q.shape[1] % k.shape[1]:
-        raise ValueError(f"q has {q.shape[1]} heads, k has {k.shape[1]}; give k a number of heads that divides q's.")
-
-
-def gathered_fits(q: Tensor, k: Tensor, indices: Tensor, scale: float | None = None, **_) -> None:
-    """Raise ValueError unless the choice is one of these keys for these queries."""
-    heads_divide(q, k)
-    if scale is not None and not math.isfinite(scale):
-        raise ValueError(f"scale is {scale}; give a finite number, or None for 1 / √d.")
-    choice_fits(indices, q.shape[0], q.shape[2], k.shape[2])
-    if indices.device != q.device:
-        raise ValueError(f"indices has device {indices.device}, but q has {q.device}; convert one of them with .to().")
-
-
-def scores_fit_probabilities(scores: Tensor, probabilities: Tensor, indices: Tensor | None = None, **_) -> None:
-    """Raise ValueError unless there is a probability of every candidate."""
-    if indices is not None:
-        choice_fits(indices, *scores.shape)
-    candidates = scores.shape[2] if indices is None else indices.shape[2]
-    if probabilities.shape[-1] != candidates:
-        raise ValueError(
-            f"probabilities has shape {tuple(probabilities.shape)} for {candidates} candidates; "
-            f"give (batch, heads, n, {candidates})."
-        )
-
-
-def positive_scales(q_scale: Tensor, k_scale: Tensor, **_) -> None:
-    """Raise ValueError unless all scales are positive: ReLU lets no other through."""
-    for name, scale in (("q_scale", q_scale), ("k_scale", k_scale)):
-        if scale.min() <= 0:
-            raise ValueError(f"{name} holds {scale.min():g}; give positive scales, since ReLU(-a x) is not -a ReLU(x).")
-
-
-def power_of_two(x: Tensor, **_) -> None:
-    """Raise ValueError unless the vectors have 2, 4, 8, ... entries."""
-    size = x.shape[-1]
-    if size & (size - 1):
-        raise ValueError(f"x has {size} entries; give a power of 2, which the transform halves down to 1.")
-
 
 # The mechanism ---------------------------------------------------------------------------------------------------
 
@@ -295,11 +228,6 @@ def sparse_loss(scores: Tensor, probabilities: Tensor, indices: Tensor) -> Tenso
 
 
 # How good a choice is ---------------------------------------------------------------------------------------------
-
-
-def mass_fits(target: Tensor, indices: Tensor, **_) -> None:
-    """Raise ValueError unless the choice is one of the target's keys."""
-    choice_fits(indices, *target.shape)
 
 
 @shapes(target="batch n m", check=mass_fits)

@@ -21,9 +21,9 @@ Queries are the last n of m tokens.
 import torch
 from torch import Tensor
 
+from solutions.accepts import gathered_fits, heads_divide, scores_compare
 from solutions.interpreter import launch, tl, triton
 from solutions.shapes import counts, shapes
-from solutions.sparse import gathered_fits, heads_divide, scores_compare
 
 HIDDEN = tl.constexpr(-1e30)  # a score that counts nothing: not -inf, since a row that saw nothing would be inf - inf
 SIGN = tl.constexpr(-(2**31))

@@ -21,12 +21,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from solutions.local_global import (
-    WindowCache,
-    cached_window_attention,
-    pattern_is_sound,
-    sliding_window_attention,
-)
+from solutions.accepts import pattern_is_sound
+from solutions.local_global import WindowCache, cached_window_attention, sliding_window_attention
 from solutions.quadratic import KVCache, blocked_attention
 
 # The model --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from solutions import sparse, streams
+from solutions import accepts, sparse, streams
 from solutions.checkpoints import CHECKPOINTS, about, load
 from solutions.checkpoints import sparse as recipe
 from solutions.quadratic import attention, causal_mask
@@ -434,7 +434,7 @@ def test_selectors_choose_from_the_past_and_no_more_than_they_may(name, top_k):
     torch.manual_seed(0)
     q, k, _ = qkv(40)
     indices = SELECTORS[name](q, k, top_k)
-    sparse.choice_fits(indices, 2, 40, 40)  # in range, no key twice
+    accepts.choice_fits(indices, 2, 40, 40)  # in range, no key twice
     assert indices.shape[-1] <= top_k
     assert (indices <= torch.arange(40)[:, None]).all()
     assert (indices == torch.arange(40)[:, None]).any(dim=-1)[:, 0].all()  # the first query sees itself
@@ -456,7 +456,7 @@ def test_selectors_take_all_where_they_may_take_more(name, n):
     q, k, _ = qkv(n, batch=1)
     indices = SELECTORS[name](q, k, 1000)
     assert [sorted(set(row) - {-1}) for row in indices[0].tolist()] == [[*range(t + 1)] for t in range(n)]
-    sparse.choice_fits(indices, 1, n, n)
+    accepts.choice_fits(indices, 1, n, n)
     sinks = sparse.sinks_and_window(q, k, 1000, sinks=900)
     assert [sorted(set(row) - {-1}) for row in sinks[0].tolist()] == [[*range(t + 1)] for t in range(n)]
 
