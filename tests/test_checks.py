@@ -391,7 +391,7 @@ def exotic(scores):
         (two_arguments, "with TypeError: two_arguments() missing 1 required positional argument: 'axis'"),
         (exotic, "with Unheard: of"),
         (raises_other, 'stops at line 2, `raise ValueError("write me.")`, with ValueError: write me.'),
-        (changes_its_input, "your function changed its input scores; work on a new tensor"),
+        (changes_its_input, "your function changed its input scores; work on a new one"),
         (assigns, "your function returned nothing (a return is missing)"),
         (lambda scores: scores[..., :-1], "the shape of your output is (3, 4), expected (3, 5)"),
         (lambda scores: scores.double(), "the dtype of your output is torch.float64, expected torch.float32"),
@@ -1265,6 +1265,18 @@ X = torch.arange(12.0).reshape(3, 4).sin()
 )
 def test_a_simple_relation_is_told(wrong, words):
     assert judge(lambda x: x.clone(), lambda x: wrong, X).endswith(words)
+
+
+def test_a_list_that_an_answer_changes_is_told_and_spoils_no_later_answer():
+    """The case once handed out its own list, which then began with another edge for every later answer."""
+    exercise = EXERCISES["loss_by_position"]
+
+    def with_one_edge_more(model, tokens, edges, counted=None):
+        edges.insert(0, 1)
+        return exercise.right_answers[0](model, tokens, edges[1:], counted)
+
+    assert "your function changed its input edges; work on a new one" in exercise.verdict(with_one_edge_more).message
+    assert exercise.verdict(exercise.right_answers[0]).ok
 
 
 def test_the_digits_of_float32_are_told():

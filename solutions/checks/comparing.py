@@ -36,7 +36,7 @@ def fault(got: Run, expected: Run, scalar: bool = False) -> str | None:
     if got.error:
         return got.place + got.error
     if got.changed:
-        return f"your function changed its input {' and '.join(got.changed)}; work on a new tensor"
+        return f"your function changed its input {' and '.join(got.changed)}; work on a new one"
     if got.value is None and expected.value is not None:
         return "your function returned nothing (a return is missing)"
     return difference(got.value, expected.value, scalar)

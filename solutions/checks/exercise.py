@@ -5,6 +5,7 @@ rounded to the dtype of the inputs; `comparing` says how far an answer may be fr
 """
 
 import ast
+import copy
 import inspect
 import re
 import textwrap
@@ -53,10 +54,12 @@ class Case:
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=torch.float64).to(self.dtype)
 
-        return tuple(
-            value.to(dtype) if dtype and isinstance(value, Tensor) and value.is_floating_point() else value
-            for value in self.inputs(normal)
-        )
+        def new(value: object) -> object:
+            if isinstance(value, list):  # it may be the case's own, which an answer could change for good
+                return copy.deepcopy(value)
+            return value.to(dtype) if dtype and isinstance(value, Tensor) and value.is_floating_point() else value
+
+        return tuple(new(value) for value in self.inputs(normal))
 
 
 @dataclass(frozen=True)

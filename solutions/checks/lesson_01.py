@@ -1100,6 +1100,7 @@ CACHE = Exercise(
         Case("what cache.k holds after chunks of 2", text(5, heads=6, kv_heads=2), held("k", 2)),
         Case("what cache.v holds after chunks of 2", text(5, heads=6, kv_heads=2), held("v", 2)),
         Case("float64", text_in(2, 3), in_chunks, dtype=torch.float64),
+        Case("float16", text_in(2, 3), in_chunks, dtype=torch.float16),
     ),
     right_answers=(cached_token_by_token, cached_fused, cached_with_mask, cached_by_reshape),
     mistakes={

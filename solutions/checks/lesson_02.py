@@ -5,6 +5,7 @@ that is 129 keys. So lengths divide nothing, windows are odd and even, and every
 """
 
 import math
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def looks(queries, keys, window, **pattern):
     """A case: the positions of queries and keys, as lists, and the pattern."""
 
     def outcome(function, queries, keys, window):
-        return function(torch.tensor(queries), torch.tensor(keys), window, **pattern)
+        return function(torch.tensor(queries), torch.tensor(keys), window, **deepcopy(pattern))
 
     return lambda normal: (list(queries), list(keys), window), outcome
 
@@ -438,7 +439,7 @@ PAIRS = Exercise(
 
 def reach_of(**pattern):
     def outcome(function, start, stop, n, window):
-        keys = function(start, stop, n, window, **pattern)
+        keys = function(start, stop, n, window, **deepcopy(pattern))
         if isinstance(keys, list | tuple | range):
             raise Rejected(f"your function returned a {type(keys).__name__}, expected a tensor: torch.tensor makes one")
         return keys
@@ -686,7 +687,7 @@ REACH = Exercise(
 
 def blocks(**pattern):
     def outcome(function, q, k, v, window, block):
-        return function(q, k, v, window, block=block, **pattern)
+        return function(q, k, v, window, block=block, **deepcopy(pattern))
 
     return outcome
 
@@ -877,6 +878,7 @@ BAND = Exercise(
         Case("values of 19 numbers", band_of_tokens(13, 6, 5, d_value=19), blocks()),
         Case("a batch of 2 with 6 heads on 2 key heads", band_of_tokens(13, 4, 5, (2, 6), 2), blocks()),
         Case("float64", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float64),
+        Case("float16", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float16),
         Case("memory: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_memory),
         Case("time: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_time()),
         Case("time: 150 tokens, a window of 8, 2 sinks", band_of_tokens(150, 8, 16), in_linear_time(sinks=2)),
@@ -1558,6 +1560,7 @@ CACHE = Exercise(
         Case("what cache.k holds", stream_in(4, 2, 6, 5, 3, heads=6, kv_heads=2), kept_tensor("k")),
         Case("what cache.v holds", stream_in(4, 2, 6, 5, 3, heads=6, kv_heads=2), kept_tensor("v")),
         Case("float64", stream_in(3, 1, 4, 5), streamed, dtype=torch.float64),
+        Case("float16", stream_in(3, 1, 4, 5), streamed, dtype=torch.float16),
     ),
     right_answers=(cached_one_by_one, cached_fused, cached_by()),
     mistakes={

@@ -602,6 +602,7 @@ TEMPERED = Exercise(
         Case("4 queries, the last of 10 tokens", tempered(4, 10, 16.0)),
         Case("a factor of 1, plain attention", tempered(6, 6, 1.0)),
         Case("float64, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float64),
+        Case("float16, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float16),
     ),
     right_answers=(tempered_by_scale, tempered_row_by_row),
     mistakes={
@@ -638,6 +639,9 @@ TEMPERED = Exercise(
         ),
         "0.1 is left out, and the logits are multiplied by ln(factor) + 1 once": tempered_with(
             lambda t: (t - 1) / 0.1 + 1
+        ),
+        "the output of half precision stays float32: round it to the dtype of q": lambda q, k, v, factor: (
+            tempered_attention(*(each.to(torch.promote_types(each.dtype, torch.float32)) for each in (q, k, v)), factor)
         ),
         "the factor itself multiplies the logits": tempered_with(lambda t: math.exp((t - 1) / 0.1)),
         "the logits are not divided by √d": tempered_with(lambda t: t**2, scale=1.0),
