@@ -83,6 +83,16 @@ def test_a_module_stands_before_what_imports_it_and_only_once(tmp_path):
     assert link.module(tmp_path / "view.js") == joined
 
 
+def test_a_comment_inside_a_statement_takes_no_code_with_it(tmp_path):
+    """A type stands before the value that has it; only a comment that fills its lines is left out."""
+    (tmp_path / "view.js").write_text(
+        "/** All of it. */\nconst a =\n  /** @type {any} */ (1);\nconst b = 2; // two\n\n"
+        '/** Gone too. */\nconst c = "a // b";\nconst d = 4; // it\'s "four"\n'
+    )
+    joined = 'const a =\n/** @type {any} */ (1);\nconst b = 2;\nconst c = "a // b";\nconst d = 4; // it\'s "four"\n'
+    assert link.module(tmp_path / "view.js") == joined
+
+
 def test_every_kind_is_in_the_sites_assets_and_they_are_small():
     assets = static_assets()
     assert set(assets) == {"instruments.js", "instruments.css"}

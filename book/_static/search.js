@@ -31,19 +31,24 @@ addEventListener("DOMContentLoaded", () => {
 
   function show(query) {
     const hits = findSections(SECTIONS, query);
-    said.textContent = query.trim() ? `${hits.length || "No"} section${hits.length === 1 ? "" : "s"} with “${query.trim()}”` : "";
-    found.replaceChildren(...hits.slice(0, 50).map(([address, page, title, text]) => {
-      const link = Object.assign(document.createElement("a"), { href: address, textContent: title });
-      const where = Object.assign(document.createElement("span"), { textContent: page === title ? "" : page });
-      const words = document.createElement("p");
-      words.append(...excerpt(text, query));
-      const item = document.createElement("li");
-      item.append(link, " ", where, words);
-      return item;
-    }));
+    said.textContent = query.trim()
+      ? `${hits.length || "No"} section${hits.length === 1 ? "" : "s"} with “${query.trim()}”`
+      : "";
+    found.replaceChildren(
+      ...hits.slice(0, 50).map(([address, page, title, text]) => {
+        const link = Object.assign(document.createElement("a"), { href: address, textContent: title });
+        const where = Object.assign(document.createElement("span"), { textContent: page === title ? "" : page });
+        const words = document.createElement("p");
+        words.append(...excerpt(text, query));
+        const item = document.createElement("li");
+        item.append(link, " ", where, words);
+        return item;
+      }),
+    );
   }
 
-  for (const field of document.querySelectorAll("input[name=q]")) field.value = new URLSearchParams(location.search).get("q") ?? "";
+  for (const field of document.querySelectorAll("input[name=q]"))
+    field.value = new URLSearchParams(location.search).get("q") ?? "";
   box.addEventListener("input", () => show(box.value));
   show(box.value);
 });

@@ -2,18 +2,49 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { around, cellAt, following, insideChunk, panned, roundTicks, wholeMap, within, zoomed } from "../../widgets/atlas/camera.js";
+import {
+  around,
+  cellAt,
+  following,
+  insideChunk,
+  panned,
+  roundTicks,
+  wholeMap,
+  within,
+  zoomed,
+} from "../../widgets/atlas/camera.js";
 import { heaviest, keepsPair, looksAt, massOf, pairsOf, reachOf, totalOf, windowOf } from "../../widgets/atlas/mask.js";
 import { TILE, coarserLargest, coarserMean, levelFor, squareOf, tilesIn } from "../../widgets/atlas/pyramid.js";
 import { paint, paintDifference, pixelsIn, tokensOf } from "../../widgets/atlas/raster.js";
-import { advance, columnOf, computedLines, missing, rowOf, startTile, toldLines, weightAt } from "../../widgets/atlas/recompute.js";
+import {
+  advance,
+  columnOf,
+  computedLines,
+  missing,
+  rowOf,
+  startTile,
+  toldLines,
+  weightAt,
+} from "../../widgets/atlas/recompute.js";
 import { aggregateWords, factsOf, maskParts, queryParts } from "../../widgets/atlas/say.js";
-import { codeOf, codeOfLog2, differenceColour, linearTop, massColour, massTable, placeOf, powerOfTwo, ticksOf, weightOf } from "../../widgets/atlas/scale.js";
+import {
+  codeOf,
+  codeOfLog2,
+  differenceColour,
+  linearTop,
+  massColour,
+  massTable,
+  placeOf,
+  powerOfTwo,
+  ticksOf,
+  weightOf,
+} from "../../widgets/atlas/scale.js";
 import { allowedShape, cutLine, keptShape, windowEdges } from "../../widgets/atlas/shapes.js";
 
 const { maps, codes, facts, words } = JSON.parse(readFileSync(new URL("atlas.json", import.meta.url)));
 
-const near = (found, expected, within_ = 1e-6) => assert.ok(Math.abs(found - expected) <= within_, `${found} is not ${expected}`);
+const near = (found, expected, within_ = 1e-6) =>
+  assert.ok(Math.abs(found - expected) <= within_, `${found} is not ${expected}`);
 
 /** A head as the page holds it: vectors in chunks of `chunk`, of which `lacking` are not there. */
 function opened({ tokens, allowed, q, k, l, scale }, { chunk = 8, lacking = [] } = {}) {
@@ -58,15 +89,30 @@ test("a mask keeps what Python says, and reads so many pairs", () => {
     const { tokens, allowed, block } = map;
     const side = Math.ceil(tokens / block);
     const lines = computedLines(opened(map), block);
-    const mass = massOf({ tokens, block, side, blocks: Float32Array.from(map.blocks.flat()), reaches: Int32Array.from(map.reaches), near: map.near }, lines);
+    const mass = massOf(
+      {
+        tokens,
+        block,
+        side,
+        blocks: Float32Array.from(map.blocks.flat()),
+        reaches: Int32Array.from(map.reaches),
+        near: map.near,
+      },
+      lines,
+    );
     const pairs = pairsOf(tokens, block, allowed);
     for (const mask of map.masks) {
       near(totalOf(mass, mask, allowed.causal, mask.chosen) / tokens, mask.kept, 3e-6);
       near(totalOf(pairs, mask, allowed.causal, mask.chosen) / pairs.everything(), mask.pairs, 1e-8);
       const masses = Float64Array.from(map.blocks.flat());
       const keys = new Set([...mask.global_tokens, ...Array.from({ length: mask.sinks }, (_, i) => i)]);
-      for (const key of keys) for (let row = 0; row < side; row += 1) masses[row * side + Math.floor(key / block)] -= lines.columnPart(key, row);
-      assert.deepEqual(heaviest(masses, side, mask.blocks, block, reachOf(mask.window, allowed.causal) ?? -1, allowed.causal), mask.chosen);
+      for (const key of keys)
+        for (let row = 0; row < side; row += 1)
+          masses[row * side + Math.floor(key / block)] -= lines.columnPart(key, row);
+      assert.deepEqual(
+        heaviest(masses, side, mask.blocks, block, reachOf(mask.window, allowed.causal) ?? -1, allowed.causal),
+        mask.chosen,
+      );
     }
   }
 });
@@ -96,19 +142,36 @@ test("sums told by Python are used as sums computed here", () => {
   const spans = Math.ceil(map.tokens / map.block);
   const flat = (fn, over) => Float64Array.from(at.flatMap((token) => over.map((x) => fn(token, x))));
   const blocks = Array.from({ length: spans }, (_, i) => i);
-  const told = toldLines({ at, column: flat(computed.column, reaches), row: flat(computed.row, reaches), columnPart: flat(computed.columnPart, blocks),
-    rowPart: flat(computed.rowPart, blocks), pair: flat(computed.pair, at) }, (reach) => reaches.indexOf(reach), reaches.length, spans);
+  const told = toldLines(
+    {
+      at,
+      column: flat(computed.column, reaches),
+      row: flat(computed.row, reaches),
+      columnPart: flat(computed.columnPart, blocks),
+      rowPart: flat(computed.rowPart, blocks),
+      pair: flat(computed.pair, at),
+    },
+    (reach) => reaches.indexOf(reach),
+    reaches.length,
+    spans,
+  );
   assert.deepEqual([told.knows(3), told.knows(4)], [true, false]);
   for (const token of at) {
-    for (const name of ["column", "row"]) for (const reach of reaches) near(told[name](token, reach), computed[name](token, reach), 0);
-    for (const name of ["columnPart", "rowPart"]) for (const span of blocks) near(told[name](token, span), computed[name](token, span), 0);
+    for (const name of ["column", "row"])
+      for (const reach of reaches) near(told[name](token, reach), computed[name](token, reach), 0);
+    for (const name of ["columnPart", "rowPart"])
+      for (const span of blocks) near(told[name](token, span), computed[name](token, span), 0);
     for (const key of at) near(told.pair(token, key), computed.pair(token, key), 0);
   }
 });
 
 test("windows and reaches are two words for one thing", () => {
-  for (const causal of [true, false]) for (const reach of [0, 1, 2, 63]) assert.equal(reachOf(windowOf(reach, causal), causal), reach);
-  assert.deepEqual([reachOf(128, true), reachOf(128, false), reachOf(129, false), reachOf(null, true)], [127, 64, 64, null]);
+  for (const causal of [true, false])
+    for (const reach of [0, 1, 2, 63]) assert.equal(reachOf(windowOf(reach, causal), causal), reach);
+  assert.deepEqual(
+    [reachOf(128, true), reachOf(128, false), reachOf(129, false), reachOf(null, true)],
+    [127, 64, 64, null],
+  );
 });
 
 test("the words are those of Python", () => {
@@ -123,9 +186,17 @@ test("the words are those of Python", () => {
 test("a tile holds, in its row and column, the bytes of what it covers", () => {
   const tokens = 20 + TILE;
   const headDim = 3;
-  const rows = (kind) => Array.from({ length: tokens }, () => Array.from({ length: headDim }, () => kind * (random() - 0.5)));
-  for (const allowed of [{ causal: true, window: null, sinks: 0 }, { causal: false, window: null, sinks: 0 }, { causal: true, window: 40, sinks: 2 }]) {
-    const head = opened({ tokens, allowed, q: rows(4), k: rows(4), scale: 1, l: Array.from({ length: tokens }, () => 4 + random()) }, { chunk: 64 });
+  const rows = (kind) =>
+    Array.from({ length: tokens }, () => Array.from({ length: headDim }, () => kind * (random() - 0.5)));
+  for (const allowed of [
+    { causal: true, window: null, sinks: 0 },
+    { causal: false, window: null, sinks: 0 },
+    { causal: true, window: 40, sinks: 2 },
+  ]) {
+    const head = opened(
+      { tokens, allowed, q: rows(4), k: rows(4), scale: 1, l: Array.from({ length: tokens }, () => 4 + random()) },
+      { chunk: 64 },
+    );
     for (const level of [0, 1, 2]) {
       const size = 2 ** level;
       for (const [row, column] of level ? [[0, 0]] : [[0, 0], [1, 0], [1, 1]]) {
@@ -151,7 +222,11 @@ test("a tile holds, in its row and column, the bytes of what it covers", () => {
 
 test("a tile may leave the first keys out", () => {
   const head = opened(maps[1]);
-  const [all, some] = [0, 2].map((hidden) => { const tile = startTile(head, 0, 0, 0, hidden); while (!advance(tile, 99)); return tile.largest; });
+  const [all, some] = [0, 2].map((hidden) => {
+    const tile = startTile(head, 0, 0, 0, hidden);
+    while (!advance(tile, 99));
+    return tile.largest;
+  });
   const column = (tile, key) => Array.from({ length: 30 }, (_, query) => tile[query * TILE + key]);
   assert.ok(column(all, 0).some(Boolean) && column(all, 1).some(Boolean));
   assert.ok(![...column(some, 0), ...column(some, 1)].some(Boolean));
@@ -162,7 +237,8 @@ test("what travels finds its row and column", () => {
   const side = 20;
   const square = Uint8Array.from({ length: side * side }, (_, i) => (i * 7) % 251);
   const half = [];
-  for (let row = 0; row < side; row += 1) for (let column = 0; column <= row; column += 1) half.push(square[row * side + column]);
+  for (let row = 0; row < side; row += 1)
+    for (let column = 0; column <= row; column += 1) half.push(square[row * side + column]);
   const back = squareOf(Uint8Array.from(half), side, true);
   for (let row = 0; row < side; row += 1) {
     for (let column = 0; column < side; column += 1) {
@@ -179,7 +255,9 @@ test("a coarser level is the largest, and the mean, of what is under it", () => 
   const [largest, mean] = [coarserLargest(codes_, side), coarserMean(means, side)];
   for (let row = 0; row < 4; row += 1) {
     for (let column = 0; column < 4; column += 1) {
-      const under = [0, 1].flatMap((dy) => [0, 1].map((dx) => [2 * row + dy, 2 * column + dx])).filter(([y, x]) => y < side && x < side);
+      const under = [0, 1]
+        .flatMap((dy) => [0, 1].map((dx) => [2 * row + dy, 2 * column + dx]))
+        .filter(([y, x]) => y < side && x < side);
       assert.equal(largest[row * 4 + column], Math.max(...under.map(([y, x]) => codes_[y * side + x])));
       near(mean[row * 4 + column], under.reduce((sum, [y, x]) => sum + means[y * side + x], 0) / 4, 1e-6);
     }
@@ -207,13 +285,20 @@ test("the tiles of a view cover it, and none lies in the future", () => {
 test("each pixel shows the square its centre falls in, rows down and columns right", () => {
   const [tokens, pixels] = [20, 30];
   const camera = { x: 2, y: 7.5, span: 12 };
-  const keys = tokensOf(camera.x, camera.span, pixels, tokens), queries = tokensOf(camera.y, camera.span, pixels, tokens);
+  const keys = tokensOf(camera.x, camera.span, pixels, tokens),
+    queries = tokensOf(camera.y, camera.span, pixels, tokens);
   const cells = Uint8Array.from({ length: tokens * tokens }, () => Math.floor(256 * random()));
   const table = Uint32Array.from({ length: 256 }, (_, code) => code + 1000);
   const out = new Uint32Array(pixels * pixels);
   paint(out, queries, keys, [0, pixels], [0, pixels], { level: 0, stride: tokens, row: 0, column: 0 }, cells, table);
-  for (const [y, x] of [[0, 0], [3, 17], [17, 3], [29, 29]]) {
-    const query = Math.floor(camera.y + ((y + 0.5) * camera.span) / pixels), key = Math.floor(camera.x + ((x + 0.5) * camera.span) / pixels);
+  for (const [y, x] of [
+    [0, 0],
+    [3, 17],
+    [17, 3],
+    [29, 29],
+  ]) {
+    const query = Math.floor(camera.y + ((y + 0.5) * camera.span) / pixels),
+      key = Math.floor(camera.x + ((x + 0.5) * camera.span) / pixels);
     assert.equal(out[y * pixels + x], 1000 + cells[query * tokens + key]);
   }
   const before = out.slice();
@@ -252,9 +337,19 @@ test("zooming keeps the point under the hand, and nothing leaves the map", () =>
     const [u, v] = [random(), random()];
     const [x, y] = [camera.x + u * camera.span, camera.y + v * camera.span];
     const next = zoomed(camera, 2 ** (4 * random() - 2), u, v, tokens);
-    assert.ok(next.span >= 8 && next.span <= tokens && next.x >= 0 && next.y >= 0 && next.x + next.span <= tokens + 1e-6 && next.y + next.span <= tokens + 1e-6);
+    assert.ok(
+      next.span >= 8 &&
+        next.span <= tokens &&
+        next.x >= 0 &&
+        next.y >= 0 &&
+        next.x + next.span <= tokens + 1e-6 &&
+        next.y + next.span <= tokens + 1e-6,
+    );
     const unclamped = [x - u * next.span, y - v * next.span];
-    if (unclamped.every((at) => at > 0 && at < tokens - next.span)) { near(next.x + u * next.span, x, 1e-6); near(next.y + v * next.span, y, 1e-6); }
+    if (unclamped.every((at) => at > 0 && at < tokens - next.span)) {
+      near(next.x + u * next.span, x, 1e-6);
+      near(next.y + v * next.span, y, 1e-6);
+    }
     camera = next;
   }
   assert.deepEqual(within({ x: -5, y: 900, span: 100 }, 500), { x: 0, y: 400, span: 100 });
@@ -284,8 +379,21 @@ test("the scale ends where it says, log and linear", () => {
   const linear = { log: false, bits: 20, top: 1 / 8 };
   assert.equal(placeOf(255, linear), 1);
   near(placeOf(codeOf(1 / 16, 20), linear), 0.5, 0.02);
-  assert.deepEqual(ticksOf(log), [[0, "≤ 2⁻²⁰"], [0.2, "2⁻¹⁶"], [0.4, "2⁻¹²"], [0.6, "2⁻⁸"], [0.8, "1/16"], [1, "1"]].map(([at, label], i) => [i ? 1 - 4 * (5 - i) / 20 : at, label]));
-  assert.deepEqual(ticksOf(linear).map(([, label]) => label), ["0", "1/16", "≥ 1/8"]);
+  assert.deepEqual(
+    ticksOf(log),
+    [
+      [0, "≤ 2⁻²⁰"],
+      [0.2, "2⁻¹⁶"],
+      [0.4, "2⁻¹²"],
+      [0.6, "2⁻⁸"],
+      [0.8, "1/16"],
+      [1, "1"],
+    ].map(([at, label], i) => [i ? 1 - (4 * (5 - i)) / 20 : at, label]),
+  );
+  assert.deepEqual(
+    ticksOf(linear).map(([, label]) => label),
+    ["0", "1/16", "≥ 1/8"],
+  );
   assert.deepEqual([powerOfTwo(0), powerOfTwo(-3), powerOfTwo(-20)], ["1", "1/8", "2⁻²⁰"]);
   assert.equal(linearTop(Uint8Array.from([...Array(1000).fill(codeOf(0.03, 20)), 255]), 20), 1 / 32);
   assert.equal(linearTop(new Uint8Array(10), 20) > 0, true);
@@ -324,20 +432,36 @@ test("an outline holds the cells of its set, step by step and as a line", () => 
         for (let key = 0; key < tokens; key += 1) {
           const [x, y] = [centre(key, 7), centre(query, 3)];
           const edge = side / tokens < 3 ? 1 : 0; // a line may cut the cells it runs through
-          const far = Math.min(...[0, reachOf(allowed.window, allowed.causal), reachOf(mask.window, allowed.causal)]
-            .filter((reach) => reach !== null).flatMap((reach) => [Math.abs(query - key - reach), Math.abs(key - query - reach)]));
+          const far = Math.min(
+            ...[0, reachOf(allowed.window, allowed.causal), reachOf(mask.window, allowed.causal)]
+              .filter((reach) => reach !== null)
+              .flatMap((reach) => [Math.abs(query - key - reach), Math.abs(key - query - reach)]),
+          );
           if (edge && far <= 1) continue;
           assert.equal(within_(shape, x, y), looksAt(allowed, query, key), `${query} ${key}`);
-          if (looksAt(allowed, query, key)) assert.equal(within_(kept, x, y), keepsPair(mask, allowed.causal, block, chosen, query, key));
+          if (looksAt(allowed, query, key))
+            assert.equal(within_(kept, x, y), keepsPair(mask, allowed.causal, block, chosen, query, key));
         }
       }
     }
   }
-  for (let i = 0; i < 200; i += 1) { // whatever is seen of whatever map, no outline leaves the picture by more than its edge
-    const tokens = 131072, span = 8 * 2 ** (14 * random());
-    const place = { left: 50, top: 20, side: 400, camera: within({ x: tokens * random(), y: tokens * random(), span }, tokens), tokens };
-    for (const allowed of [{ causal: true, window: null, sinks: 0 }, { causal: false, window: 4096, sinks: 3 }]) {
-      for (const polygon of allowedShape(place, allowed)) for (const [x, y] of polygon) assert.ok(x >= 40 && x <= 460 && y >= 10 && y <= 430);
+  for (let i = 0; i < 200; i += 1) {
+    // whatever is seen of whatever map, no outline leaves the picture by more than its edge
+    const tokens = 131072,
+      span = 8 * 2 ** (14 * random());
+    const place = {
+      left: 50,
+      top: 20,
+      side: 400,
+      camera: within({ x: tokens * random(), y: tokens * random(), span }, tokens),
+      tokens,
+    };
+    for (const allowed of [
+      { causal: true, window: null, sinks: 0 },
+      { causal: false, window: 4096, sinks: 3 },
+    ]) {
+      for (const polygon of allowedShape(place, allowed))
+        for (const [x, y] of polygon) assert.ok(x >= 40 && x <= 460 && y >= 10 && y <= 430);
       for (const line of windowEdges(place, 128, allowed.causal)) {
         if (line.length !== 2) continue;
         for (const [x, y] of cutLine(line, place)) assert.ok(x >= 40 && x <= 460 && y >= 10 && y <= 430);

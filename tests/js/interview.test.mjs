@@ -9,10 +9,32 @@ import { isWhole, store, union } from "../../widgets/interview/store.js";
 const BOXES = { days: [1, 2, 4, 8, 16], rise: 0.75, fall: 0.5 };
 const MORNING = Date.UTC(2026, 4, 1, 12);
 const at = (days) => new Date(MORNING + days * 86_400_000);
-const answer = (id, days, ticked, given = {}) => ({ id, when: at(days).toISOString(), late: false, ticked: [...Array(ticked).keys()], of: 4, ...given });
-const question = (id, level, minutes = 5) => ({ id, lesson: Number.parseInt(id, 10), level, minutes, points: ["a", "b", "c", "d"], asks: [0, 1, 1, 0],
-  followUps: [["?", "!"], ["??", "!!"]] });
-const BANK = [1, 2, 3].flatMap((lesson) => ["screen", "onsite", "research"].flatMap((level, i) => [question(`${lesson}.${2 * i + 1}`, level), question(`${lesson}.${2 * i + 2}`, level)]));
+const answer = (id, days, ticked, given = {}) => ({
+  id,
+  when: at(days).toISOString(),
+  late: false,
+  ticked: [...Array(ticked).keys()],
+  of: 4,
+  ...given,
+});
+const question = (id, level, minutes = 5) => ({
+  id,
+  lesson: Number.parseInt(id, 10),
+  level,
+  minutes,
+  points: ["a", "b", "c", "d"],
+  asks: [0, 1, 1, 0],
+  followUps: [
+    ["?", "!"],
+    ["??", "!!"],
+  ],
+});
+const BANK = [1, 2, 3].flatMap((lesson) =>
+  ["screen", "onsite", "research"].flatMap((level, i) => [
+    question(`${lesson}.${2 * i + 1}`, level),
+    question(`${lesson}.${2 * i + 2}`, level),
+  ]),
+);
 
 // Boxes ------------------------------------------------------------------------------------------------------------
 
@@ -89,14 +111,42 @@ test("two pages lose nothing of each other", () => {
 
 test("what is no record of answers is not taken for one", () => {
   assert.ok(isWhole(kept({ answers: [answer("1.1", 0, 4)], mock: begun("now"), mocks: [begun("then")] })));
-  for (const broken of [null, [], {}, kept({ answers: [{}] }), kept({ mock: {} }), kept({ mocks: 3 }), kept({ answers: [answer(1, 0, 4)] })]) {
+  for (const broken of [
+    null,
+    [],
+    {},
+    kept({ answers: [{}] }),
+    kept({ mock: {} }),
+    kept({ mocks: 3 }),
+    kept({ answers: [answer(1, 0, 4)] }),
+  ]) {
     assert.ok(!isWhole(broken), JSON.stringify(broken));
   }
 });
 
-const shelf = (storage, state = {}) => store({ get: (name) => ({ data: { notice: "", kept: "kept in a file" }, reader: {}, ...state })[name],
-  set(name, value) { state[name] = value; }, save_changes() { state.saved = true; } }, storage);
-const memory = (entries = {}) => ({ entries, getItem: (key) => entries[key] ?? null, setItem(key, text) { entries[key] = text; }, removeItem(key) { delete entries[key]; } });
+const shelf = (storage, state = {}) =>
+  store(
+    {
+      get: (name) => ({ data: { notice: "", kept: "kept in a file" }, reader: {}, ...state })[name],
+      set(name, value) {
+        state[name] = value;
+      },
+      save_changes() {
+        state.saved = true;
+      },
+    },
+    storage,
+  );
+const memory = (entries = {}) => ({
+  entries,
+  getItem: (key) => entries[key] ?? null,
+  setItem(key, text) {
+    entries[key] = text;
+  },
+  removeItem(key) {
+    delete entries[key];
+  },
+});
 
 test("a browser keeps answers for the next visit", () => {
   const storage = memory();
@@ -135,10 +185,22 @@ test("without a store answers last for the page, with a full one it is said, wit
 
 const PARTS = [["opening", 6], ["questions", 24], ["whiteboard", 12], ["report", 3]];
 const NINE = Array.from({ length: 9 }, (_, i) => [`point ${i}`, "words", [3, 3, 2, 1, 1, 1, 1, 1, 1][i]]);
-const TASKS = [["1.1", 1], ["2.1", 2], ["2.2", 2]].map(([number, lesson]) => ({ number, lesson, minutes: 8, name: "f" }));
+const TASKS = [
+  ["1.1", 1],
+  ["2.1", 2],
+  ["2.2", 2],
+].map(([number, lesson]) => ({ number, lesson, minutes: 8, name: "f" }));
 const DATA = { parts: PARTS, nine: NINE, tasks: TASKS, questions: BANK, boxes: BOXES, followUps: 2, good: 6 };
 const opening = (made) => ({ kind: "opening", ticked: [...Array(made).keys()], late: false });
-const asked = (id, ticked, given = {}) => ({ kind: "question", id, level: BANK.find((each) => each.id === id).level, of: 4, ticked, late: false, ...given });
+const asked = (id, ticked, given = {}) => ({
+  kind: "question",
+  id,
+  level: BANK.find((each) => each.id === id).level,
+  of: 4,
+  ticked,
+  late: false,
+  ...given,
+});
 const follow = (id, had) => ({ kind: "follow", id, had });
 const task = { kind: "task", number: "2.1", result: "right" };
 const then = (events, elapsed = 400, answers = [], before = []) => step({ elapsed, events }, DATA, answers, before);
@@ -203,7 +265,7 @@ test("a question that does not fit is not begun, and the whiteboard is of the le
   assert.equal(then([opening(9), asked("1.3", [])], 1801).kind, "task"); // no follow-up after its time
 });
 
-test("a mock that was left goes on with what was next, and a question that has gone from the bank stops nothing", () => {
+test("a mock that was left goes on with what was next, and a question gone from the bank stops nothing", () => {
   const left = JSON.parse(JSON.stringify({ elapsed: 700, events: [opening(0), asked("3.1", [1])] }));
   assert.deepEqual(step(left, DATA, [], []), then([opening(0), asked("3.1", [1])], 700));
   const gone = { kind: "question", id: "7.1", level: "onsite", of: 4, ticked: [], late: false };
@@ -212,7 +274,14 @@ test("a mock that was left goes on with what was next, and a question that has g
 });
 
 test("the report counts by lesson", () => {
-  const events = [opening(9), asked("1.3", ALL, { late: true }), asked("2.5", [0]), follow("2.5", true), follow("2.5", false), asked("1.4", [1, 2])];
+  const events = [
+    opening(9),
+    asked("1.3", ALL, { late: true }),
+    asked("2.5", [0]),
+    follow("2.5", true),
+    follow("2.5", false),
+    asked("1.4", [1, 2]),
+  ];
   assert.deepEqual(lessons(events, DATA), [
     { lesson: 1, asked: 2, made: 6, of: 8, late: 1, had: 0, followed: 0 },
     { lesson: 2, asked: 1, made: 1, of: 4, late: 0, had: 1, followed: 2 },

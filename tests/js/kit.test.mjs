@@ -95,12 +95,24 @@ test("the static model tells listeners until they leave", () => {
 
 test("a player's keys step, leap and jump, and stop at the ends", () => {
   const to = (at, key, shiftKey) => stepped(at, 30, { key, shiftKey });
-  assert.deepEqual(["ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown", "Home", "End", "a"].map((key) => to(5, key)), [6, 6, 4, 4, 0, 30, null]);
+  assert.deepEqual(
+    ["ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown", "Home", "End", "a"].map((key) => to(5, key)),
+    [6, 6, 4, 4, 0, 30, null],
+  );
   assert.deepEqual([to(5, "ArrowLeft", true), to(15, "ArrowRight", true), to(25, "ArrowRight", true)], [0, 25, 30]);
 });
 
 test("exported rows say where they come from and survive commas", () => {
-  assert.equal(csv([["tokens", "a, b"], [256, 'say "x"']], "measured: cpu"), '# measured: cpu\ntokens,"a, b"\n256,"say ""x"""\n');
+  assert.equal(
+    csv(
+      [
+        ["tokens", "a, b"],
+        [256, 'say "x"'],
+      ],
+      "measured: cpu",
+    ),
+    '# measured: cpu\ntokens,"a, b"\n256,"say ""x"""\n',
+  );
 });
 
 test("a prediction is answered, or noted where the next cell is to tell", () => {

@@ -11,7 +11,8 @@ const { lengths, methods, run } = words;
 
 test("the sentences are the ones Python writes", () => {
   for (const [chosen, at, expected] of words.growth) assert.deepEqual(growth(lengths, methods, chosen, at), expected);
-  for (const [chosen, at, expected] of words.held) assert.deepEqual(growth(lengths, words.stored, chosen, at), expected);
+  for (const [chosen, at, expected] of words.held)
+    assert.deepEqual(growth(lengths, words.stored, chosen, at), expected);
   const [chosen, shown, expected] = words.asked;
   assert.deepEqual(asked(lengths, methods[chosen], shown, null), expected);
   for (const [method, text] of words.fit) assert.equal(fit(methods[method].formula, lengths.length), text);
@@ -21,8 +22,14 @@ test("the sentences are the ones Python writes", () => {
 
 test("a prediction is told back without the measurement, and then with it", () => {
   const said = asked(lengths, methods[0], 2, 2 * 3145728).join("");
-  assert.equal(said, "naive takes 3 MiB at 512 tokens. You say 6 MiB at 2,048: 4 times the tokens, 2 times the memory.");
-  assert.equal(revealed(lengths, methods[0], 12 * 2 ** 20).join(""), "You said 12 MiB at 2,048 tokens. Measured: 48 MiB, 4 times what you said.");
+  assert.equal(
+    said,
+    "naive takes 3 MiB at 512 tokens. You say 6 MiB at 2,048: 4 times the tokens, 2 times the memory.",
+  );
+  assert.equal(
+    revealed(lengths, methods[0], 12 * 2 ** 20).join(""),
+    "You said 12 MiB at 2,048 tokens. Measured: 48 MiB, 4 times what you said.",
+  );
 });
 
 test("a miss is told in the direction it was made", () => {
@@ -37,7 +44,10 @@ test("labels at the lines' ends never overlap, wherever the lines end", () => {
   for (let round = 0; round < 500; round += 1) {
     const edge = 200 + 500 * random();
     const early = edge - 20 - 150 * random();
-    const tips = Array.from({ length: 1 + Math.floor(5 * random()) }, () => ({ x: random() < 0.5 ? edge : early, y: 30 + 260 * random() }));
+    const tips = Array.from({ length: 1 + Math.floor(5 * random()) }, () => ({
+      x: random() < 0.5 ? edge : early,
+      y: 30 + 260 * random(),
+    }));
     const places = labelPlaces(tips, edge, 30, 290);
     places.forEach((a, i) => places.slice(i + 1).forEach((b) => {
       assert.ok(Math.abs(a.x - b.x) >= 70 || Math.abs(a.y - b.y) >= 30 - 1e-9, JSON.stringify({ tips, places }));
@@ -53,7 +63,14 @@ test("while the reader is asked, the axes tell nothing of the answer", () => {
 
 test("a logarithmic axis holds the formulas and the limits, a linear one the measurements", () => {
   const drawn = [{ ...methods[0], formula: { n: [256, 4096], bytes: [786432, 201326592] } }];
-  const view = { asking: false, lengths, limits: [{ name: "2 GiB", bytes: 2 ** 31 }], shown: 2, range: null, methods: drawn };
+  const view = {
+    asking: false,
+    lengths,
+    limits: [{ name: "2 GiB", bytes: 2 ** 31 }],
+    shown: 2,
+    range: null,
+    methods: drawn,
+  };
   assert.deepEqual(extent({ ...view, scale: "log" }), { x: [256, 4096], y: [393216, 2 ** 31] });
   assert.deepEqual(extent({ ...view, scale: "linear" }), { x: [0, 2048], y: [0, 50331648] });
 });

@@ -10,15 +10,25 @@ import { halves, opened, variant } from "../../widgets/selector/seen.js";
 import { placesOf, scoreWords, withinKeys } from "../../widgets/selector/tracks.js";
 
 const told = JSON.parse(readFileSync(new URL("selector.json", import.meta.url)));
-const near = (found, expected, within = 2e-8) => assert.ok(Math.abs(found - expected) <= within, `${found} is not ${expected}`);
-const allNear = (found, expected) => { assert.equal(found.length, expected.length); expected.forEach((value, i) => near(found[i], value)); };
+const near = (found, expected, within = 2e-8) =>
+  assert.ok(Math.abs(found - expected) <= within, `${found} is not ${expected}`);
+const allNear = (found, expected) => {
+  assert.equal(found.length, expected.length);
+  expected.forEach((value, i) => near(found[i], value));
+};
 const at = Int32Array.from({ length: 23 }, (_, i) => i);
-const sent = Object.fromEntries(Object.entries(told.layer[0]).map(([name, value]) => [name, Array.isArray(value) ? Float32Array.from(value) : value]));
+const sent = Object.fromEntries(
+  Object.entries(told.layer[0]).map(([name, value]) => [name, Array.isArray(value) ? Float32Array.from(value) : value]),
+);
 const layer = openLayer(sent, { tokens: 23, at, block: 4 });
 const keys = (chosen) => [...chosen.keys()].filter((key) => chosen[key]);
 
 test("rounding to few bits is Python's", () => {
-  for (const [kind, x, expected] of told.quantised) assert.deepEqual([...quantised(Float64Array.from(x.flat()), 4, kind)].map((value) => value + 0), expected.flat().map((value) => value + 0));
+  for (const [kind, x, expected] of told.quantised)
+    assert.deepEqual(
+      [...quantised(Float64Array.from(x.flat()), 4, kind)].map((value) => value + 0),
+      expected.flat().map((value) => value + 0),
+    );
 });
 
 test("rows are Python's", () => {
@@ -31,8 +41,15 @@ test("rows are Python's", () => {
 test("a head's row adds up to 1, and all heads' row is their mean", () => {
   for (const row of [0, 7, 22]) {
     const each = [0, 1, 2, 3].map((head) => layer.weights(row, head));
-    for (const weights of each) near(weights.reduce((a, b) => a + b), 1);
-    allNear(layer.weights(row, -1), Array.from(each[0], (_, key) => each.reduce((sum, weights) => sum + weights[key] / 4, 0)));
+    for (const weights of each)
+      near(
+        weights.reduce((a, b) => a + b),
+        1,
+      );
+    allNear(
+      layer.weights(row, -1),
+      Array.from(each[0], (_, key) => each.reduce((sum, weights) => sum + weights[key] / 4, 0)),
+    );
   }
 });
 
@@ -115,16 +132,36 @@ test("the cost is pairs attended, and what choosing takes of dense attention", (
   const sizes = { index_heads: 4, index_dim: 16, heads: 4, d: 16 };
   near(costOf("indexer", false, 8, sizes, 96).attend, 740 / 4656);
   near(costOf("indexer", false, 8, sizes, 96).choose, 0.5); // 128 of 256 FLOPs a pair
-  near(costOf("indexer", false, 2048, { index_heads: 64, index_dim: 128, heads: 128, d: 128 }, 131072).attend, 266339328 / 8590000128);
+  near(
+    costOf("indexer", false, 2048, { index_heads: 64, index_dim: 128, heads: 128, d: 128 }, 131072).attend,
+    266339328 / 8590000128,
+  );
   assert.equal(costOf("window", false, 8, sizes, 96).choose, 0);
   near(costOf("Quest", false, 96, sizes, 96).attend, 1);
 });
 
 function recording() {
   const budgets = Int32Array.of(1, 2, 4, 8, 23);
-  const names = [...NAMES.filter((name) => name !== "indexer").map((name) => variant(name)), "oracle blocks", ...["fp32", "fp8", "fp4"].flatMap((p) => [variant("indexer", p), variant("indexer", p, true)])];
-  const curves = Object.fromEntries(names.map((name, i) => [name, Float32Array.from({ length: 5 * 5 * 3 }, (_, j) => i + j / 100)]));
-  return { name: "", tokens: 23, at, top_k: 4, budgets, block: 4, selectors: NAMES.slice(1), precision: "fp32", half: false, layers: [{ ...sent, name: "layer 0", curves }] };
+  const names = [
+    ...NAMES.filter((name) => name !== "indexer").map((name) => variant(name)),
+    "oracle blocks",
+    ...["fp32", "fp8", "fp4"].flatMap((p) => [variant("indexer", p), variant("indexer", p, true)]),
+  ];
+  const curves = Object.fromEntries(
+    names.map((name, i) => [name, Float32Array.from({ length: 5 * 5 * 3 }, (_, j) => i + j / 100)]),
+  );
+  return {
+    name: "",
+    tokens: 23,
+    at,
+    top_k: 4,
+    budgets,
+    block: 4,
+    selectors: NAMES.slice(1),
+    precision: "fp32",
+    half: false,
+    layers: [{ ...sent, name: "layer 0", curves }],
+  };
 }
 
 test("a look is a function of the state: same state, same picture, whatever was looked at between", () => {
@@ -132,19 +169,30 @@ test("a look is a function of the state: same state, same picture, whatever was 
   const state = { layer: 0, head: 1, row: 17, budget: 3, precision: "fp8", blocks: false, selector: "indexer" };
   const plain = (seen) => JSON.stringify(seen, (_, value) => (ArrayBuffer.isView(value) ? [...value] : value));
   const first = plain(eye.look(state));
-  for (const row of at) for (const selector of NAMES) for (const blocks of [false, true]) eye.look({ ...state, row, selector, blocks, precision: "fp4", budget: row % 5 });
+  for (const row of at)
+    for (const selector of NAMES)
+      for (const blocks of [false, true])
+        eye.look({ ...state, row, selector, blocks, precision: "fp4", budget: row % 5 });
   assert.equal(plain(eye.look(state)), first);
 });
 
 test("hits, misses and extras are the chosen set and the oracle's, and nothing else", () => {
   const eye = opened(recording());
-  for (const selector of NAMES) for (const row of at) {
-    const seen = eye.look({ layer: 0, head: -1, row, budget: 2, precision: "fp32", blocks: false, selector });
-    assert.deepEqual([...seen.hit, ...seen.extra].sort((a, b) => a - b), keys(seen.chosen));
-    assert.deepEqual([...seen.hit, ...seen.miss].sort((a, b) => a - b), keys(seen.wanted));
-    for (const list of [seen.hit, seen.miss, seen.extra]) list.slice(1).forEach((key, i) => assert.ok(seen.weights[key] <= seen.weights[list[i]]));
-    near(seen.mass, seen.masses[selector]);
-  }
+  for (const selector of NAMES)
+    for (const row of at) {
+      const seen = eye.look({ layer: 0, head: -1, row, budget: 2, precision: "fp32", blocks: false, selector });
+      assert.deepEqual(
+        [...seen.hit, ...seen.extra].sort((a, b) => a - b),
+        keys(seen.chosen),
+      );
+      assert.deepEqual(
+        [...seen.hit, ...seen.miss].sort((a, b) => a - b),
+        keys(seen.wanted),
+      );
+      for (const list of [seen.hit, seen.miss, seen.extra])
+        list.slice(1).forEach((key, i) => assert.ok(seen.weights[key] <= seen.weights[list[i]]));
+      near(seen.mass, seen.masses[selector]);
+    }
 });
 
 test("curves are read by view and budget, and a rank counts what is above", () => {
@@ -152,9 +200,18 @@ test("curves are read by view and budget, and a rank counts what is above", () =
   const state = { layer: 0, head: 2, precision: "fp8", blocks: true };
   const order = Object.keys(eye.layers[0].curves);
   const found = eye.curve(state, "indexer")[1];
-  allNear(found, [0, 1, 2].map((i) => Math.fround(order.indexOf("indexer fp8 blocks") + (3 * 15 + 3 + i) / 100)));
-  allNear(eye.curve({ ...state, head: -1 }, "window")[0], [0, 1, 2].map((i) => Math.fround(order.indexOf("window") + i / 100)));
-  assert.deepEqual([0, 1, 2, 3].map((key) => eye.rank(Float64Array.of(1, 3, 3, 0), key)), [3, 1, 2, 4]);
+  allNear(
+    found,
+    [0, 1, 2].map((i) => Math.fround(order.indexOf("indexer fp8 blocks") + (3 * 15 + 3 + i) / 100)),
+  );
+  allNear(
+    eye.curve({ ...state, head: -1 }, "window")[0],
+    [0, 1, 2].map((i) => Math.fround(order.indexOf("window") + i / 100)),
+  );
+  assert.deepEqual(
+    [0, 1, 2, 3].map((key) => eye.rank(Float64Array.of(1, 3, 3, 0), key)),
+    [3, 1, 2, 4],
+  );
   assert.equal(eye.counted, 19);
 });
 

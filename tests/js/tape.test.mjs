@@ -9,8 +9,12 @@ import { opened } from "../../widgets/tape/seen.js";
 import { cells, lengthWords } from "../../widgets/tape/tape.js";
 
 const { fits, reads, shares, words } = JSON.parse(readFileSync(new URL("tape.json", import.meta.url)));
-const near = (found, expected, within = 2e-8) => assert.ok(found === expected || Math.abs(found - expected) <= within, `${found} is not ${expected}`);
-const allNear = (found, expected) => { assert.equal(found.length, expected.length); expected.forEach((value, i) => near(found[i], value)); };
+const near = (found, expected, within = 2e-8) =>
+  assert.ok(found === expected || Math.abs(found - expected) <= within, `${found} is not ${expected}`);
+const allNear = (found, expected) => {
+  assert.equal(found.length, expected.length);
+  expected.forEach((value, i) => near(found[i], value));
+};
 
 test("what is read and written is what Python reads and writes", () => {
   for (const each of reads) {
@@ -47,11 +51,21 @@ test("the sentences are Python's", () => {
 test("nothing is white, and both signs have a hue of their own", () => {
   assert.deepEqual(signedColour(0, "light"), [255, 255, 255]);
   assert.deepEqual(signedColour(-5, "light"), signedColour(-1, "light"));
-  assert.ok(signedColour(-0.5, "dark")[2] > signedColour(-0.5, "dark")[0] && signedColour(0.5, "dark")[0] > signedColour(0.5, "dark")[2]);
+  assert.ok(
+    signedColour(-0.5, "dark")[2] > signedColour(-0.5, "dark")[0] &&
+      signedColour(0.5, "dark")[0] > signedColour(0.5, "dark")[2],
+  );
 });
 
 test("lengths keep their order of size", () => {
-  assert.deepEqual([0, 0.123, 12.34, 620.2, 999999, 1234567].map(lengthWords), ["0", "0.12", "12.3", "620", "999,999", "1.2 × 10⁶"]);
+  assert.deepEqual([0, 0.123, 12.34, 620.2, 999999, 1234567].map(lengthWords), [
+    "0",
+    "0.12",
+    "12.3",
+    "620",
+    "999,999",
+    "1.2 × 10⁶",
+  ]);
 });
 
 test("segments stand in equal steps, with room where some are left out", () => {
@@ -76,20 +90,47 @@ function recording() {
       two = write(rule, key, values[i].map((value) => -value), two);
       kept.push([one, two]);
     });
-    rules[rule] = { memory: Float64Array.from(kept.flat().flatMap(({ memory }) => [...memory])), z: Float64Array.from(kept.flat().flatMap(({ z }) => [...z])) };
+    rules[rule] = {
+      memory: Float64Array.from(kept.flat().flatMap(({ memory }) => [...memory])),
+      z: Float64Array.from(kept.flat().flatMap(({ z }) => [...z])),
+    };
   }
-  return { segment: 1, tokens: 3, frame: 3, after: Int32Array.of(1, 2, 3), at: Int32Array.of(0, 1, 2), needle: Uint8Array.of(1, 0, 0), names: ["a", "b"], d_key: 3, d_value: 2, q: Float64Array.from([3, -3, -3, -3, 3, -3]),
-    k: Float64Array.from(keys.flatMap((key) => [...key, ...key])), v: Float64Array.from(values.flatMap((value) => [...value, ...value.map((x) => -x)])), rules, gates: [] };
+  return {
+    segment: 1,
+    tokens: 3,
+    frame: 3,
+    after: Int32Array.of(1, 2, 3),
+    at: Int32Array.of(0, 1, 2),
+    needle: Uint8Array.of(1, 0, 0),
+    names: ["a", "b"],
+    d_key: 3,
+    d_value: 2,
+    q: Float64Array.from([3, -3, -3, -3, 3, -3]),
+    k: Float64Array.from(keys.flatMap((key) => [...key, ...key])),
+    v: Float64Array.from(values.flatMap((value) => [...value, ...value.map((x) => -x)])),
+    rules,
+    gates: [],
+  };
 }
 
 test("a look is a function of the state: same state, same picture, whatever was looked at between", () => {
   const tape = opened(recording());
   const state = { rule: "linear", memory: 1, frame: 3, pair: 0, question: null, planted: 0, knocked: false };
   const first = tape.look(state);
-  for (const rule of Object.keys(RULES)) for (const frame of [0, 2]) tape.look({ ...state, rule, frame, planted: 3, knocked: frame > 0 });
+  for (const rule of Object.keys(RULES))
+    for (const frame of [0, 2]) tape.look({ ...state, rule, frame, planted: 3, knocked: frame > 0 });
   assert.deepEqual(tape.look(state), first);
   assert.equal(first.points.length, 3);
-  near(first.cosine, cosine(read("linear", [2, -3, 0], { memory: tape.rules.linear.memory.subarray(30), z: tape.rules.linear.z.subarray(15) }), [-1, -0]));
+  near(
+    first.cosine,
+    cosine(
+      read("linear", [2, -3, 0], {
+        memory: tape.rules.linear.memory.subarray(30),
+        z: tape.rules.linear.z.subarray(15),
+      }),
+      [-1, -0],
+    ),
+  );
 });
 
 test("an empty memory is empty, and never not a number", () => {
@@ -109,7 +150,8 @@ test("an empty memory is empty, and never not a number", () => {
 
 test("another value under the same key: the delta rule without z returns the last, a sum returns both", () => {
   const tape = opened(recording());
-  const look = (planted) => tape.look({ rule: "unit", memory: 0, frame: 3, pair: 0, question: null, planted, knocked: false });
+  const look = (planted) =>
+    tape.look({ rule: "unit", memory: 0, frame: 3, pair: 0, question: null, planted, knocked: false });
   assert.equal(look(1).rival, 1); // at a right angle, so least like the value of pair 0
   assert.equal(look(0).over, null);
   const { rules } = look(1);
@@ -130,7 +172,10 @@ test("a pair that is still to come is not among the points", () => {
   const seen = tape.look({ rule: "linear", memory: 0, frame: 1, pair: 2, question: null, planted: 0, knocked: false });
   assert.deepEqual(seen.points.map(({ pair }) => pair), [0]);
   assert.equal(seen.written, false);
-  near(tape.look({ rule: "linear", memory: 0, frame: 1, pair: 0, question: null, planted: 0, knocked: false }).cosine, 1);
+  near(
+    tape.look({ rule: "linear", memory: 0, frame: 1, pair: 0, question: null, planted: 0, knocked: false }).cosine,
+    1,
+  );
 });
 
 test("the curve of a pair begins where it was written", () => {
@@ -149,8 +194,18 @@ test("a question finds the key that it fits, by how much it says", () => {
   const all = fit("linear", [3, -3, -3], [[2, -3, 0], [-3, 2, 0], [0, -3, 2]]);
   allNear(seen.points.map((point) => point.fit), all);
   near(seen.ratio, all[0] / ((all[1] + all[2]) / 2));
-  allNear(seen.points.map((point) => point.cosine), [[1, 0], [0, 1], [-1, 1]].map((value) => cosine(seen.found, value)));
+  allNear(
+    seen.points.map((point) => point.cosine),
+    [
+      [1, 0],
+      [0, 1],
+      [-1, 1],
+    ].map((value) => cosine(seen.found, value)),
+  );
   const empty = tape.look({ rule: "linear", memory: 0, frame: 3, pair: 0, question: 0, planted: 0, knocked: true });
   assert.ok(empty.points.every((point) => point.fit === null && point.cosine === null));
-  assert.equal(tape.look({ rule: "unit", memory: 0, frame: 3, pair: 0, question: 0, planted: 0, knocked: false }).ratio, null);
+  assert.equal(
+    tape.look({ rule: "unit", memory: 0, frame: 3, pair: 0, question: 0, planted: 0, knocked: false }).ratio,
+    null,
+  );
 });

@@ -17,8 +17,19 @@ const { scenes, told, percent: percents } = JSON.parse(readFileSync(new URL("the
 
 /** The arrays of a scene as the page has them. */
 function typed(scene) {
-  const rows = scene.rows.map((one) => ({ at: Int32Array.from(one.at), m: Uint8Array.from(one.m), l: Uint8Array.from(one.l), risen: Uint8Array.from(one.risen) }));
-  return { ...scene, rows, ...Object.fromEntries(["first", "kernel", "acts", "act", "place"].map((name) => [name, Int32Array.from(scene[name])])) };
+  const rows = scene.rows.map((one) => ({
+    at: Int32Array.from(one.at),
+    m: Uint8Array.from(one.m),
+    l: Uint8Array.from(one.l),
+    risen: Uint8Array.from(one.risen),
+  }));
+  return {
+    ...scene,
+    rows,
+    ...Object.fromEntries(
+      ["first", "kernel", "acts", "act", "place"].map((name) => [name, Int32Array.from(scene[name])]),
+    ),
+  };
 }
 const traces = Object.fromEntries(Object.entries(scenes).map(([name, scene]) => [name, openTrace(typed(scene))]));
 
@@ -56,7 +67,8 @@ test("prefix sums come to the whole, tensor by tensor", () => {
     assert.equal(sum, trace.issued);
     assert.equal(trace.total, trace.issued);
     assert.equal(trace.share(last), 1);
-    for (let e = 1; e < trace.events; e += 1) assert.ok(trace.moved[e] >= trace.moved[e - 1] && trace.share(e) >= trace.share(e - 1));
+    for (let e = 1; e < trace.events; e += 1)
+      assert.ok(trace.moved[e] >= trace.moved[e - 1] && trace.share(e) >= trace.share(e - 1));
   }
 });
 
@@ -107,7 +119,8 @@ test("one clock: a step of the watched trace, then the steps of the one that goe
   assert.equal(both.bytes(both.last), standard.total);
   assert.equal(clock(standard, flash).last, standard.events - 1);
   assert.equal(clock(flash, null).last, flash.events - 1);
-  for (let step = 0; step <= both.last; step += 1) assert.equal(both.bytes(both.step(both.bytes(step))), both.bytes(step));
+  for (let step = 0; step <= both.last; step += 1)
+    assert.equal(both.bytes(both.step(both.bytes(step))), both.bytes(step));
   assert.equal(standard.eventAt(-1), -1);
   assert.equal(standard.share(-1), 0);
 });
@@ -116,7 +129,12 @@ test("a frame is a function of its event: whatever was drawn before, the same sh
   let seed = 3;
   const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
   const scales = { limit: 2000, peak: 5000, lane: 9000 };
-  const draw = (trace, e) => JSON.stringify([(trace.visits ? grid : boxes)(trace, e, 300), memory(trace, e, 320, scales), hand([trace], trace.moved[e], 600)]);
+  const draw = (trace, e) =>
+    JSON.stringify([
+      (trace.visits ? grid : boxes)(trace, e, 300),
+      memory(trace, e, 320, scales),
+      hand([trace], trace.moved[e], 600),
+    ]);
   for (const [name, trace] of Object.entries(traces)) {
     const fresh = (e) => draw(openTrace(typed(scenes[name])), e);
     const wanted = [0, Math.floor(trace.events / 2), trace.events - 1].map((e) => [e, fresh(e)]);
@@ -129,12 +147,19 @@ test("shapes stay inside their picture, and none is without a size", () => {
   for (const trace of Object.values(traces)) {
     for (const width of [260, 340, 520]) {
       for (let e = 0; e < trace.events; e += 7) {
-        const parts = [(trace.visits ? grid : boxes)(trace, e, width), memory(trace, e, width, { limit: 2000, peak: trace.peak, lane: trace.total }), film([trace], width)];
+        const parts = [
+          (trace.visits ? grid : boxes)(trace, e, width),
+          memory(trace, e, width, { limit: 2000, peak: trace.peak, lane: trace.total }),
+          film([trace], width),
+        ];
         for (const { shapes, height } of parts) {
           for (const { x, y, w, h, text, points } of shapes) {
             if (text !== undefined || points) continue;
             assert.ok(w > 0 && h >= 0 && [x, y, w, h].every(Number.isFinite), JSON.stringify({ x, y, w, h }));
-            assert.ok(x >= -1 && x + w <= width + 1.5 && y + h <= height + 2, JSON.stringify({ x, y, w, h, width, height }));
+            assert.ok(
+              x >= -1 && x + w <= width + 1.5 && y + h <= height + 2,
+              JSON.stringify({ x, y, w, h, width, height }),
+            );
           }
         }
       }
@@ -164,7 +189,10 @@ test("cells: a ragged side ends with a small one, and fine tiles are drawn toget
   assert.equal(drawn.length, 12);
   assert.ok(drawn.at(-1).w < 7 && drawn.at(-1).h < 3);
   const wide = cut(4096, 8);
-  assert.equal(cells(new Uint8Array(wide.count), cut(1, 1), wide, { x: 0, y: 0, w: 200, h: 5 }, () => ({ fill: "q" })).length, 1);
+  assert.equal(
+    cells(new Uint8Array(wide.count), cut(1, 1), wide, { x: 0, y: 0, w: 200, h: 5 }, () => ({ fill: "q" })).length,
+    1,
+  );
 });
 
 test("a search finds the last that is not beyond", () => {

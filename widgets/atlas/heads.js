@@ -60,7 +60,9 @@ export function openHead(data, index) {
     return levels.get(key);
   }
   function meanCodes(level, hidden) {
-    return level === stored ? finest("mean", hidden) : Uint8Array.from(means(level, hidden), (mean) => codeOf(mean, bits));
+    return level === stored
+      ? finest("mean", hidden)
+      : Uint8Array.from(means(level, hidden), (mean) => codeOf(mean, bits));
   }
 
   /** A tile below the stored levels: { codes } once computed, else null and it is queued by `request`. */
@@ -70,14 +72,19 @@ export function openHead(data, index) {
     if (found) { tiles.delete(key); tiles.set(key, found); }
     return found ?? null;
   }
-  /** @returns {?{ step: (rows: number) => boolean }} work to be done in small steps, or null when vectors are missing */
+  /**
+   * @returns {?{ step: (rows: number) => boolean }} work to be done in small steps, or null when vectors are missing
+   */
   function work(level, row, column, hidden) {
     if (missing(vectors, level, row, column).length) return null;
     const begun = startTile(vectors, level, row, column, hidden ? sink : 0);
     return {
       step(rows) {
         if (!advance(begun, rows)) return false;
-        tiles.set(`${level} ${row} ${column} ${hidden && column === 0}`, { max: begun.largest, mean: begun.mean ?? begun.largest });
+        tiles.set(`${level} ${row} ${column} ${hidden && column === 0}`, {
+          max: begun.largest,
+          mean: begun.mean ?? begun.largest,
+        });
         if (tiles.size > KEPT_TILES) tiles.delete(tiles.keys().next().value);
         return true;
       },
@@ -100,14 +107,26 @@ export function openHead(data, index) {
     if (!mask.blocks || !known(mask)) return [];
     const masses = Float64Array.from(measured.blocks);
     for (const key of keptKeys(mask)) {
-      for (let row = 0; row < blocksSide; row += 1) masses[row * blocksSide + Math.floor(key / block)] -= lines.columnPart(key, row);
+      for (let row = 0; row < blocksSide; row += 1)
+        masses[row * blocksSide + Math.floor(key / block)] -= lines.columnPart(key, row);
     }
     return heaviest(masses, blocksSide, mask.blocks, block, reachOf(mask.window, causal) ?? -1, causal);
   });
   return {
     index, name: sent.name, run: sent.run, row: sent.row, first: sent.first, heavy: sent.heavy, whole: sent.whole,
     title: sent.name[0].toUpperCase() + sent.name.slice(1),
-    places: sent.places ?? [], facts: sent.facts, tokens, allowed, stored, vectors, lines, codes, tile, work, reaches, chosenBlocks,
+    places: sent.places ?? [],
+    facts: sent.facts,
+    tokens,
+    allowed,
+    stored,
+    vectors,
+    lines,
+    codes,
+    tile,
+    work,
+    reaches,
+    chosenBlocks,
     known,
     /** The share of the mass that a mask keeps; null where it names a token whose line is not in the page. */
     kept: remembered((mask) => (known(mask) ? totalOf(mass, mask, causal, chosenBlocks(mask)) / tokens : null)),

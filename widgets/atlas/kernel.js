@@ -18,7 +18,9 @@ export function talk(model, heads, hear) {
     if (waiting || !wanted.size) return;
     const facts = wanted.get("facts");
     wanted.delete("facts");
-    const chunks = [...wanted.values()].filter(([head, side, at]) => !heads[head].vectors[side][at]).slice(0, CHUNKS_AT_ONCE);
+    const chunks = [...wanted.values()]
+      .filter(([head, side, at]) => !heads[head].vectors[side][at])
+      .slice(0, CHUNKS_AT_ONCE);
     wanted = new Map();
     if (!facts && !chunks.length) return;
     waiting = true;

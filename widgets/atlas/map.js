@@ -98,21 +98,49 @@ export function mapView(data, shared) {
         const found = heads.map((head) => head.tile(wanted, row, column, hidden));
         if (found.every(Boolean)) {
           const size = TILE * 2 ** wanted;
-          fill(pixelsIn(queries, row * size, (row + 1) * size), pixelsIn(keys, column * size, (column + 1) * size),
-            { level: wanted, stride: TILE, row: row * TILE, column: column * TILE }, found.map((tile) => tile[statistic]));
+          fill(
+            pixelsIn(queries, row * size, (row + 1) * size),
+            pixelsIn(keys, column * size, (column + 1) * size),
+            { level: wanted, stride: TILE, row: row * TILE, column: column * TILE },
+            found.map((tile) => tile[statistic]),
+          );
           continue;
         }
-        const lacking = heads.flatMap((head) => missing(head.vectors, wanted, row, column).map(([side, chunk]) => [head.index, side, chunk]));
-        if (lacking.length) { absent += 1; shared.wants(lacking); continue; }
-        heads.forEach((head, i) => { if (!found[i]) queue.push([head, wanted, row, column, hidden]); });
+        const lacking = heads.flatMap((head) =>
+          missing(head.vectors, wanted, row, column).map(([side, chunk]) => [head.index, side, chunk]),
+        );
+        if (lacking.length) {
+          absent += 1;
+          shared.wants(lacking);
+          continue;
+        }
+        heads.forEach((head, i) => {
+          if (!found[i]) queue.push([head, wanted, row, column, hidden]);
+        });
       }
-      const middle = [camera.y + camera.span / 2, camera.x + camera.span / 2].map((at) => at / (TILE * 2 ** wanted) - 0.5);
-      queue.sort((a, b) => Math.hypot(a[2] - middle[0], a[3] - middle[1]) - Math.hypot(b[2] - middle[0], b[3] - middle[1]));
+      const middle = [camera.y + camera.span / 2, camera.x + camera.span / 2].map(
+        (at) => at / (TILE * 2 ** wanted) - 0.5,
+      );
+      queue.sort(
+        (a, b) => Math.hypot(a[2] - middle[0], a[3] - middle[1]) - Math.hypot(b[2] - middle[0], b[3] - middle[1]),
+      );
       return { level: absent === tiles.length ? level : wanted, waiting: queue.length, absent };
     }
 
     function fill(rows, columns, at, codes) {
-      if (codes.length === 2) paintDifference(out, queries, keys, rows, columns, at, codes[0], codes[1], shared.tables().difference, scaleNow());
+      if (codes.length === 2)
+        paintDifference(
+          out,
+          queries,
+          keys,
+          rows,
+          columns,
+          at,
+          codes[0],
+          codes[1],
+          shared.tables().difference,
+          scaleNow(),
+        );
       else paint(out, queries, keys, rows, columns, at, codes[0], shared.tables().mass);
     }
   }
@@ -157,7 +185,10 @@ export function mapView(data, shared) {
     context.strokeStyle = line;
     context.lineWidth = 1;
     context.beginPath();
-    for (let at = -side; at < side; at += 7) { context.moveTo(left + at, top + side); context.lineTo(left + at + side, top); }
+    for (let at = -side; at < side; at += 7) {
+      context.moveTo(left + at, top + side);
+      context.lineTo(left + at + side, top);
+    }
     context.stroke();
   }
 
@@ -245,27 +276,46 @@ export function mapView(data, shared) {
     const cell = pixelsPerCell(here);
     const labelled = cell >= LABELLED_FROM;
     const step = labelled ? 1 : 0;
-    const parts = [svg("text", { x: left, y: top - 8, "font-size": 12, "font-weight": 600, style: "fill:var(--ink)" }, shared.titleOf(heads).find((words) => 6.9 * words.length < layout.width - left) ?? "")];
+    const parts = [
+      svg(
+        "text",
+        { x: left, y: top - 8, "font-size": 12, "font-weight": 600, style: "fill:var(--ink)" },
+        shared.titleOf(heads).find((words) => 6.9 * words.length < layout.width - left) ?? "",
+      ),
+    ];
     const label = (at, room) => (text ? fitted(text[at], room) : count(at));
-    const ticks = (from) => (step
-      ? Array.from({ length: Math.ceil(camera.span) + 1 }, (_, i) => Math.floor(from) + i)
-      : roundTicks(from, camera.span, side < 300 ? 3 : 5)).filter((at) => at >= 0 && at < tokens && at + (step ? 0.5 : 0) >= from && at + (step ? 0.5 : 0) <= from + camera.span);
+    const ticks = (from) =>
+      (step
+        ? Array.from({ length: Math.ceil(camera.span) + 1 }, (_, i) => Math.floor(from) + i)
+        : roundTicks(from, camera.span, side < 300 ? 3 : 5)
+      ).filter(
+        (at) => at >= 0 && at < tokens && at + (step ? 0.5 : 0) >= from && at + (step ? 0.5 : 0) <= from + camera.span,
+      );
     for (const at of ticks(camera.y)) {
       const py = y(at + (labelled ? 0.5 : 0));
       if (!labelled) parts.push(svg("path", { d: `M${left - 4} ${py}H${left}`, style: "stroke:var(--line)" }));
-      parts.push(svg("text", { x: left - 9, y: py + 4, "text-anchor": "end" }, labelled ? label(at, left - 12) : count(at)));
+      parts.push(
+        svg("text", { x: left - 9, y: py + 4, "text-anchor": "end" }, labelled ? label(at, left - 12) : count(at)),
+      );
     }
     let end = -Infinity;
     for (const at of ticks(camera.x)) {
       const px = x(at + (labelled ? 0.5 : 0));
       if (labelled && text) {
-        parts.push(svg("text", { transform: `translate(${px + 4} ${top + side + 7}) rotate(-90)`, "text-anchor": "end" }, label(at, 54)));
+        parts.push(
+          svg(
+            "text",
+            { transform: `translate(${px + 4} ${top + side + 7}) rotate(-90)`, "text-anchor": "end" },
+            label(at, 54),
+          ),
+        );
         continue;
       }
       const words = count(at);
       const half = words.length * 3.4;
       const middle = Math.min(Math.max(px, left + half - 8), left + side - half + 8);
-      if (!labelled) parts.push(svg("path", { d: `M${px} ${top + side}V${top + side + 4}`, style: "stroke:var(--line)" }));
+      if (!labelled)
+        parts.push(svg("path", { d: `M${px} ${top + side}V${top + side + 4}`, style: "stroke:var(--line)" }));
       if (middle - half < end + 4) continue;
       end = middle + half;
       parts.push(svg("text", { x: middle, y: top + side + 16, "text-anchor": "middle" }, words));
@@ -299,8 +349,20 @@ export function mapView(data, shared) {
 
     const foot = layout.height;
     const profile = layout.foot - (text && cell >= LABELLED_FROM ? 64 : 20);
-    const across = bars(side, (i) => camera.x + (i * camera.span) / side, (at) => [cursor.query, at], "row", cursor.query);
-    const down = bars(side, (i) => camera.y + (i * camera.span) / side, (at) => [at, cursor.key], "column", cursor.key);
+    const across = bars(
+      side,
+      (i) => camera.x + (i * camera.span) / side,
+      (at) => [cursor.query, at],
+      "row",
+      cursor.query,
+    );
+    const down = bars(
+      side,
+      (i) => camera.y + (i * camera.span) / side,
+      (at) => [at, cursor.key],
+      "column",
+      cursor.key,
+    );
     for (const { at, width, height, tone } of across) {
       context.fillStyle = colour[tone];
       context.fillRect(left + at, foot - height * (profile - 16), Math.min(width, side - at), height * (profile - 16));
@@ -341,7 +403,13 @@ export function mapView(data, shared) {
   }
 
   function pointer(context, colour, tip, ...corners) {
-    if (tip[0] > layout.left + layout.side || tip[1] < layout.top || tip[0] < layout.left - 1 || tip[1] > layout.top + layout.side + 1) return;
+    if (
+      tip[0] > layout.left + layout.side ||
+      tip[1] < layout.top ||
+      tip[0] < layout.left - 1 ||
+      tip[1] > layout.top + layout.side + 1
+    )
+      return;
     context.fillStyle = colour;
     context.beginPath();
     context.moveTo(...tip);
@@ -373,7 +441,12 @@ export function mapView(data, shared) {
       const isOwn = own >= from && own < to;
       const height = placeOf(codeOf(most, bits), scaleNow());
       const gap = cell > 3 ? 1 : 0;
-      found.push({ at: Math.max(at, 0), width: Math.min(at, 0) + stepPx - gap, height, tone: isOwn ? "k" : keeps(...pairAt(best)) ? "mark" : "faint" });
+      found.push({
+        at: Math.max(at, 0),
+        width: Math.min(at, 0) + stepPx - gap,
+        height,
+        tone: isOwn ? "k" : keeps(...pairAt(best)) ? "mark" : "faint",
+      });
     }
     return found;
   }
@@ -385,7 +458,10 @@ export function mapView(data, shared) {
   // What a pointer does; keys are the view's.
   const inside = (event) => {
     const box = stage.getBoundingClientRect();
-    return [(event.clientX - box.left - layout.left) / layout.side, (event.clientY - box.top - layout.top) / layout.side];
+    return [
+      (event.clientX - box.left - layout.left) / layout.side,
+      (event.clientY - box.top - layout.top) / layout.side,
+    ];
   };
   let grip = null;
   stage.addEventListener("pointerdown", (event) => {
@@ -399,10 +475,16 @@ export function mapView(data, shared) {
     const [u, v] = inside(event);
     if (grip && event.buttons && event.pointerType === "mouse") {
       if (Math.hypot(u - grip.u, v - grip.v) * layout.side > 4) grip.moved = true;
-      if (grip.moved) shared.move({ ...grip.camera, x: grip.camera.x + (grip.u - u) * grip.camera.span, y: grip.camera.y + (grip.v - v) * grip.camera.span });
+      if (grip.moved)
+        shared.move({
+          ...grip.camera,
+          x: grip.camera.x + (grip.u - u) * grip.camera.span,
+          y: grip.camera.y + (grip.v - v) * grip.camera.span,
+        });
       return;
     }
-    if (u >= 0 && u < 1 && v >= 0 && v < 1 && event.pointerType === "mouse") shared.point(...cellAt(shared.state.camera, u, v, tokens));
+    if (u >= 0 && u < 1 && v >= 0 && v < 1 && event.pointerType === "mouse")
+      shared.point(...cellAt(shared.state.camera, u, v, tokens));
   });
   stage.addEventListener("pointerup", (event) => {
     if (grip && !grip.moved) shared.choose(...cellAt(shared.state.camera, ...inside(event), tokens));

@@ -88,7 +88,9 @@ export function looksAt(allowed, query, key) {
 export function looksInto(allowed, row, column, size) {
   if (allowed.causal && column > row) return false;
   const reach = reachOf(allowed.window, allowed.causal);
-  return reach === null || Math.max(Math.abs(row - column) * size - size + 1, 0) <= reach || column * size < allowed.sinks;
+  return (
+    reach === null || Math.max(Math.abs(row - column) * size - size + 1, 0) <= reach || column * size < allowed.sinks
+  );
 }
 
 /** Does the mask keep this pair? */
@@ -119,7 +121,8 @@ export function pairsOf(tokens, block, allowed) {
   }
   // Without a window the sums have a closed form, which a curve of a hundred windows over 131,072 queries needs.
   const open = allowed.window === null;
-  const oneSide = (near) => (near < 0 ? 0 : (Math.min(near, tokens - 1) + 1) * (tokens - Math.min(near, tokens - 1) / 2));
+  const oneSide = (near) =>
+    near < 0 ? 0 : (Math.min(near, tokens - 1) + 1) * (tokens - Math.min(near, tokens - 1) / 2);
   const farther = (key, near) => {
     const after = Math.max(0, tokens - 1 - key - Math.max(near, 0));
     const before = allowed.causal ? 0 : Math.max(0, key - Math.max(near, 0));
@@ -145,8 +148,10 @@ export function pairsOf(tokens, block, allowed) {
 
 /**
  * The measure that weighs: each pair counts its weight.
- * @param {{tokens: number, block: number, side: number, blocks: Float32Array, reaches: Int32Array, near: Float64Array}} head
- * @param {object} lines whole rows and columns of single tokens: `column(key, reach)`, `row`, `columnPart`, `rowPart`, `pair`
+ * @param {{tokens: number, block: number, side: number, blocks: Float32Array, reaches: Int32Array, near:
+ *   Float64Array}} head
+ * @param {object} lines whole rows and columns of single tokens: `column(key, reach)`, `row`, `columnPart`, `rowPart`,
+ *   `pair`
  */
 export function massOf(head, lines) {
   return {
@@ -158,7 +163,10 @@ export function massOf(head, lines) {
   };
 }
 
-/** Where a reach stands among those that are told: itself, or the next smaller. @param {Int32Array} reaches ascending */
+/**
+ * Where a reach stands among those that are told: itself, or the next smaller.
+ * @param {Int32Array} reaches ascending
+ */
 export function reachIndex(reaches, reach) {
   let low = 0, high = reaches.length - 1;
   while (low < high) {

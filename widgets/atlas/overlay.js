@@ -15,7 +15,10 @@ export function overlayDots({ side, cell, share }, here, causal) {
   const join = 2 ** Math.max(0, Math.ceil(Math.log2(LEAST_DOT / pixels)));
   const size = join * cell;
   const most = Math.ceil(tokens / size);
-  const inside = (from) => [Math.max(0, Math.floor(from / size)), Math.min(most, Math.ceil((from + camera.span) / size))];
+  const inside = (from) => [
+    Math.max(0, Math.floor(from / size)),
+    Math.min(most, Math.ceil((from + camera.span) / size)),
+  ];
   const [rows, columns] = [inside(camera.y), inside(camera.x)];
   const dots = [];
   for (let row = rows[0]; row < rows[1]; row += 1) {

@@ -31,7 +31,8 @@ export function windowView(windows, choose) {
   return {
     element,
     draw(curve, mask, kept, pairs) {
-      const at = mask.window === null ? null : windows.reduce((best, window, i) => (window <= mask.window ? i : best), 0);
+      const at =
+        mask.window === null ? null : windows.reduce((best, window, i) => (window <= mask.window ? i : best), 0);
       slider.value = String(at ?? windows.length - 1);
       slider.setAttribute("aria-valuetext", mask.window === null ? "no window" : `a window of ${count(mask.window)}`);
       const width = element.clientWidth || 300;
@@ -39,9 +40,13 @@ export function windowView(windows, choose) {
       chart.setAttribute("height", height);
       const x = (i) => THUMB / 2 + (i * (width - THUMB)) / Math.max(1, windows.length - 1);
       const y = (share) => height - 18 - share * (height - 34);
-      const line = (column) => curve.map((point, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(point[column]).toFixed(1)}`).join("");
+      const line = (column) =>
+        curve.map((point, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(point[column]).toFixed(1)}`).join("");
       const parts = [
-        svg("path", { d: `M${x(0)} ${y(0)}H${x(windows.length - 1)}M${x(0)} ${y(1)}H${x(windows.length - 1)}`, style: "stroke:var(--line)" }),
+        svg("path", {
+          d: `M${x(0)} ${y(0)}H${x(windows.length - 1)}M${x(0)} ${y(1)}H${x(windows.length - 1)}`,
+          style: "stroke:var(--line)",
+        }),
         svg("path", { d: line(2), style: "stroke:var(--ink-2);stroke-dasharray:2 3;fill:none" }),
         svg("path", { d: line(1), style: "stroke:var(--mark);stroke-width:2;fill:none" }),
         ...(curve.length > 4 ? direct(curve, x, y, width) : []),
@@ -58,9 +63,19 @@ export function windowView(windows, choose) {
       });
       if (at !== null) {
         // What blocks add stands above the curve, which is drawn without them.
-        if (curve.length) parts.push(svg("path", { d: `M${x(at)} ${y(curve[at][1])}V${y(kept)}`, style: "stroke:var(--mark);stroke-width:2" }));
-        parts.push(svg("circle", { cx: x(at), cy: y(pairs), r: 3, style: "fill:var(--ink-2)" }),
-          svg("circle", { cx: x(at), cy: y(kept), r: 4.5, style: "fill:var(--mark);stroke:var(--paper);stroke-width:1.5" }));
+        if (curve.length)
+          parts.push(
+            svg("path", { d: `M${x(at)} ${y(curve[at][1])}V${y(kept)}`, style: "stroke:var(--mark);stroke-width:2" }),
+          );
+        parts.push(
+          svg("circle", { cx: x(at), cy: y(pairs), r: 3, style: "fill:var(--ink-2)" }),
+          svg("circle", {
+            cx: x(at),
+            cy: y(kept),
+            r: 4.5,
+            style: "fill:var(--mark);stroke:var(--paper);stroke-width:1.5",
+          }),
+        );
       }
       chart.replaceChildren(...parts);
     },
@@ -72,18 +87,42 @@ export function windowView(windows, choose) {
     const widest = gap.indexOf(Math.max(...gap));
     const at = Math.min(Math.max(x(widest), 60), width - 90);
     const i = curve.findIndex((_, j) => x(j) >= at);
-    return [svg("text", { x: at, y: y(curve[i][1]) - 6, "text-anchor": "end", style: "fill:var(--mark)" }, "mass kept"),
-      svg("text", { x: at + 10, y: y(curve[i][2]) + (curve[i][2] < 0.25 ? -5 : 13), "text-anchor": "start" }, "pairs read")];
+    return [
+      svg("text", { x: at, y: y(curve[i][1]) - 6, "text-anchor": "end", style: "fill:var(--mark)" }, "mass kept"),
+      svg(
+        "text",
+        { x: at + 10, y: y(curve[i][2]) + (curve[i][2] < 0.25 ? -5 : 13), "text-anchor": "start" },
+        "pairs read",
+      ),
+    ];
   }
 }
 
 /** A number between two buttons. @param {string} label @param {(by: number) => void} change */
 export function stepper(label, change) {
   const value = html("output", {});
-  const button = (by, sign, words) => html("button", { type: "button", "aria-label": words, onclick() { change(by); } }, sign);
+  const button = (by, sign, words) =>
+    html(
+      "button",
+      {
+        type: "button",
+        "aria-label": words,
+        onclick() {
+          change(by);
+        },
+      },
+      sign,
+    );
   const less = button(-1, "−", `fewer ${label}`);
   const more = button(1, "+", `more ${label}`);
-  const element = html("div", { class: "al-atlas-stepper", role: "group", "aria-label": label }, html("span", {}, label), less, value, more);
+  const element = html(
+    "div",
+    { class: "al-atlas-stepper", role: "group", "aria-label": label },
+    html("span", {}, label),
+    less,
+    value,
+    more,
+  );
   return {
     element,
     show(number, { most = Infinity } = {}) {
@@ -109,12 +148,16 @@ export function colourBar() {
       const colour = (at) => `rgb(${(difference ? differenceColour(2 * at - 1, theme) : massColour(at)).join(",")})`;
       bar.setAttribute("width", width);
       // Slices, not a gradient: a gradient is found by its id, and a page may hold two of this figure.
-      const slices = stops.map((at, i) => svg("rect", { x: (i * width) / 33, y: 0, width: width / 33 + 0.6, height: 12, style: `fill:${colour(at)}` }));
+      const slices = stops.map((at, i) =>
+        svg("rect", { x: (i * width) / 33, y: 0, width: width / 33 + 0.6, height: 12, style: `fill:${colour(at)}` }),
+      );
       const ticks = difference ? differenceTicks(scale) : ticksOf(scale);
       bar.replaceChildren(...slices, ...ticks.map(([at, label]) => svg("text", { x: at * width, y: 26,
         "text-anchor": at === 0 ? "start" : at === 1 ? "end" : "middle" }, label)));
       const kind = scale.log ? "log scale" : "linear scale";
-      title.textContent = difference ? `A against B, ${scale.log ? "ratio" : "difference"} of weights, ${kind}` : `weight, ${kind}`;
+      title.textContent = difference
+        ? `A against B, ${scale.log ? "ratio" : "difference"} of weights, ${kind}`
+        : `weight, ${kind}`;
       note.textContent = words;
     },
   };
@@ -125,14 +168,33 @@ export function headsView(heads, choose) {
   const rows = new Map();
   for (const head of heads) rows.set(head.row, [...(rows.get(head.row) ?? []), head]);
   const thumbs = new Map();
-  const layer = ([name, row]) => html("div", { class: "al-atlas-layer" },
-    html("span", { class: "al-caption" }, name), html("div", {}, ...row.map((head) => {
-      const canvas = html("canvas", { width: 48, height: 48, "aria-hidden": "true" });
-      const share = html("span", {});
-      const button = html("button", { type: "button", onclick(event) { choose(head.index, event.shiftKey); } }, canvas, share);
-      thumbs.set(head.index, { canvas, share, button });
-      return button;
-    })));
+  const layer = ([name, row]) =>
+    html(
+      "div",
+      { class: "al-atlas-layer" },
+      html("span", { class: "al-caption" }, name),
+      html(
+        "div",
+        {},
+        ...row.map((head) => {
+          const canvas = html("canvas", { width: 48, height: 48, "aria-hidden": "true" });
+          const share = html("span", {});
+          const button = html(
+            "button",
+            {
+              type: "button",
+              onclick(event) {
+                choose(head.index, event.shiftKey);
+              },
+            },
+            canvas,
+            share,
+          );
+          thumbs.set(head.index, { canvas, share, button });
+          return button;
+        }),
+      ),
+    );
   const runs = [...new Set(heads.map((head) => head.run))];
   const element = html("div", {}, ...runs.map((run) => html("div", { class: "al-atlas-heads" },
     ...[...rows].filter(([, [head]]) => head.run === run).map(layer))));
@@ -164,7 +226,8 @@ export function headsView(heads, choose) {
     const out = new Uint32Array(image.data.buffer);
     for (let row = 0; row < side; row += 1) {
       for (let column = 0; column < side; column += 1) {
-        if (looksInto(head.allowed, row, column, 2 ** level)) out[row * side + column] = table[codes[row * side + column]];
+        if (looksInto(head.allowed, row, column, 2 ** level))
+          out[row * side + column] = table[codes[row * side + column]];
       }
     }
     context.putImageData(image, 0, 0);
@@ -179,7 +242,9 @@ export function stripView(choose) {
     /** @param {(key: number) => number} heightOf 0 to 1 @param {(key: number) => string} write */
     show({ cursor, tokens, causal, sink, heightOf, write }) {
       const wanted = new Set();
-      const add = (from, to) => { for (let at = Math.max(0, from); at < Math.min(to, tokens); at += 1) wanted.add(at); };
+      const add = (from, to) => {
+        for (let at = Math.max(0, from); at < Math.min(to, tokens); at += 1) wanted.add(at);
+      };
       add(0, sink);
       add(cursor.key - 5, cursor.key + 6);
       if (causal) add(cursor.query - 9, cursor.query + 1); else add(cursor.query - 5, cursor.query + 6);
@@ -201,6 +266,11 @@ export function stripView(choose) {
 
 /** Which tokens a mask makes global, in words. */
 export function globalWords(mask, text) {
-  return mask.global_tokens.slice(0, 6).map((at) => named(at, text).join("")).join(", ") + (mask.global_tokens.length > 6 ? " …" : "");
+  return (
+    mask.global_tokens
+      .slice(0, 6)
+      .map((at) => named(at, text).join(""))
+      .join(", ") + (mask.global_tokens.length > 6 ? " …" : "")
+  );
 }
 

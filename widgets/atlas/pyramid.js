@@ -5,7 +5,10 @@
 
 export const TILE = 256;
 
-/** What travels of a causal map is row by row on and below the diagonal. @param {number} side @param {boolean} causal */
+/**
+ * What travels of a causal map is row by row on and below the diagonal.
+ * @param {number} side @param {boolean} causal
+ */
 export function squareOf(values, side, causal) {
   if (!causal) return values;
   const square = new values.constructor(side * side);
@@ -52,11 +55,17 @@ export function levelFor(cellsPerPixel, stored, deepest, top) {
   return wanted < deepest ? wanted : stored;
 }
 
-/** The tiles of a level that a view touches: [[row, column], ...]. @param {{x: number, y: number, span: number}} camera */
+/**
+ * The tiles of a level that a view touches: [[row, column], ...].
+ * @param {{x: number, y: number, span: number}} camera
+ */
 export function tilesIn(camera, level, tokens, causal) {
   const size = TILE * 2 ** level;
   const last = Math.ceil(tokens / size) - 1;
-  const range = (from) => [Math.max(0, Math.floor(from / size)), Math.min(last, Math.ceil((from + camera.span) / size) - 1)];
+  const range = (from) => [
+    Math.max(0, Math.floor(from / size)),
+    Math.min(last, Math.ceil((from + camera.span) / size) - 1),
+  ];
   const [top, bottom] = range(camera.y);
   const [left, right] = range(camera.x);
   const tiles = [];

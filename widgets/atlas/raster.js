@@ -7,7 +7,9 @@ import { OCTAVES, weightOf } from "./scale.js";
 
 /** For each pixel the token its centre falls on. @param {number} from @param {number} span @param {number} pixels */
 export function tokensOf(from, span, pixels, tokens) {
-  return Int32Array.from({ length: pixels }, (_, i) => Math.min(tokens - 1, Math.floor(from + ((i + 0.5) * span) / pixels)));
+  return Int32Array.from({ length: pixels }, (_, i) =>
+    Math.min(tokens - 1, Math.floor(from + ((i + 0.5) * span) / pixels)),
+  );
 }
 
 /** The pixels [first, end) whose tokens lie in from <= token < to; `positions` rises. */
@@ -26,7 +28,9 @@ export function pixelsIn(positions, from, to) {
 /**
  * Paint a rectangle of pixels.
  * @param {Uint32Array} out row by row, keys.length wide @param {Int32Array} queries of each row of pixels
- * @param {Int32Array} keys of each column @param {[number, number]} rows pixels [first, end) @param {[number, number]} columns
+ * @param {Int32Array} keys of each column
+ * @param {[number, number]} rows pixels [first, end)
+ * @param {[number, number]} columns
  * @param {{level: number, stride: number, row: number, column: number}} at how squares lie in the bytes: squares of
  *   2^level tokens, `stride` to a row, the first at (row, column)
  * @param {Uint8Array} codes @param {Uint32Array} table colour of each byte

@@ -86,7 +86,8 @@ export function advance(tile, rows) {
     if (tile.column === 0) values.fill(-Infinity, 0, tile.hidden);
     for (let i = 0; i < size; i += 1) if (values[i] > peaks[i >> level]) peaks[i >> level] = values[i];
     if (level) for (let i = 0; i < size; i += 1) sums[i >> level] += Math.exp(values[i]);
-    if ((tile.done + 1) % scale === 0 || query === head.tokens - 1) flush(tile, Math.floor(tile.done / scale) * TILE, scale);
+    if ((tile.done + 1) % scale === 0 || query === head.tokens - 1)
+      flush(tile, Math.floor(tile.done / scale) * TILE, scale);
   }
   return tile.done >= size || tile.row * size + tile.done >= head.tokens;
 }
@@ -95,7 +96,8 @@ export function advance(tile, rows) {
 function flush(tile, into, scale) {
   const { bits } = tile.head;
   for (let square = 0; square < TILE; square += 1) {
-    tile.largest[into + square] = tile.peaks[square] === -Infinity ? 0 : codeOfLog2(tile.peaks[square] * Math.LOG2E, bits);
+    tile.largest[into + square] =
+      tile.peaks[square] === -Infinity ? 0 : codeOfLog2(tile.peaks[square] * Math.LOG2E, bits);
     if (tile.mean) tile.mean[into + square] = codeOf(tile.sums[square] / (scale * scale), bits);
   }
   tile.peaks.fill(-Infinity);

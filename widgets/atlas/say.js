@@ -57,7 +57,10 @@ export function weightWords(weight) {
   return `a weight of ${fixed(mantissa, 1)} × 10⁻${raised(-exponent)}`;
 }
 
-/** One query, as a sentence, and the key under the cursor, unless it was named already. @param {string | number} weight */
+/**
+ * One query, as a sentence, and the key under the cursor, unless it was named already.
+ * @param {string | number} weight
+ */
 export function queryParts(head, query, key, weight, found, sink, near, causal, text) {
   const first = sink === 1 ? "the first key" : `the first ${sink} keys`;
   const nearest = causal ? `the last ${near}` : `the ${near} nearest`;
@@ -71,7 +74,12 @@ export function queryParts(head, query, key, weight, found, sink, near, causal, 
   }
   if (key === found.key) return parts;
   const [keyNumber, keyName] = named(key, text);
-  return [...parts.slice(0, -1), `${parts.at(-1)} Here, on key ${keyNumber}`, keyName, `: ${typeof weight === "string" ? weight : weightWords(weight)}.`];
+  return [
+    ...parts.slice(0, -1),
+    `${parts.at(-1)} Here, on key ${keyNumber}`,
+    keyName,
+    `: ${typeof weight === "string" ? weight : weightWords(weight)}.`,
+  ];
 }
 
 /** What a mask keeps, named: "a window of 128 and 1 sink". */
@@ -80,7 +88,8 @@ export function maskWords(mask, causal, block) {
   if (mask.window !== null) parts.push(`a window of ${count(mask.window)}${causal ? "" : " on both sides together"}`);
   if (mask.sinks) parts.push(plural(mask.sinks, "sink"));
   if (mask.global_tokens.length) parts.push(plural(new Set(mask.global_tokens).size, "global token"));
-  if (mask.blocks) parts.push(`the ${mask.blocks === 1 ? "heaviest block" : `${count(mask.blocks)} heaviest blocks`} of ${block} × ${block} in each row of blocks`);
+  const heaviest = mask.blocks === 1 ? "heaviest block" : `${count(mask.blocks)} heaviest blocks`;
+  if (mask.blocks) parts.push(`the ${heaviest} of ${block} × ${block} in each row of blocks`);
   if (!parts.length) return "no mask";
   return [parts.slice(0, -1).join(", "), parts.at(-1)].filter(Boolean).join(" and ");
 }

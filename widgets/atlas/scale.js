@@ -29,7 +29,9 @@ export function placeOf(code, { log, bits, top }) {
   return log ? code / 255 : Math.min(1, weightOf(code, bits) / top);
 }
 
-/** The smallest power of two that all but a 100th of the squares stay under: the linear scale ends there, and says so. */
+/**
+ * The smallest power of two that all but a 100th of the squares stay under: the linear scale ends there, and says so.
+ */
 export function linearTop(codes, bits) {
   const histogram = new Uint32Array(256);
   let squares = 0;
@@ -96,7 +98,8 @@ export function ticksOf({ log, bits, top }) {
   }
   const ticks = [[1, "1"]];
   const step = Math.ceil(bits / 5);
-  for (let exponent = -step; exponent > step / 2 - bits; exponent -= step) ticks.unshift([1 + exponent / bits, powerOfTwo(exponent)]);
+  for (let exponent = -step; exponent > step / 2 - bits; exponent -= step)
+    ticks.unshift([1 + exponent / bits, powerOfTwo(exponent)]);
   ticks.unshift([0, `≤ ${powerOfTwo(-bits)}`]);
   return ticks;
 }

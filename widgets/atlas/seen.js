@@ -28,7 +28,13 @@ export function rowsSeen(head, camera, { tokens, causal, text, bits }) {
   const [top, bottom] = range(camera.y);
   const [left, right] = range(camera.x);
   const head_ = (what) => (text && !level ? [what, `${what}'s token`] : [what]);
-  const found = [[...head_("query"), ...head_("key"), level ? `largest weight of ${size} × ${size} cells from there, to 3 %` : "weight"]];
+  const found = [
+    [
+      ...head_("query"),
+      ...head_("key"),
+      level ? `largest weight of ${size} × ${size} cells from there, to 3 %` : "weight",
+    ],
+  ];
   for (let row = top; row < bottom; row += 1) {
     for (let column = left; column < (causal ? Math.min(right, row + 1) : right); column += 1) {
       found.push([...named(row), ...named(column), written(row, column)]);

@@ -3,7 +3,8 @@ import { keptKeys, reachOf } from "./mask.js";
 /**
  * The outline of a set of pairs, in pixels: what an attention may look at, what a mask keeps. A path is a list of
  * polygons, all turning the same way, so that overlapping ones make a union.
- * @typedef {{ left: number, top: number, side: number, camera: {x: number, y: number, span: number}, tokens: number }} Place
+ * @typedef {{ left: number, top: number, side: number, camera: {x: number, y: number, span: number}, tokens: number }}
+ *   Place
  */
 
 /** Pixels of a cell from which a clip follows its steps, and from which a line does. */
@@ -32,7 +33,12 @@ export function downOf({ top, side, camera }) {
  */
 function cut(points, { left, top, side }) {
   let kept = points;
-  for (const [axis, sign, edge] of [[0, 1, left - 9], [0, -1, left + side + 9], [1, 1, top - 9], [1, -1, top + side + 9]]) {
+  for (const [axis, sign, edge] of [
+    [0, 1, left - 9],
+    [0, -1, left + side + 9],
+    [1, 1, top - 9],
+    [1, -1, top + side + 9],
+  ]) {
     const depth = (point) => sign * (point[axis] - edge);
     kept = kept.flatMap((point, i) => {
       const before = kept.at(i - 1);
@@ -44,10 +50,18 @@ function cut(points, { left, top, side }) {
   return kept;
 }
 
-/** A line of two points, cut likewise; none when nothing of it is seen. @param {number[][]} line @param {Place} place */
+/**
+ * A line of two points, cut likewise; none when nothing of it is seen.
+ * @param {number[][]} line @param {Place} place
+ */
 export function cutLine([start, end], { left, top, side }) {
   let [from, to] = [0, 1];
-  for (const [axis, sign, edge] of [[0, 1, left - 9], [0, -1, left + side + 9], [1, 1, top - 9], [1, -1, top + side + 9]]) {
+  for (const [axis, sign, edge] of [
+    [0, 1, left - 9],
+    [0, -1, left + side + 9],
+    [1, 1, top - 9],
+    [1, -1, top + side + 9],
+  ]) {
     const [d, e] = [sign * (start[axis] - edge), sign * (end[axis] - edge)];
     if (d < 0 && e < 0) return [];
     if (d < 0) from = Math.max(from, d / (d - e));
@@ -59,8 +73,17 @@ export function cutLine([start, end], { left, top, side }) {
 
 /** Queries from <= query < to and keys likewise, as one polygon. */
 function rectangle(place, fromQuery, toQuery, fromKey, toKey) {
-  const x = acrossOf(place), y = downOf(place);
-  return cut([[x(fromKey), y(fromQuery)], [x(toKey), y(fromQuery)], [x(toKey), y(toQuery)], [x(fromKey), y(toQuery)]], place);
+  const x = acrossOf(place),
+    y = downOf(place);
+  return cut(
+    [
+      [x(fromKey), y(fromQuery)],
+      [x(toKey), y(fromQuery)],
+      [x(toKey), y(toQuery)],
+      [x(fromKey), y(toQuery)],
+    ],
+    place,
+  );
 }
 
 /** The pairs at query - back <= key <= query + forth. */
@@ -81,7 +104,10 @@ function band(place, back, forth) {
     corner(tokens, tokens - back - 1), corner(back + 1, 0)], place)];
 }
 
-/** What the attention may look at. @param {Place} place @param {{causal: boolean, window: ?number, sinks: number}} allowed */
+/**
+ * What the attention may look at.
+ * @param {Place} place @param {{causal: boolean, window: ?number, sinks: number}} allowed
+ */
 export function allowedShape(place, allowed) {
   const { tokens } = place;
   const reach = reachOf(allowed.window, allowed.causal) ?? tokens;
@@ -99,7 +125,15 @@ export function keptShape(place, mask, causal, block, chosen) {
   for (const key of keptKeys(mask)) shape.push(rectangle(place, 0, tokens, key, key + 1));
   for (const query of mask.global_tokens) shape.push(rectangle(place, query, query + 1, 0, tokens));
   for (const [row, column] of chosen) {
-    shape.push(rectangle(place, row * block, Math.min((row + 1) * block, tokens), column * block, Math.min((column + 1) * block, tokens)));
+    shape.push(
+      rectangle(
+        place,
+        row * block,
+        Math.min((row + 1) * block, tokens),
+        column * block,
+        Math.min((column + 1) * block, tokens),
+      ),
+    );
   }
   return shape;
 }
@@ -124,7 +158,8 @@ export function windowEdges(place, reach, causal) {
   } else {
     for (let query = Math.max(0, Math.floor(camera.y)); query < Math.min(tokens, camera.y + camera.span); query += 1) {
       if (query - reach > 0) lower.push([x(query - reach), y(query)], [x(query - reach), y(query + 1)]);
-      if (query + reach + 1 < tokens) upper.push([x(query + reach + 1), y(query)], [x(query + reach + 1), y(query + 1)]);
+      if (query + reach + 1 < tokens)
+        upper.push([x(query + reach + 1), y(query)], [x(query + reach + 1), y(query + 1)]);
     }
   }
   return causal ? [lower] : [lower, upper];

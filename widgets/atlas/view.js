@@ -31,17 +31,42 @@ function render({ model, el }) {
   const second = () => heads[state.second ?? (state.shown + 1) % heads.length];
 
   // The frame and its parts ------------------------------------------------------------------------------------------
-  const scales = segment("scale", ["log", "linear"], "log", (chosen) => { state.log = chosen === "log"; refresh(); });
-  const statistics = segment("statistic of a pixel", ["max", "mean"], "max", (chosen) => { state.statistic = chosen; refresh(); });
+  const scales = segment("scale", ["log", "linear"], "log", (chosen) => {
+    state.log = chosen === "log";
+    refresh();
+  });
+  const statistics = segment("statistic of a pixel", ["max", "mean"], "max", (chosen) => {
+    state.statistic = chosen;
+    refresh();
+  });
   const { root, tell, dispose } = frame(el, QUESTION, [scales, statistics]);
   root.classList.add("al-atlas");
-  const shared = { state, colours, tables, move, zoom, point, choose, keeper, wants: (chunks) => kernel.wants(chunks), titleOf, profileTitle };
+  const shared = {
+    state,
+    colours,
+    tables,
+    move,
+    zoom,
+    point,
+    choose,
+    keeper,
+    wants: (chunks) => kernel.wants(chunks),
+    titleOf,
+    profileTitle,
+  };
   const maps = [mapView(data, shared), mapView(data, shared)];
   const place = html("span", { class: "al-caption" });
-  const tool = (sign, words, act) => html("button", { type: "button", "aria-label": words, title: words, onclick: act }, sign);
-  const tools = html("div", { class: "al-atlas-tools" }, place,
-    tool("−", "zoom out", () => zoomAtCursor(0.5)), tool("+", "zoom in", () => zoomAtCursor(2)),
-    tool("whole", "the whole map", () => move(wholeMap(tokens))), tool("cursor", "the cells around the cursor", goToCursor));
+  const tool = (sign, words, act) =>
+    html("button", { type: "button", "aria-label": words, title: words, onclick: act }, sign);
+  const tools = html(
+    "div",
+    { class: "al-atlas-tools" },
+    place,
+    tool("−", "zoom out", () => zoomAtCursor(0.5)),
+    tool("+", "zoom in", () => zoomAtCursor(2)),
+    tool("whole", "the whole map", () => move(wholeMap(tokens))),
+    tool("cursor", "the cells around the cursor", goToCursor),
+  );
   const places = html("div", { class: "al-atlas-places al-caption" });
   const pictures = html("div", { class: "al-atlas-maps" }, ...maps.map((map) => map.element));
   const strip = stripView((at) => point(state.cursor.query, at, true));
@@ -49,10 +74,17 @@ function render({ model, el }) {
   const number = numberView();
   const windows = Array.from(data.reaches, (reach) => windowOf(reach, causal));
   const windowed = windowView(windows, (window) => setMask({ window }));
-  const withWindow = html("input", { type: "checkbox", onchange() { setMask({ window: withWindow.checked ? lastWindow : null }); } });
+  const withWindow = html("input", {
+    type: "checkbox",
+    onchange() {
+      setMask({ window: withWindow.checked ? lastWindow : null });
+    },
+  });
   const windowLabel = html("span", {});
   let lastWindow = data.mask.window ?? windows[Math.floor(windows.length / 2)];
-  const sinks = stepper("sinks", (by) => setMask({ sinks: Math.max(0, Math.min(MOST_SINKS, tokens, state.mask.sinks + by)) }));
+  const sinks = stepper("sinks", (by) =>
+    setMask({ sinks: Math.max(0, Math.min(MOST_SINKS, tokens, state.mask.sinks + by)) }),
+  );
   const globals = stepper("global tokens", changeGlobals);
   const blocks = stepper("blocks", (by) => setMask({ blocks: Math.max(0, state.mask.blocks + by) }));
   const globalNames = html("div", { class: "al-caption" });
@@ -63,27 +95,94 @@ function render({ model, el }) {
   const bar = colourBar();
   const hidden = html("input", { type: "checkbox", onchange() { state.hidden = hidden.checked; refresh(); } });
   const hiddenLabel = html("span", {});
-  const overlay = html("input", { type: "checkbox", checked: true, onchange() { state.overlay = overlay.checked; redraw(); } });
-  const several = heads.length > 1;
-  const modes = segment("view", ["one", "side by side", "difference"], state.mode === "beside" ? "side by side" : "one", (chosen) => {
-    state.mode = chosen === "side by side" ? "beside" : chosen;
-    if (state.mode !== "one") state.second = second().index;
-    layout();
+  const overlay = html("input", {
+    type: "checkbox",
+    checked: true,
+    onchange() {
+      state.overlay = overlay.checked;
+      redraw();
+    },
   });
-  const other = html("select", { "aria-label": "the second map", onchange() { state.second = Number(other.value); refresh(); } },
-    ...heads.map((head) => html("option", { value: head.index }, head.title)));
-  const thumbs = headsView(heads, (index, shift) => { if (shift) state.second = index; else state.shown = index; refresh(); });
+  const several = heads.length > 1;
+  const modes = segment(
+    "view",
+    ["one", "side by side", "difference"],
+    state.mode === "beside" ? "side by side" : "one",
+    (chosen) => {
+      state.mode = chosen === "side by side" ? "beside" : chosen;
+      if (state.mode !== "one") state.second = second().index;
+      layout();
+    },
+  );
+  const other = html(
+    "select",
+    {
+      "aria-label": "the second map",
+      onchange() {
+        state.second = Number(other.value);
+        refresh();
+      },
+    },
+    ...heads.map((head) => html("option", { value: head.index }, head.title)),
+  );
+  const thumbs = headsView(heads, (index, shift) => {
+    if (shift) state.second = index;
+    else state.shown = index;
+    refresh();
+  });
 
-  const side = html("div", { class: "al-atlas-side" }, html("div", {}, number.element, windowed.element),
-    html("div", {}, masks, globalNames, bar.element, html("label", { class: "al-atlas-check" }, hidden, hiddenLabel),
-      data.overlay ? html("label", { class: "al-atlas-check" }, overlay, html("span", { "data-words": true }, `dots: ${data.overlay.name}`)) : null));
-  const body = html("div", { class: "al-body" }, html("div", { class: "al-atlas-left" }, pictures, tools, places), side);
-  const compare = html("div", { class: "al-atlas-compare" },
-    html("div", { class: "al-atlas-row" }, html("span", { class: "al-atlas-head" }, "heads, and the share of its mass that the mask keeps of each, in %"),
-      html("span", { class: "al-atlas-grow" }), modes, html("span", { class: "al-atlas-with al-caption" }, "with ", other)), thumbs.element);
-  const help = html("div", { class: "al-caption al-atlas-help" },
-    "Arrows move the cursor, Shift and arrows the map, + − zoom, 0 shows all, Enter freezes, Escape frees, G makes the key global, T shows the table. Ctrl and wheel zoom.");
-  const foot = footer({ root, name: "atlas", provenance: data.provenance, rows: () => rowsSeen(first(), state.camera, data) });
+  const side = html(
+    "div",
+    { class: "al-atlas-side" },
+    html("div", {}, number.element, windowed.element),
+    html(
+      "div",
+      {},
+      masks,
+      globalNames,
+      bar.element,
+      html("label", { class: "al-atlas-check" }, hidden, hiddenLabel),
+      data.overlay
+        ? html(
+            "label",
+            { class: "al-atlas-check" },
+            overlay,
+            html("span", { "data-words": true }, `dots: ${data.overlay.name}`),
+          )
+        : null,
+    ),
+  );
+  const body = html(
+    "div",
+    { class: "al-body" },
+    html("div", { class: "al-atlas-left" }, pictures, tools, places),
+    side,
+  );
+  const compare = html(
+    "div",
+    { class: "al-atlas-compare" },
+    html(
+      "div",
+      { class: "al-atlas-row" },
+      html("span", { class: "al-atlas-head" }, "heads, and the share of its mass that the mask keeps of each, in %"),
+      html("span", { class: "al-atlas-grow" }),
+      modes,
+      html("span", { class: "al-atlas-with al-caption" }, "with ", other),
+    ),
+    thumbs.element,
+  );
+  const help = html(
+    "div",
+    { class: "al-caption al-atlas-help" },
+    "Arrows move the cursor, Shift and arrows the map, + − zoom, 0 shows all, Enter freezes, Escape frees, " +
+      "G makes the key global, T shows the table. Ctrl and wheel zoom.",
+  );
+  const foot = footer({
+    root,
+    name: "atlas",
+    provenance: data.provenance,
+    rows: () => rowsSeen(first(), state.camera, data),
+  });
   root.append(body, ...(text ? [strip.element] : []), ...(several ? [compare] : []), help, ...foot.elements);
   foot.elements[1].addEventListener("click", withStills, true);
 
@@ -137,7 +236,12 @@ function render({ model, el }) {
   }
 
   function draw() {
-    const drawn = state.mode === "difference" ? [[first(), second()]] : state.mode === "beside" ? [[first()], [second()]] : [[first()]];
+    const drawn =
+      state.mode === "difference"
+        ? [[first(), second()]]
+        : state.mode === "beside"
+          ? [[first()], [second()]]
+          : [[first()]];
     let told = null;
     drawn.forEach((set, i) => { maps[i].head = set[0]; told = maps[i].draw(set) ?? told; maps[i].drawOver(); });
     if (!told) return;
@@ -147,7 +251,12 @@ function render({ model, el }) {
     if (told.waiting) words.push("finer ones are being computed");
     if (told.absent) words.push(kernel.live() ? "cells are being fetched" : "cells here are not recorded");
     words.push("hatched: not looked at");
-    bar.draw({ difference: state.mode === "difference", scale: scaleNow(), theme: root.dataset.theme, words: `${words.join("; ")}.` });
+    bar.draw({
+      difference: state.mode === "difference",
+      scale: scaleNow(),
+      theme: root.dataset.theme,
+      words: `${words.join("; ")}.`,
+    });
     const { x, y, span } = state.camera;
     const upTo = (from) => `${count(Math.floor(from))} to ${count(Math.min(tokens, Math.ceil(from + span)) - 1)}`;
     place.textContent = `queries ${upTo(y)}, keys ${upTo(x)}`;
@@ -162,7 +271,9 @@ function render({ model, el }) {
     let came = false;
     while (performance.now() < until) {
       if (!working) {
-        const next = maps.flatMap((map) => (map.element.hidden ? [] : map.queued())).find(([head, ...tile]) => !head.tile(...tile));
+        const next = maps
+          .flatMap((map) => (map.element.hidden ? [] : map.queued()))
+          .find(([head, ...tile]) => !head.tile(...tile));
         if (!next) break;
         const [head, ...tile] = next;
         working = head.work(...tile);
@@ -192,14 +303,37 @@ function render({ model, el }) {
     blocks.show(mask.blocks);
     globalNames.textContent = mask.global_tokens.length ? `global: ${globalWords(mask, text)}` : "";
     onlyKept.disabled = keepsEverything(mask);
-    hiddenLabel.textContent = `hide ${data.sink === 1 ? "the first key" : `the first ${data.sink} keys`}, with ${percent(head.first)} of the mass`;
+    const firstKeys = data.sink === 1 ? "the first key" : `the first ${data.sink} keys`;
+    hiddenLabel.textContent = `hide ${firstKeys}, with ${percent(head.first)} of the mass`;
     other.value = String(second().index);
     other.parentElement.hidden = state.mode === "one";
-    thumbs.show({ shown: state.shown, second: state.mode === "one" ? null : second().index, mask, statistic: state.statistic,
-      hidden: state.hidden, tables: tables(), scaleKey: `${state.log} ${state.top} ${state.statistic} ${state.hidden}` });
+    thumbs.show({
+      shown: state.shown,
+      second: state.mode === "one" ? null : second().index,
+      mask,
+      statistic: state.statistic,
+      hidden: state.hidden,
+      tables: tables(),
+      scaleKey: `${state.log} ${state.top} ${state.statistic} ${state.hidden}`,
+    });
     const spots = head.whole || kernel.live() ? [] : head.places;
-    places.replaceChildren(...(spots.length ? ["exact to the cell at "] : []), ...spots.map(([query, key]) => html("button", { type: "button",
-      onclick() { state.frozen = true; point(query, key, true); move(insideChunk(query, key, 96, data.chunk, tokens)); } }, `${count(query)}, ${count(key)}`)));
+    places.replaceChildren(
+      ...(spots.length ? ["exact to the cell at "] : []),
+      ...spots.map(([query, key]) =>
+        html(
+          "button",
+          {
+            type: "button",
+            onclick() {
+              state.frozen = true;
+              point(query, key, true);
+              move(insideChunk(query, key, 96, data.chunk, tokens));
+            },
+          },
+          `${count(query)}, ${count(key)}`,
+        ),
+      ),
+    );
     foot.refresh();
     redraw();
     rehover(true);
@@ -219,17 +353,34 @@ function render({ model, el }) {
     if (found) tell(queryParts(head.title, query, key, weight, found, data.sink, data.near, causal, text), { quiet });
     else {
       const [[number_, name], [keyNumber, keyName]] = [named(query, text), named(key, text)];
-      tell([`${head.title}, query ${number_}`, name, ` on key ${keyNumber}`, keyName, `: ${typeof weight === "string" ? weight : weightWords(weight)}.`], { quiet });
+      tell(
+        [
+          `${head.title}, query ${number_}`,
+          name,
+          ` on key ${keyNumber}`,
+          keyName,
+          `: ${typeof weight === "string" ? weight : weightWords(weight)}.`,
+        ],
+        { quiet },
+      );
     }
-    if (text) strip.show({ cursor: state.cursor, tokens, causal, sink: data.sink, write: (at) => shown(text[at], 14).replace(/… \(.*$/, "…"),
-      heightOf: (at) => placeOf(codeOf(weightAt(head.vectors, query, at) ?? 0, bits), scaleNow()) });
+    if (text)
+      strip.show({
+        cursor: state.cursor,
+        tokens,
+        causal,
+        sink: data.sink,
+        write: (at) => shown(text[at], 14).replace(/… \(.*$/, "…"),
+        heightOf: (at) => placeOf(codeOf(weightAt(head.vectors, query, at) ?? 0, bits), scaleNow()),
+      });
     performance.measure("atlas words", { start: begun });
     performance.clearMeasures("atlas words");
   }
   function squareWords(head, query, key) {
     const size = Math.ceil(tokens / 2 ** head.stored);
     const code = head.codes("max", head.stored, false)[(query >> head.stored) * size + (key >> head.stored)];
-    return `not recorded; the largest of its ${data.cell} × ${data.cell} cells is about ${weightOf(code, bits).toPrecision(2)}`;
+    const largest = weightOf(code, bits).toPrecision(2);
+    return `not recorded; the largest of its ${data.cell} × ${data.cell} cells is about ${largest}`;
   }
 
   // What the reader does ---------------------------------------------------------------------------------------------
@@ -272,17 +423,32 @@ function render({ model, el }) {
     const now = state.mask.global_tokens;
     if (now.includes(key)) return setMask({ global_tokens: now.filter((at) => at !== key) });
     if (!heads.every((head) => head.lines.knows(key))) {
-      return tell([`The line of key ${count(key)} is not in this page, so what it would keep can't be said. Those that are: ${first().heavy.map(count).join(", ")}.`]);
+      return tell([
+        `The line of key ${count(key)} is not in this page, so what it would keep can't be said. ` +
+          `Those that are: ${first().heavy.map(count).join(", ")}.`,
+      ]);
     }
     setMask({ global_tokens: [...now, key] });
   }
 
   const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   const keys = {
-    "+": () => zoomAtCursor(2), "=": () => zoomAtCursor(2), "-": () => zoomAtCursor(0.5), 0: () => move(wholeMap(tokens)),
-    Enter: () => { state.frozen = true; rehover(false); }, Escape: () => { state.frozen = false; rehover(false); },
-    g: toggleGlobal, G: toggleGlobal,
-    t: () => foot.elements[1].querySelector("[aria-expanded]").click(), T: () => foot.elements[1].querySelector("[aria-expanded]").click(),
+    "+": () => zoomAtCursor(2),
+    "=": () => zoomAtCursor(2),
+    "-": () => zoomAtCursor(0.5),
+    0: () => move(wholeMap(tokens)),
+    Enter: () => {
+      state.frozen = true;
+      rehover(false);
+    },
+    Escape: () => {
+      state.frozen = false;
+      rehover(false);
+    },
+    g: toggleGlobal,
+    G: toggleGlobal,
+    t: () => foot.elements[1].querySelector("[aria-expanded]").click(),
+    T: () => foot.elements[1].querySelector("[aria-expanded]").click(),
   };
   function onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;

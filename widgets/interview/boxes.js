@@ -3,7 +3,10 @@
 export const LEVELS = ["screen", "onsite", "research"];
 const DAY = 86_400_000;
 
-/** Days since 1970 by the reader's own calendar: what was answered last night is due this morning. @param {Date} date */
+/**
+ * Days since 1970 by the reader's own calendar: what was answered last night is due this morning.
+ * @param {Date} date
+ */
 export function day(date) {
   return Math.floor((date.getTime() - date.getTimezoneOffset() * 60_000) / DAY);
 }
@@ -28,7 +31,9 @@ export function standing(answers, boxes) {
 
 /** The questions of a level and a lesson; null is all. */
 export function chosen(questions, level, lesson) {
-  return questions.filter((each) => (level === null || each.level === level) && (lesson === null || each.lesson === lesson));
+  return questions.filter(
+    (each) => (level === null || each.level === level) && (lesson === null || each.lesson === lesson),
+  );
 }
 
 /**
@@ -50,7 +55,11 @@ export function next(questions, answers, boxes, today, not) {
 export function counted(questions, answers, boxes, today) {
   const known = standing(answers, boxes);
   const asked = questions.filter((each) => known.has(each.id));
-  return { all: questions.length, asked: asked.length, due: asked.filter((each) => known.get(each.id).due <= today).length };
+  return {
+    all: questions.length,
+    asked: asked.length,
+    due: asked.filter((each) => known.get(each.id).due <= today).length,
+  };
 }
 
 /** A lesson's questions of a level: how many were asked, and the mean share of their last answers, null for none. */

@@ -10,7 +10,8 @@ export function markup(tag, attributes, text) {
   return node;
 }
 
-export const button = (text, onclick, attributes = {}) => html("button", { type: "button", class: "al-iv-button", ...attributes, onclick }, text);
+export const button = (text, onclick, attributes = {}) =>
+  html("button", { type: "button", class: "al-iv-button", ...attributes, onclick }, text);
 
 /** Links into lessons: on the site an address; in JupyterLab the notebook beside this one. */
 export function openLessons(root, live) {
@@ -28,10 +29,24 @@ export function told({ answer, wrong, followUps, evidence, figures }, withFollow
   const labelled = (label, text) => html("div", {}, html("strong", {}, `${label}. `), markup("span", {}, text));
   return [
     html("div", { class: "al-iv-answer" }, markup("div", {}, answer), labelled("Common wrong answer", wrong)),
-    html("div", { class: "al-iv-rest" }, labelled("Evidence", evidence),
-      withFollowUps ? folded(followUps.length > 1 ? `${followUps.length} follow-ups` : "a follow-up",
-        html("dl", {}, ...followUps.flatMap(([ask, answered]) => [markup("dt", {}, ask), markup("dd", {}, answered)]))) : null,
-      figures.length ? folded("where the figures come from", html("ul", {}, ...figures.map((text) => markup("li", {}, text)))) : null),
+    html(
+      "div",
+      { class: "al-iv-rest" },
+      labelled("Evidence", evidence),
+      withFollowUps
+        ? folded(
+            followUps.length > 1 ? `${followUps.length} follow-ups` : "a follow-up",
+            html(
+              "dl",
+              {},
+              ...followUps.flatMap(([ask, answered]) => [markup("dt", {}, ask), markup("dd", {}, answered)]),
+            ),
+          )
+        : null,
+      figures.length
+        ? folded("where the figures come from", html("ul", {}, ...figures.map((text) => markup("li", {}, text))))
+        : null,
+    ),
   ];
 }
 
@@ -39,7 +54,8 @@ export function told({ answer, wrong, followUps, evidence, figures }, withFollow
  * @param {object} given
  *   meta: string[], what stands small above; title: markup; minutes: on the clock; started: begin at once
  *   answer: () => Node[], what "reveal" shows above what is to be ticked and below it, null for a task without one
- *   points: markup of what to tick; finish: [words, value][], the buttons at the end, words(ticked) where points are ticked
+ *   points: markup of what to tick; finish: [words, value][], the buttons at the end, words(ticked) where points
+ *     are ticked
  *   done({said, seconds, late, ticked}, value); skip: () => void, for a button that asks another
  */
 export function card(given) {
@@ -60,31 +76,65 @@ export function card(given) {
     ticking = setInterval(tick, 500);
     startButton.hidden = true;
   };
-  const stop = () => { stopped ??= Date.now(); clearInterval(ticking); tick(); };
-  const startButton = button("Start the clock", () => { start(); title.focus(); });
-  const title = markup("div", { class: "al-iv-title", role: "heading", "aria-level": "3", tabindex: "-1" }, given.title);
-  const said = given.answer === null ? null : html("textarea", {
-    rows: "4", "aria-label": "your answer", placeholder: "Say it aloud, or write it here.",
-    oninput: start,
-    onkeydown(event) { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) reveal(); },
+  const stop = () => {
+    stopped ??= Date.now();
+    clearInterval(ticking);
+    tick();
+  };
+  const startButton = button("Start the clock", () => {
+    start();
+    title.focus();
   });
+  const title = markup(
+    "div",
+    { class: "al-iv-title", role: "heading", "aria-level": "3", tabindex: "-1" },
+    given.title,
+  );
+  const said =
+    given.answer === null
+      ? null
+      : html("textarea", {
+          rows: "4",
+          "aria-label": "your answer",
+          placeholder: "Say it aloud, or write it here.",
+          oninput: start,
+          onkeydown(event) {
+            if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) reveal();
+          },
+        });
   const ticks = (given.points ?? []).map((point) => {
     const box = html("input", { type: "checkbox", onchange: count });
     return { box, row: html("label", {}, box, markup("span", {}, point)) };
   });
   const ticked = () => ticks.flatMap(({ box }, i) => (box.checked ? [i] : []));
-  const finish = given.finish.map(([words, value], i) => button("", () => {
-    stop();
-    given.done({ said: said?.value.trim() ?? "", seconds: Math.round(seconds()), late: left() < 0, ticked: ticked() }, value);
-  }, { class: i ? "al-iv-button" : "al-iv-button al-iv-first" }));
+  const finish = given.finish.map(([words, value], i) =>
+    button(
+      "",
+      () => {
+        stop();
+        given.done(
+          { said: said?.value.trim() ?? "", seconds: Math.round(seconds()), late: left() < 0, ticked: ticked() },
+          value,
+        );
+      },
+      { class: i ? "al-iv-button" : "al-iv-button al-iv-first" },
+    ),
+  );
   function count() {
-    given.finish.forEach(([words], i) => { finish[i].textContent = typeof words === "function" ? words(ticked().length) : words; });
+    given.finish.forEach(([words], i) => {
+      finish[i].textContent = typeof words === "function" ? words(ticked().length) : words;
+    });
   }
   const ends = html("div", { class: "al-iv-actions" }, ...finish);
   const hidden = html("div", { class: "al-iv-told", tabindex: "-1", hidden: true });
-  const actions = html("div", { class: "al-iv-actions" },
-    button("Reveal", () => reveal(), { class: "al-iv-button al-iv-first" }), startButton,
-    given.skip ? button("Another", () => given.skip()) : null, html("span", { class: "al-caption" }, "Ctrl+Enter in the box reveals"));
+  const actions = html(
+    "div",
+    { class: "al-iv-actions" },
+    button("Reveal", () => reveal(), { class: "al-iv-button al-iv-first" }),
+    startButton,
+    given.skip ? button("Another", () => given.skip()) : null,
+    html("span", { class: "al-caption" }, "Ctrl+Enter in the box reveals"),
+  );
   function reveal() {
     stop();
     actions.remove();
@@ -95,7 +145,9 @@ export function card(given) {
   }
   if (given.answer !== null) {
     const [answer, rest] = given.answer();
-    const score = ticks.length ? html("fieldset", {}, html("legend", {}, "Which of these did you say?"), ...ticks.map(({ row }) => row), ends) : ends;
+    const score = ticks.length
+      ? html("fieldset", {}, html("legend", {}, "Which of these did you say?"), ...ticks.map(({ row }) => row), ends)
+      : ends;
     hidden.append(...[answer, score, rest].filter(Boolean));
   }
   const element = html("div", { class: "al-iv-card", "data-lm-suppress-shortcuts": "true" },

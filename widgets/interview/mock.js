@@ -62,13 +62,19 @@ function task(events, data, before) {
   const done = before.flatMap((mock) => mock.events).filter((each) => each.kind === "task").map((each) => each.number);
   const worst = lessons(events, data).sort((a, b) => a.made / a.of - b.made / b.of).map((each) => each.lesson);
   const place = (each) => (worst.includes(each.lesson) ? worst.indexOf(each.lesson) : worst.length);
-  return [...data.tasks].sort((a, b) => place(a) - place(b) || done.lastIndexOf(a.number) - done.lastIndexOf(b.number))[0];
+  return [...data.tasks].sort(
+    (a, b) => place(a) - place(b) || done.lastIndexOf(a.number) - done.lastIndexOf(b.number),
+  )[0];
 }
 
 /**
  * What comes now.
- * @param {{elapsed: number, events: object[]}} mock @param {object} data @param {object[]} answers @param {object[]} before
- * @returns {{kind: "opening" | "question" | "follow" | "task" | "report", question?: object, ask?: number, task?: object}}
+ * @param {{elapsed: number, events: object[]}} mock
+ * @param {object} data
+ * @param {object[]} answers
+ * @param {object[]} before
+ * @returns {{kind: "opening" | "question" | "follow" | "task" | "report", question?: object, ask?: number, task?:
+ *   object}}
  */
 export function step({ elapsed, events }, data, answers, before) {
   if (!events.length) return { kind: "opening" };

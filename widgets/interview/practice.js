@@ -15,20 +15,40 @@ export function practice(el, data, shelf, live) {
   let shown = null;
   let kept = "";
   const lessons = Object.keys(data.titles).map(Number);
-  const levelSwitch = segment("level", ["all levels", ...LEVELS], level ?? "all levels", (word) => choose(word === "all levels" ? null : word, lesson));
-  const lessonSwitch = segment("lesson", ["all lessons", ...lessons.map(String)], String(lesson ?? "all lessons"),
-    (word) => choose(level, word === "all lessons" ? null : Number(word)));
+  const levelSwitch = segment("level", ["all levels", ...LEVELS], level ?? "all levels", (word) =>
+    choose(word === "all levels" ? null : word, lesson),
+  );
+  const lessonSwitch = segment(
+    "lesson",
+    ["all lessons", ...lessons.map(String)],
+    String(lesson ?? "all lessons"),
+    (word) => choose(level, word === "all lessons" ? null : Number(word)),
+  );
   const { root, tell, dispose } = frame(el, "What would you say?", [levelSwitch, lessonSwitch]);
   root.classList.add("al-iv");
   const place = html("div", {});
-  const table = html("div", { class: "al-iv-overview", role: "region", "aria-label": "overview", tabindex: "0", hidden: true });
-  const toggle = button("overview", () => { table.hidden = !table.hidden; toggle.setAttribute("aria-expanded", String(!table.hidden)); overview(); },
-    { class: "", "aria-expanded": "false" });
+  const table = html("div", {
+    class: "al-iv-overview",
+    role: "region",
+    "aria-label": "overview",
+    tabindex: "0",
+    hidden: true,
+  });
+  const toggle = button(
+    "overview",
+    () => {
+      table.hidden = !table.hidden;
+      toggle.setAttribute("aria-expanded", String(!table.hidden));
+      overview();
+    },
+    { class: "", "aria-expanded": "false" },
+  );
   const where = html("span", { class: "al-provenance" });
   root.append(place, table, html("div", { class: "al-footer" }, where, html("span", {}, toggle)));
 
   function press(group, word) {
-    for (const each of group.querySelectorAll("button")) each.setAttribute("aria-pressed", String(each.textContent === word));
+    for (const each of group.querySelectorAll("button"))
+      each.setAttribute("aria-pressed", String(each.textContent === word));
   }
   function choose(toLevel, toLesson) {
     [level, lesson] = [toLevel, toLesson];
@@ -53,7 +73,12 @@ export function practice(el, data, shelf, live) {
     const { question, why } = next(questions, shelf.kept.answers, data.boxes, today, not);
     tell(headline(kept, counted(questions, shelf.kept.answers, data.boxes, today), why));
     shown = card({
-      meta: [`${question.id}`, `lesson ${question.lesson}, ${data.titles[question.lesson]}`, question.level, `${question.minutes} minutes`],
+      meta: [
+        `${question.id}`,
+        `lesson ${question.lesson}, ${data.titles[question.lesson]}`,
+        question.level,
+        `${question.minutes} minutes`,
+      ],
       title: question.title,
       minutes: question.minutes,
       answer: () => told(question, true),
@@ -64,7 +89,8 @@ export function practice(el, data, shelf, live) {
         const answer = { id: question.id, when: new Date().toISOString(), of: question.points.length, ...result };
         shelf.keep({ answers: [...shelf.kept.answers, answer] });
         const due = standing(shelf.kept.answers, data.boxes).get(question.id).due - day(new Date());
-        kept = `${question.id} kept${answer.late ? ", late" : ""}: ${answer.ticked.length} of ${answer.of} points, back ${comesBack(due)}. `;
+        const points = `${answer.ticked.length} of ${answer.of} points`;
+        kept = `${question.id} kept${answer.late ? ", late" : ""}: ${points}, back ${comesBack(due)}. `;
         draw(question.id, true);
       },
     });
@@ -76,15 +102,54 @@ export function practice(el, data, shelf, live) {
   function overview() {
     if (table.hidden) return;
     const { answers } = shelf.kept;
-    const rows = lessons.map((number) => html("tr", {}, html("th", { scope: "row" }, `${number} ${data.titles[number]}`), ...LEVELS.map((word) => {
-      const { all, asked, mean, weak } = cell(chosen(data.questions, word, number), answers, data.boxes);
-      const made = mean === null ? null : html("span", { class: weak ? "al-iv-weak" : "" }, `${Math.round(100 * mean)} %${weak ? ", weak" : ""}`);
-      return html("td", {}, all ? button(`${asked} of ${all}`, () => choose(word, number), { class: "", "aria-label": `${word}, lesson ${number}: ${asked} of ${all} asked` }) : "–", made);
-    })));
+    const rows = lessons.map((number) =>
+      html(
+        "tr",
+        {},
+        html("th", { scope: "row" }, `${number} ${data.titles[number]}`),
+        ...LEVELS.map((word) => {
+          const { all, asked, mean, weak } = cell(chosen(data.questions, word, number), answers, data.boxes);
+          const made =
+            mean === null
+              ? null
+              : html("span", { class: weak ? "al-iv-weak" : "" }, `${Math.round(100 * mean)} %${weak ? ", weak" : ""}`);
+          return html(
+            "td",
+            {},
+            all
+              ? button(`${asked} of ${all}`, () => choose(word, number), {
+                  class: "",
+                  "aria-label": `${word}, lesson ${number}: ${asked} of ${all} asked`,
+                })
+              : "–",
+            made,
+          );
+        }),
+      ),
+    );
     table.replaceChildren(
-      html("table", {}, html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "lesson"), ...LEVELS.map((word) => html("th", { scope: "col" }, word)))),
-        html("tbody", {}, ...rows)),
-      html("div", { class: "al-caption" }, `Asked, and the share of points in the last answers. Weak: below ${Math.round(100 * data.boxes.rise)} %. Press one to practise it.`));
+      html(
+        "table",
+        {},
+        html(
+          "thead",
+          {},
+          html(
+            "tr",
+            {},
+            html("th", { scope: "col" }, "lesson"),
+            ...LEVELS.map((word) => html("th", { scope: "col" }, word)),
+          ),
+        ),
+        html("tbody", {}, ...rows),
+      ),
+      html(
+        "div",
+        { class: "al-caption" },
+        "Asked, and the share of points in the last answers. " +
+          `Weak: below ${Math.round(100 * data.boxes.rise)} %. Press one to practise it.`,
+      ),
+    );
   }
 
   draw();

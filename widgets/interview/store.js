@@ -4,19 +4,34 @@ const KEY = "attention-at-length.interview";
 
 /** What keep.py calls whole. */
 export function isWhole(kept) {
-  const answer = (each) => typeof each?.id === "string" && typeof each.when === "string" && Array.isArray(each.ticked) && each.of > 0;
+  const answer = (each) =>
+    typeof each?.id === "string" && typeof each.when === "string" && Array.isArray(each.ticked) && each.of > 0;
   const mock = (each) => typeof each?.begun === "string" && Array.isArray(each.events);
-  return Array.isArray(kept?.answers) && kept.answers.every(answer) && Array.isArray(kept.mocks) && kept.mocks.every(mock)
-    && (kept.mock === null || mock(kept.mock));
+  return (
+    Array.isArray(kept?.answers) &&
+    kept.answers.every(answer) &&
+    Array.isArray(kept.mocks) &&
+    kept.mocks.every(mock) &&
+    (kept.mock === null || mock(kept.mock))
+  );
 }
 
 /** All of both; of an open mock the one that got further, none once it has ended. As `union` of keep.py. */
 export function union(one, other) {
-  const by = (name, list) => Object.values(Object.fromEntries(list.map((each) => [name(each), each]))).sort((a, b) => (name(a) < name(b) ? -1 : 1));
+  const by = (name, list) =>
+    Object.values(Object.fromEntries(list.map((each) => [name(each), each]))).sort((a, b) =>
+      name(a) < name(b) ? -1 : 1,
+    );
   const mocks = by((each) => each.begun, [...one.mocks, ...other.mocks]);
   const open = [one.mock, other.mock].filter((each) => each && !mocks.some((ended) => ended.begun === each.begun));
-  open.sort((a, b) => (a.begun === b.begun ? b.events.length - a.events.length || b.elapsed - a.elapsed : a.begun < b.begun ? 1 : -1));
-  return { answers: by((each) => `${each.when} ${each.id}`, [...one.answers, ...other.answers]), mock: open[0] ?? null, mocks };
+  open.sort((a, b) =>
+    a.begun === b.begun ? b.events.length - a.events.length || b.elapsed - a.elapsed : a.begun < b.begun ? 1 : -1,
+  );
+  return {
+    answers: by((each) => `${each.when} ${each.id}`, [...one.answers, ...other.answers]),
+    mock: open[0] ?? null,
+    mocks,
+  };
 }
 
 /**
@@ -44,9 +59,17 @@ export function store(model, storage) {
   };
   if (!live) kept = union(kept, read());
   return {
-    get kept() { return kept; },
-    get notice() { return (live ? model.get("data").notice : notice); },
-    where: live ? data.kept : storage ? "kept in this browser" : "this browser keeps nothing: answers last until the page is closed",
+    get kept() {
+      return kept;
+    },
+    get notice() {
+      return live ? model.get("data").notice : notice;
+    },
+    where: live
+      ? data.kept
+      : storage
+        ? "kept in this browser"
+        : "this browser keeps nothing: answers last until the page is closed",
     /** Add to what is kept. @param {object} change {answers, mock, mocks}, each as a whole */
     keep(change) {
       kept = { ...kept, ...change };

@@ -43,8 +43,11 @@ export function figureSvg(root) {
   const provenance = root.querySelector(".al-provenance");
   const lifted = provenance.getBoundingClientRect().top - bottom - 12; // the height of the player above it
   const [width, height] = [box.width, bottom + 24 + provenance.getBoundingClientRect().height - box.top].map(Math.ceil);
-  const figure = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": style.fontFamily, "font-size": 11 },
-    svg("rect", { width, height, style: "fill:var(--paper)" }));
+  const figure = svg(
+    "svg",
+    { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": style.fontFamily, "font-size": 11 },
+    svg("rect", { width, height, style: "fill:var(--paper)" }),
+  );
   for (const picture of root.querySelectorAll(".al-body svg")) {
     const at = picture.getBoundingClientRect();
     const copy = picture.cloneNode(true);
@@ -55,8 +58,22 @@ export function figureSvg(root) {
   for (const element of root.querySelectorAll(".al-question, .al-say, .al-body [data-words], .al-provenance")) {
     for (const { words, left, bottom: foot, height: tall, parent } of linesOf(element)) {
       const { fontSize, fontWeight, fontFamily, color } = getComputedStyle(parent);
-      const y = foot - 0.2 * tall - box.top - (element === provenance ? lifted : 0); // letters stand a fifth above the box's foot
-      figure.append(svg("text", { x: left - box.left, y, "font-size": fontSize, "font-weight": fontWeight, "font-family": fontFamily, style: `fill:${color}` }, words));
+      // Letters stand a fifth above the box's foot.
+      const y = foot - 0.2 * tall - box.top - (element === provenance ? lifted : 0);
+      figure.append(
+        svg(
+          "text",
+          {
+            x: left - box.left,
+            y,
+            "font-size": fontSize,
+            "font-weight": fontWeight,
+            "font-family": fontFamily,
+            style: `fill:${color}`,
+          },
+          words,
+        ),
+      );
     }
   }
   const text = new XMLSerializer().serializeToString(figure);
@@ -77,25 +94,51 @@ async function savePng({ text, width, height }, name) {
  * @param {{root: HTMLElement, name: string, provenance: string, rows: () => (string | number)[][]}} figure
  */
 export function footer({ root, name, provenance, rows }) {
-  const table = html("div", { class: "al-table", hidden: true, tabindex: 0, role: "region", "aria-label": "the numbers as a table" });
+  const table = html("div", {
+    class: "al-table",
+    hidden: true,
+    tabindex: 0,
+    role: "region",
+    "aria-label": "the numbers as a table",
+  });
   const written = (cell) => (typeof cell === "number" ? count(cell) : cell);
   const cells = (tag, row, kinds = row) => html("tr", {}, ...row.map((cell, i) =>
     html(tag, { scope: tag === "th" && "col", class: typeof kinds[i] === "number" && "al-figures" }, written(cell))));
   function refresh() {
     if (table.hidden) return;
     const [head, ...body] = rows();
-    table.replaceChildren(html("table", {}, html("thead", {}, cells("th", head, body[0])), html("tbody", {}, ...body.map((row) => cells("td", row)))));
+    table.replaceChildren(
+      html(
+        "table",
+        {},
+        html("thead", {}, cells("th", head, body[0])),
+        html("tbody", {}, ...body.map((row) => cells("td", row))),
+      ),
+    );
   }
   const picture = () => figureSvg(root);
   const button = (text, onclick, attributes) => html("button", { type: "button", onclick, ...attributes }, text);
-  const toggle = button("table", () => {
-    table.hidden = !table.hidden;
-    toggle.setAttribute("aria-expanded", String(!table.hidden));
-    refresh();
-  }, { "aria-expanded": "false" });
-  const element = html("div", { class: "al-footer" }, html("span", { class: "al-provenance" }, provenance), html("span", {}, toggle,
-    button("PNG", () => savePng(picture(), `${name}.png`)),
-    button("SVG", () => save(new Blob([picture().text], { type: "image/svg+xml" }), `${name}.svg`)),
-    button("data", () => save(new Blob([csv(rows(), provenance)], { type: "text/csv" }), `${name}.csv`))));
+  const toggle = button(
+    "table",
+    () => {
+      table.hidden = !table.hidden;
+      toggle.setAttribute("aria-expanded", String(!table.hidden));
+      refresh();
+    },
+    { "aria-expanded": "false" },
+  );
+  const element = html(
+    "div",
+    { class: "al-footer" },
+    html("span", { class: "al-provenance" }, provenance),
+    html(
+      "span",
+      {},
+      toggle,
+      button("PNG", () => savePng(picture(), `${name}.png`)),
+      button("SVG", () => save(new Blob([picture().text], { type: "image/svg+xml" }), `${name}.svg`)),
+      button("data", () => save(new Blob([csv(rows(), provenance)], { type: "text/csv" }), `${name}.csv`)),
+    ),
+  );
   return { elements: [table, element], refresh };
 }

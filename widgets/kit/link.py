@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 
 IMPORT = re.compile(r'^import \{[^}]*\} from "(?P<path>\.[^"]+)";\n', re.MULTILINE)
-COMMENT = re.compile(r"^[ \t]*(/\*\*.*?\*/[ \t]*|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
-INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
+COMMENT = re.compile(r"^[ \t]*(/\*\*((?!\*/).)*\*/[ \t]*|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
+REMARK = re.compile(r"[ \t]+//[^\n\"'`]*$", re.MULTILINE)  # beside code; with no quote in it, it stands in no string
+INDENT = re.compile(r"^\s+", re.MULTILINE)  # and lines with nothing on them
 EXPORT = re.compile(r"^export (?=(async )?function|const|class)", re.MULTILINE)
 KIT = Path(__file__).parent
 
@@ -23,7 +24,7 @@ def linked(module: Path, seen: set[Path]) -> str:
     seen.add(module)
     text = module.read_text(encoding="utf-8")
     before = [linked(module.parent / found["path"], seen) for found in IMPORT.finditer(text)]
-    spare = INDENT.sub("", COMMENT.sub("", text))  # a page has no use for what explains the code to us
+    spare = INDENT.sub("", REMARK.sub("", COMMENT.sub("", text)))  # a page has no use for what explains the code to us
     return "".join(before) + EXPORT.sub("", IMPORT.sub("", spare))
 
 

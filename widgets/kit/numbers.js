@@ -1,6 +1,12 @@
 /** Arrays as Python packs them: {dtype, shape, bytes}, bytes a DataView, little-endian. */
 
-const KINDS_OF_NUMBER = { uint8: Uint8Array, int32: Int32Array, uint32: Uint32Array, float32: Float32Array, float64: Float64Array };
+const KINDS_OF_NUMBER = {
+  uint8: Uint8Array,
+  int32: Int32Array,
+  uint32: Uint32Array,
+  float32: Float32Array,
+  float64: Float64Array,
+};
 
 /** @param {{dtype: string, bytes: DataView}} packed @returns {ArrayLike<number>} */
 export function numbers({ dtype, bytes }) {

@@ -4,7 +4,9 @@ const BACK = "M10 1.5v9L3.5 6zM2 1.5h1.5v9H2z";
 const PLAY = "M3 1.5v9L10.5 6z";
 const PAUSE = "M2.5 1.5H5v9H2.5zM7 1.5h2.5v9H7z";
 const FORWARD = "M2 1.5v9L8.5 6zM8.5 1.5H10v9H8.5z";
-const LOOP = "M3 2h6a1.5 1.5 0 0 1 1.5 1.5V6H9V3.5H4.5V5L1.5 2.75 4.5.5V2zM9 10H3a1.5 1.5 0 0 1-1.5-1.5V6H3v2.5h4.5V7l3 2.25-3 2.25V10z";
+const LOOP =
+  "M3 2h6a1.5 1.5 0 0 1 1.5 1.5V6H9V3.5H4.5V5L1.5 2.75 4.5.5V2z" +
+  "M9 10H3a1.5 1.5 0 0 1-1.5-1.5V6H3v2.5h4.5V7l3 2.25-3 2.25V10z";
 const [SLOWEST, FASTEST] = [0.25, 8];
 const WHOLE_RUN = 8000; // milliseconds from the first frame to the last, unless frames would stand longer than that
 const LONGEST_FRAME = 700;
@@ -33,7 +35,8 @@ export function frameAt(time, last, elapsed) {
  * set the ends of the loop, L loops, - and + change the speed.
  * @param {{last: number, at: number, name: string, say: (at: number) => string,
  *          show: (at: number, playing: boolean) => void,
- *          time?: (at: number) => number, loops?: boolean}} settings time: milliseconds from the first frame to this one
+ *          time?: (at: number) => number, loops?: boolean}} settings
+ *   time: milliseconds from the first frame to this one
  */
 export function player({ last, at, name, say, show, time, loops = false }) {
   let timer = 0;
@@ -42,7 +45,8 @@ export function player({ last, at, name, say, show, time, loops = false }) {
   const frame = Math.min(WHOLE_RUN / (last || 1), LONGEST_FRAME);
   time ??= (to) => to * frame;
   const shape = svg("path", { d: PLAY });
-  const button = (label, inside, onclick, more) => html("button", { type: "button", "aria-label": label, title: label, onclick, ...more }, inside);
+  const button = (label, inside, onclick, more) =>
+    html("button", { type: "button", "aria-label": label, title: label, onclick, ...more }, inside);
   const icon = (path) => svg("svg", { viewBox: "0 0 12 12", width: 12, height: 12, "aria-hidden": "true" }, path);
   const play = button("play", icon(shape), () => (timer ? pause() : start()));
   const range = html("input", {
@@ -51,17 +55,33 @@ export function player({ last, at, name, say, show, time, loops = false }) {
     onkeydown: key,
   });
   const caption = html("span", { class: "al-caption" });
-  const step = (by) => () => { pause(); move(Math.min(Math.max(at + by, 0), last)); };
-  const looping = button("loop", icon(svg("path", { d: LOOP })), () => setLoop(loop ? null : [0, last]), { "aria-pressed": "false" });
+  const step = (by) => () => {
+    pause();
+    move(Math.min(Math.max(at + by, 0), last));
+  };
+  const looping = button("loop", icon(svg("path", { d: LOOP })), () => setLoop(loop ? null : [0, last]), {
+    "aria-pressed": "false",
+  });
   const pace = button("speed", "1×", () => setSpeed(speed >= FASTEST ? SLOWEST : 2 * speed));
-  const element = html("div", { class: "al-player" },
-    button("one step back", icon(svg("path", { d: BACK })), step(-1)), play,
-    button("one step on", icon(svg("path", { d: FORWARD })), step(1)), ...(loops ? [looping, pace] : []), range, caption);
+  const element = html(
+    "div",
+    { class: "al-player" },
+    button("one step back", icon(svg("path", { d: BACK })), step(-1)),
+    play,
+    button("one step on", icon(svg("path", { d: FORWARD })), step(1)),
+    ...(loops ? [looping, pace] : []),
+    range,
+    caption,
+  );
 
   const more = {
-    "[": () => setLoop([at, Math.max(loop?.[1] ?? last, at)]), "]": () => setLoop([Math.min(loop?.[0] ?? 0, at), at]),
-    l: () => looping.click(), L: () => looping.click(),
-    "-": () => setSpeed(Math.max(speed / 2, SLOWEST)), "+": () => setSpeed(Math.min(2 * speed, FASTEST)), "=": () => more["+"](),
+    "[": () => setLoop([at, Math.max(loop?.[1] ?? last, at)]),
+    "]": () => setLoop([Math.min(loop?.[0] ?? 0, at), at]),
+    l: () => looping.click(),
+    L: () => looping.click(),
+    "-": () => setSpeed(Math.max(speed / 2, SLOWEST)),
+    "+": () => setSpeed(Math.min(2 * speed, FASTEST)),
+    "=": () => more["+"](),
   };
   /** Answers a key that is the player's own. @param {KeyboardEvent} event */
   function key(event) {

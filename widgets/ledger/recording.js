@@ -12,14 +12,17 @@ const CROWDED = 300; // events, from where outlines would hide the areas
 
 /**
  * Where in a band of changing height a word can stand: the longest stretch that leaves it room.
- * @param {number[]} low lower edge in pixels (the larger number) @param {number[]} high upper edge @param {number[]} xs left edges, and the last right edge
+ * @param {number[]} low lower edge in pixels (the larger number)
+ * @param {number[]} high upper edge
+ * @param {number[]} xs left edges, and the last right edge
  * @param {number} wide @param {number} tall @returns {?{x: number, y: number}}
  */
 export function roomFor(low, high, xs, wide, tall) {
   let best = null;
   for (let i = 0, from = 0, bottom = Infinity, top = -Infinity; i < low.length; i += 1) {
     [bottom, top] = [Math.min(bottom, low[i]), Math.max(top, high[i])];
-    if (bottom - top < tall) [from, bottom, top] = low[i] - high[i] < tall ? [i + 1, Infinity, -Infinity] : [i, low[i], high[i]];
+    if (bottom - top < tall)
+      [from, bottom, top] = low[i] - high[i] < tall ? [i + 1, Infinity, -Infinity] : [i, low[i], high[i]];
     else if (xs[i + 1] - xs[from] >= Math.max(wide, best ? best.length + 1 : 0)) {
       best = { length: xs[i + 1] - xs[from], x: (xs[from] + xs[i + 1]) / 2, y: (bottom + top) / 2 };
     }
@@ -28,21 +31,26 @@ export function roomFor(low, high, xs, wide, tall) {
 }
 
 /**
- * Roles that rise once and fall once stand at the bottom, so that what comes and goes doesn't move them; then the others
- * as they appear, and what isn't told apart on top.
+ * Roles that rise once and fall once stand at the bottom, so that what comes and goes doesn't move them; then the
+ * others as they appear, and what isn't told apart on top.
  */
 export function stackOrder(roles) {
   const key = ({ bytes, rest }) => {
     let [most, moved] = [0, 0];
-    for (let i = 0; i < bytes.length; i += 1) [most, moved] = [Math.max(most, bytes[i]), moved + Math.abs(bytes[i] - (i ? bytes[i - 1] : 0))];
+    for (let i = 0; i < bytes.length; i += 1)
+      [most, moved] = [Math.max(most, bytes[i]), moved + Math.abs(bytes[i] - (i ? bytes[i - 1] : 0))];
     return [rest ? 2 : moved > 2 * most ? 1 : 0, Array.from(bytes).findIndex(Boolean)];
   };
-  return roles.map((role) => [role, key(role)]).sort(([, a], [, b]) => a[0] - b[0] || a[1] - b[1]).map(([role]) => role);
+  return roles
+    .map((role) => [role, key(role)])
+    .sort(([, a], [, b]) => a[0] - b[0] || a[1] - b[1])
+    .map(([role]) => role);
 }
 
 /**
  * Bytes alive after each event, stacked by role.
- * @param {{event: ArrayLike<number>, total: number, live: ArrayLike<number>, peak: number, roles: {name: string, colour: string, bytes: ArrayLike<number>}[], limits: object[]}} run
+ * @param {{event: ArrayLike<number>, total: number, live: ArrayLike<number>, peak: number, roles: {name: string,
+ *   colour: string, bytes: ArrayLike<number>}[], limits: object[]}} run
  */
 export function recordingChart(run, width) {
   const { event, total, live, peak, roles, limits } = run;
@@ -53,11 +61,21 @@ export function recordingChart(run, width) {
   const shown = limits.filter(({ bytes }) => bytes <= 2 * most);
   const y = linear([0, Math.max(most, ...shown.map(({ bytes }) => bytes))], [floor, ABOVE]);
   const x = linear([0, total], [BESIDE, width - right]);
-  const text = (px, py, words, ink, attributes = {}) => svg("text", { x: px, y: py, style: `fill:var(--${ink})`, ...attributes }, words);
+  const text = (px, py, words, ink, attributes = {}) =>
+    svg("text", { x: px, y: py, style: `fill:var(--${ink})`, ...attributes }, words);
   const chart = svg("svg", { width, height, "aria-hidden": "true" });
   for (const tick of linearByteTicks(y.invert(ABOVE))) {
-    chart.append(svg("line", { x1: BESIDE, x2: width - right, y1: y(tick), y2: y(tick), style: "stroke:var(--line)", "stroke-width": 0.6 }),
-      text(BESIDE - 8, y(tick) + 4, size(tick), "ink-2", { "text-anchor": "end" }));
+    chart.append(
+      svg("line", {
+        x1: BESIDE,
+        x2: width - right,
+        y1: y(tick),
+        y2: y(tick),
+        style: "stroke:var(--line)",
+        "stroke-width": 0.6,
+      }),
+      text(BESIDE - 8, y(tick) + 4, size(tick), "ink-2", { "text-anchor": "end" }),
+    );
   }
 
   const edges = Array.from(event, (e) => x(e));
@@ -68,26 +86,58 @@ export function recordingChart(run, width) {
     const topOf = floorOf.map((below, i) => below + bytes[i]);
     const steps = (heights) => heights.map((h, i) => [edges[i], y(h), edges[i + 1], y(h)].map((px) => px.toFixed(1)));
     const upper = steps(topOf).map(([x1, y1, x2, y2]) => `${x1},${y1} ${x2},${y2}`);
-    const lower = steps(floorOf).map(([x1, y1, x2, y2]) => `${x2},${y2} ${x1},${y1}`).reverse();
-    chart.append(svg("polygon", { points: [...upper, ...lower].join(" "), style: tint(colour, shade), stroke: "none" }));
+    const lower = steps(floorOf)
+      .map(([x1, y1, x2, y2]) => `${x2},${y2} ${x1},${y1}`)
+      .reverse();
+    chart.append(
+      svg("polygon", { points: [...upper, ...lower].join(" "), style: tint(colour, shade), stroke: "none" }),
+    );
     if (event.length <= CROWDED) {
       // The upper edge alone, and only where the area can be seen.
       const seen = (i) => i >= 0 && y(floorOf[i]) - y(topOf[i]) >= 1;
-      const edge = steps(topOf).map(([x1, y1, x2], i) => (seen(i) ? `${seen(i - 1) ? "L" : "M"}${x1},${y1}H${x2}` : ""));
+      const edge = steps(topOf).map(([x1, y1, x2], i) =>
+        seen(i) ? `${seen(i - 1) ? "L" : "M"}${x1},${y1}H${x2}` : "",
+      );
       chart.append(svg("path", { d: edge.join(""), fill: "none", style: `stroke:var(--${colour})` }));
     }
     const room = roomFor(floorOf.map(y), topOf.map(y), edges, 6.4 * name.length + 10, 17);
     if (room) names.push(text(room.x, room.y + 4, name, "ink", { "text-anchor": "middle", "font-weight": 600 }));
     floorOf = topOf;
   }
-  const ends = [text(BESIDE, floor + 17, "1", "ink-2"), text(width - right, floor + 17, count(total), "ink-2", { "text-anchor": "end" })];
-  chart.append(...names, svg("line", { x1: BESIDE, x2: width - right, y1: floor, y2: floor, style: "stroke:var(--line)" }),
-    text(4, 14, "bytes alive", "ink-2"), text(Math.min((edges[peak] + edges[peak + 1]) / 2, width - right - 4), y(most) - 7, "peak", "ink", { "text-anchor": "middle", "font-weight": 600 }), text(width - right, floor + 33, "allocations and frees, in order", "ink-2", { "text-anchor": "end" }),
-    ...ends);
-  const lifted = spread(shown.map(({ bytes }) => y(bytes) + 4), 14, ABOVE, floor);
-  shown.forEach(({ name, bytes }, i) => chart.append(
-    svg("line", { x1: BESIDE, x2: width - right, y1: y(bytes), y2: y(bytes), style: "stroke:var(--bad)", "stroke-width": 1.2 }),
-    text(width - right + 6, lifted[i], name, "bad")));
+  const ends = [
+    text(BESIDE, floor + 17, "1", "ink-2"),
+    text(width - right, floor + 17, count(total), "ink-2", { "text-anchor": "end" }),
+  ];
+  chart.append(
+    ...names,
+    svg("line", { x1: BESIDE, x2: width - right, y1: floor, y2: floor, style: "stroke:var(--line)" }),
+    text(4, 14, "bytes alive", "ink-2"),
+    text(Math.min((edges[peak] + edges[peak + 1]) / 2, width - right - 4), y(most) - 7, "peak", "ink", {
+      "text-anchor": "middle",
+      "font-weight": 600,
+    }),
+    text(width - right, floor + 33, "allocations and frees, in order", "ink-2", { "text-anchor": "end" }),
+    ...ends,
+  );
+  const lifted = spread(
+    shown.map(({ bytes }) => y(bytes) + 4),
+    14,
+    ABOVE,
+    floor,
+  );
+  shown.forEach(({ name, bytes }, i) =>
+    chart.append(
+      svg("line", {
+        x1: BESIDE,
+        x2: width - right,
+        y1: y(bytes),
+        y2: y(bytes),
+        style: "stroke:var(--bad)",
+        "stroke-width": 1.2,
+      }),
+      text(width - right + 6, lifted[i], name, "bad"),
+    ),
+  );
 
   const cursor = svg("rect", { y: ABOVE, height: floor - ABOVE, style: "fill:var(--mark)", "fill-opacity": 0.16 });
   const hair = svg("line", { y1: ABOVE, y2: floor, style: "stroke:var(--mark)" });

@@ -25,14 +25,20 @@ function mark(shape, x, y, r, style) {
 }
 
 function line(xs, ys, x, y, attributes) {
-  const points = Array.from(xs, (n, i) => (ys[i] > 0 ? `${x(n).toFixed(1)},${y(ys[i]).toFixed(1)}` : null)).filter(Boolean);
+  const points = Array.from(xs, (n, i) => (ys[i] > 0 ? `${x(n).toFixed(1)},${y(ys[i]).toFixed(1)}` : null)).filter(
+    Boolean,
+  );
   return svg("polyline", { points: points.join(" "), fill: "none", ...attributes });
 }
 
 /**
  * Where the two-line labels at the lines' ends stand, so that none meets another: those at the plot's edge as one
  * column, those that end before it as another, or all as one where the columns would overlap.
- * @param {{x: number, y: number}[]} tips @param {number} edge @param {number} top @param {number} floor @returns {{x: number, y: number}[]}
+ * @param {{x: number, y: number}[]} tips
+ * @param {number} edge
+ * @param {number} top
+ * @param {number} floor
+ * @returns {{x: number, y: number}[]}
  */
 export function labelPlaces(tips, edge, top, floor) {
   const early = tips.map(({ x }) => x < edge - 14);
@@ -49,7 +55,8 @@ export function labelPlaces(tips, edge, top, floor) {
 
 /**
  * What part of the numbers the axes hold.
- * @param {{scale: string, asking: boolean, methods: object[], lengths: ArrayLike<number>, limits: object[], shown: number, range: ?[number, number]}} view
+ * @param {{scale: string, asking: boolean, methods: object[], lengths: ArrayLike<number>, limits: object[], shown:
+ *   number, range: ?[number, number]}} view
  * @returns {{x: [number, number], y: [number, number]}}
  */
 export function extent({ scale, asking, methods, lengths, limits, shown, range }) {
@@ -79,14 +86,17 @@ export function sweepChart(view, width) {
   const x = build(xs, [LEFT, width - right]);
   const y = build(ys, [height - BOTTOM, TOP]);
   const [left, end, floor] = [LEFT, width - right, height - BOTTOM];
-  const text = (px, py, words, ink = "ink-2", attributes = {}) => svg("text", { x: px, y: py, style: `fill:var(--${ink})`, ...attributes }, words);
+  const text = (px, py, words, ink = "ink-2", attributes = {}) =>
+    svg("text", { x: px, y: py, style: `fill:var(--${ink})`, ...attributes }, words);
   const halo = { stroke: "var(--paper)", "stroke-width": 3, "paint-order": "stroke", "stroke-linejoin": "round" };
   const chart = svg("svg", { width, height, "aria-hidden": "true" });
 
   // Axes, quiet: gridlines for bytes, words for both.
   for (const tick of build === logarithmic ? logByteTicks(...ys) : linearByteTicks(ys[1])) {
-    chart.append(svg("line", { x1: left, x2: end, y1: y(tick), y2: y(tick), style: "stroke:var(--line)", "stroke-width": 0.6 }),
-      text(left - 8, y(tick) + 4, size(tick), "ink-2", { "text-anchor": "end" }));
+    chart.append(
+      svg("line", { x1: left, x2: end, y1: y(tick), y2: y(tick), style: "stroke:var(--line)", "stroke-width": 0.6 }),
+      text(left - 8, y(tick) + 4, size(tick), "ink-2", { "text-anchor": "end" }),
+    );
   }
   const tokens = Array.from(lengths);
   while (build === logarithmic && tokens.at(-1) * 2 <= xs[1]) tokens.push(tokens.at(-1) * 2);
@@ -105,7 +115,10 @@ export function sweepChart(view, width) {
     text(left + 6, lifted[i], name, "bad", halo)));
 
   // The length being read.
-  if (!asking) chart.append(svg("line", { x1: x(lengths[at]), x2: x(lengths[at]), y1: TOP, y2: floor, style: "stroke:var(--mark)" }));
+  if (!asking)
+    chart.append(
+      svg("line", { x1: x(lengths[at]), x2: x(lengths[at]), y1: TOP, y2: floor, style: "stroke:var(--mark)" }),
+    );
 
   const ends = drawn.map((method) => {
     const shape = SHAPES[methods.indexOf(method) % SHAPES.length];
@@ -114,13 +127,34 @@ export function sweepChart(view, width) {
     const known = asking ? shown : method.bytes.length;
     const bytes = Array.from(method.bytes).slice(0, known);
     if (method.formula && !asking) {
-      const inside = Array.from(method.formula.n).map((n, i) => [n, method.formula.bytes[i]]).filter(([n]) => n >= xs[0] && n <= xs[1]);
-      chart.append(line(inside.map(([n]) => n), inside.map(([, b]) => b), x, y, { style: `stroke:${ink}`, "stroke-width": 1.2, "stroke-dasharray": "5 4" }));
+      const inside = Array.from(method.formula.n)
+        .map((n, i) => [n, method.formula.bytes[i]])
+        .filter(([n]) => n >= xs[0] && n <= xs[1]);
+      chart.append(
+        line(
+          inside.map(([n]) => n),
+          inside.map(([, b]) => b),
+          x,
+          y,
+          { style: `stroke:${ink}`, "stroke-width": 1.2, "stroke-dasharray": "5 4" },
+        ),
+      );
     }
-    chart.append(line(tokens.slice(0, known), bytes, x, y, { style: `stroke:${ink}`, "stroke-width": strong ? 2.2 : 1.4, class: "al-arrives" }));
-    bytes.forEach((b, i) => { if (b > 0) chart.append(mark(shape, x(lengths[i]), y(b), strong ? 4 : 3.4, `fill:${ink}`)); });
+    chart.append(
+      line(tokens.slice(0, known), bytes, x, y, {
+        style: `stroke:${ink}`,
+        "stroke-width": strong ? 2.2 : 1.4,
+        class: "al-arrives",
+      }),
+    );
+    bytes.forEach((b, i) => {
+      if (b > 0) chart.append(mark(shape, x(lengths[i]), y(b), strong ? 4 : 3.4, `fill:${ink}`));
+    });
     const formula = asking ? null : method.formula;
-    const tip = formula && build === logarithmic ? [formula.n.at(-1), formula.bytes.at(-1)] : [lengths[known - 1], bytes[known - 1]];
+    const tip =
+      formula && build === logarithmic
+        ? [formula.n.at(-1), formula.bytes.at(-1)]
+        : [lengths[known - 1], bytes[known - 1]];
     return { method, strong, shape, x: x(tip[0]), y: y(Math.max(tip[1], ys[0])) };
   });
 
@@ -129,25 +163,57 @@ export function sweepChart(view, width) {
   if (said) {
     const [from, to] = [x(lengths[shown - 1]), x(lengths[lengths.length - 1])];
     const start = y(methods[view.ask].bytes[shown - 1]);
-    chart.append(svg("line", { x1: from, y1: start, x2: to, y2: y(said), style: "stroke:var(--mark)", "stroke-width": 1.6, "stroke-dasharray": "2 4" }),
-      svg("circle", { cx: to, cy: y(said), r: 7, style: "fill:var(--paper);stroke:var(--mark)", "stroke-width": 2.5, class: asking ? "al-handle" : "" }));
+    chart.append(
+      svg("line", {
+        x1: from,
+        y1: start,
+        x2: to,
+        y2: y(said),
+        style: "stroke:var(--mark)",
+        "stroke-width": 1.6,
+        "stroke-dasharray": "2 4",
+      }),
+      svg("circle", {
+        cx: to,
+        cy: y(said),
+        r: 7,
+        style: "fill:var(--paper);stroke:var(--mark)",
+        "stroke-width": 2.5,
+        class: asking ? "al-handle" : "",
+      }),
+    );
     if (asking) chart.append(text(to + 13, y(said) + 4, size(said), "mark", { "font-weight": 600 }));
     else ends.push({ said: true, x: to, y: y(said) });
   }
 
   // Each line is named where it ends.
-  if (!asking) labelPlaces(ends, end, TOP + 4, floor - 16).forEach((place, i) => {
-    const tip = ends[i];
-    if (Math.abs(place.y - tip.y) > 16) chart.append(svg("line", { x1: tip.x + 5, y1: tip.y, x2: place.x - 3, y2: place.y, style: "stroke:var(--ink-2)", "stroke-width": 0.6 }));
-    if (tip.said) chart.append(text(place.x, place.y + 4, "you said", "mark", { "font-weight": 600, ...halo }));
-    else chart.append(text(place.x, place.y, tip.method.name, tip.strong ? "ink" : "ink-2", { "font-weight": 600, ...halo }),
-      text(place.x, place.y + 13, slope(tip.method.exponent), "ink-2", halo));
-  });
+  if (!asking)
+    labelPlaces(ends, end, TOP + 4, floor - 16).forEach((place, i) => {
+      const tip = ends[i];
+      if (Math.abs(place.y - tip.y) > 16)
+        chart.append(
+          svg("line", {
+            x1: tip.x + 5,
+            y1: tip.y,
+            x2: place.x - 3,
+            y2: place.y,
+            style: "stroke:var(--ink-2)",
+            "stroke-width": 0.6,
+          }),
+        );
+      if (tip.said) chart.append(text(place.x, place.y + 4, "you said", "mark", { "font-weight": 600, ...halo }));
+      else
+        chart.append(
+          text(place.x, place.y, tip.method.name, tip.strong ? "ink" : "ink-2", { "font-weight": 600, ...halo }),
+          text(place.x, place.y + 13, slope(tip.method.exponent), "ink-2", halo),
+        );
+    });
 
   return {
     chart,
     /** The measured length nearest to a place in the picture. @param {number} px */
-    nearest: (px) => Array.from(lengths).reduce((best, n, i) => (Math.abs(x(n) - px) < Math.abs(x(lengths[best]) - px) ? i : best), 0),
+    nearest: (px) =>
+      Array.from(lengths).reduce((best, n, i) => (Math.abs(x(n) - px) < Math.abs(x(lengths[best]) - px) ? i : best), 0),
     bytesAt: (py) => y.invert(py),
   };
 }

@@ -23,7 +23,9 @@ function column() {
     show(big, caption, title, roles, most, lines) {
       [number.textContent, what.textContent, head.textContent] = [big, caption, title];
       picture.replaceChildren(bars(roles, most, picture.clientWidth || 264));
-      notes.replaceChildren(...lines.map((line) => (line instanceof Node ? line : html("div", { "data-words": true }, line))));
+      notes.replaceChildren(
+        ...lines.map((line) => (line instanceof Node ? line : html("div", { "data-words": true }, line))),
+      );
     },
   };
 }
@@ -37,9 +39,15 @@ function stage(draw, { look, choose, leave }) {
     if (now && now !== width) { width = now; draw(width); }
   });
   observer.observe(element);
-  const place = (event) => { const box = element.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+  const place = (event) => {
+    const box = element.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
   element.addEventListener("pointermove", (event) => (event.buttons ? choose : look)(...place(event)));
-  element.addEventListener("pointerdown", (event) => { element.setPointerCapture(event.pointerId); choose(...place(event)); });
+  element.addEventListener("pointerdown", (event) => {
+    element.setPointerCapture(event.pointerId);
+    choose(...place(event));
+  });
   element.addEventListener("pointerleave", leave);
   return { element, width: () => width, stop: () => observer.disconnect() };
 }
@@ -71,25 +79,63 @@ function renderSweep(data, model, el) {
       if (asking()) predict(Math.round(STEPS * Math.log2(state.drawn.bytesAt(py) / known)));
       else time.move(state.drawn.nearest(px));
     },
-    leave() { if (!asking()) read(state.at, true); },
+    leave() {
+      if (!asking()) read(state.at, true);
+    },
   });
-  const time = player({ last, at: last, name: "tokens", say: (at) => `${count(lengths[at])} tokens`, show(at, playing) { state.at = at; read(at, playing); } });
+  const time = player({
+    last,
+    at: last,
+    name: "tokens",
+    say: (at) => `${count(lengths[at])} tokens`,
+    show(at, playing) {
+      state.at = at;
+      read(at, playing);
+    },
+  });
   const handle = html("input", {
-    type: "range", min: -STEPS, max: Math.round(STEPS * highest), step: 1, value: 0,
+    type: "range",
+    min: -STEPS,
+    max: Math.round(STEPS * highest),
+    step: 1,
+    value: 0,
     "aria-label": `your prediction at ${count(lengths[last])} tokens`,
-    oninput() { predict(Number(handle.value)); },
-    onkeydown(event) { event.stopPropagation(); },
+    oninput() {
+      predict(Number(handle.value));
+    },
+    onkeydown(event) {
+      event.stopPropagation();
+    },
   });
-  const reveal = html("button", { type: "button", class: "al-reveal", onclick() {
-    root.classList.add("al-revealing");
-    setTimeout(() => root.classList.remove("al-revealing"), 200);
-    model.set("reader", { ...reader(), prediction: reader().prediction ?? known, revealed: true });
-    model.save_changes();
-    time.element.querySelector("input").focus();
-  } }, "Reveal");
-  const predictionBar = html("div", { class: "al-player al-asking" }, html("span", { class: "al-caption" }, `your prediction at ${count(lengths[last])} tokens`), handle, reveal);
+  const reveal = html(
+    "button",
+    {
+      type: "button",
+      class: "al-reveal",
+      onclick() {
+        root.classList.add("al-revealing");
+        setTimeout(() => root.classList.remove("al-revealing"), 200);
+        model.set("reader", { ...reader(), prediction: reader().prediction ?? known, revealed: true });
+        model.save_changes();
+        time.element.querySelector("input").focus();
+      },
+    },
+    "Reveal",
+  );
+  const predictionBar = html(
+    "div",
+    { class: "al-player al-asking" },
+    html("span", { class: "al-caption" }, `your prediction at ${count(lengths[last])} tokens`),
+    handle,
+    reveal,
+  );
   const foot = footer({ root, name: "ledger", provenance, rows });
-  root.append(html("div", { class: "al-body" }, picture.element, side.element), predictionBar, time.element, ...foot.elements);
+  root.append(
+    html("div", { class: "al-body" }, picture.element, side.element),
+    predictionBar,
+    time.element,
+    ...foot.elements,
+  );
 
   function predict(steps) {
     const clamped = Math.min(Math.max(steps, Number(handle.min)), Number(handle.max));
@@ -98,10 +144,23 @@ function renderSweep(data, model, el) {
   }
   function rows() {
     const seen = asking() ? [methods[data.ask]] : methods;
-    const head = seen.flatMap(({ name, formula }) => [`${name}, bytes`, ...(formula && !asking() ? [`${name}, formula`] : [])]);
+    const head = seen.flatMap(({ name, formula }) => [
+      `${name}, bytes`,
+      ...(formula && !asking() ? [`${name}, formula`] : []),
+    ]);
     const upTo = asking() ? data.shown : lengths.length;
-    return [["tokens", ...head], ...Array.from(lengths).slice(0, upTo).map((n, i) => [n, ...seen.flatMap(({ bytes, formula }) =>
-      [bytes[i] ?? "", ...(formula && !asking() ? [formula.atLengths[i]] : [])])])];
+    return [
+      ["tokens", ...head],
+      ...Array.from(lengths)
+        .slice(0, upTo)
+        .map((n, i) => [
+          n,
+          ...seen.flatMap(({ bytes, formula }) => [
+            bytes[i] ?? "",
+            ...(formula && !asking() ? [formula.atLengths[i]] : []),
+          ]),
+        ]),
+    ];
   }
   /** What is read at one length; the picture's lines stay. */
   function read(at, quiet = false) {
@@ -111,12 +170,23 @@ function renderSweep(data, model, el) {
     const known = method.bytes.length;
     const absolute = at === 0 || !method.bytes[0] || method.bytes[at] === method.bytes[0];
     const big = at >= known ? "–" : absolute ? size(method.bytes[at]) : times(method.bytes[at] / method.bytes[0]);
-    const caption = at >= known ? `${method.name} was not measured beyond ${count(lengths[known - 1])} tokens`
-      : at === 0 ? `${data.what} of ${method.name} at ${count(lengths[0])} tokens`
-        : absolute ? `${data.what} of ${method.name}${method.bytes[at] === method.bytes[0] ? `, the same as at ${count(lengths[0])} tokens` : ""}` : `the ${data.what} of ${method.name}, for ${times(lengths[at] / lengths[0])} the tokens`;
+    const same = method.bytes[at] === method.bytes[0] ? `, the same as at ${count(lengths[0])} tokens` : "";
+    const caption =
+      at >= known
+        ? `${method.name} was not measured beyond ${count(lengths[known - 1])} tokens`
+        : at === 0
+          ? `${data.what} of ${method.name} at ${count(lengths[0])} tokens`
+          : absolute
+            ? `${data.what} of ${method.name}${same}`
+            : `the ${data.what} of ${method.name}, for ${times(lengths[at] / lengths[0])} the tokens`;
     const most = Math.max(...method.roles.flatMap(({ bytes }) => Array.from(bytes)), 0);
     const roles = method.roles.map((role) => ({ ...role, bytes: role.bytes[at] }));
-    const notes = method.formula ? [`dashed: ${fit(method.formula, known)}`, ...method.formula.reaches.map(({ name, n }) => `and predicts ${name} at ${count(n)} tokens`)] : [];
+    const notes = method.formula
+      ? [
+          `dashed: ${fit(method.formula, known)}`,
+          ...method.formula.reaches.map(({ name, n }) => `and predicts ${name} at ${count(n)} tokens`),
+        ]
+      : [];
     side.show(big, caption, roles.length ? `alive at its peak, ${count(lengths[at])} tokens` : "", roles, most, notes);
     const said = asks && at === last && state.chosen === data.ask;
     tell(said ? revealed(lengths, method, reader().prediction) : growth(lengths, methods, state.chosen, at), { quiet });
@@ -155,16 +225,34 @@ function renderRecording(data, el) {
   const most = Math.max(...roles.flatMap(({ bytes }) => Array.from(bytes)));
   let drawn = null;
   let at = peak;
-  const picture = stage((width) => {
-    drawn = recordingChart(data, width);
-    picture.element.replaceChildren(drawn.chart);
-    read(at, true);
-  }, {
-    look(px) { if (drawn) read(drawn.nearest(px), true); },
-    choose(px) { if (drawn) time.move(drawn.nearest(px)); },
-    leave() { read(at, true); },
+  const picture = stage(
+    (width) => {
+      drawn = recordingChart(data, width);
+      picture.element.replaceChildren(drawn.chart);
+      read(at, true);
+    },
+    {
+      look(px) {
+        if (drawn) read(drawn.nearest(px), true);
+      },
+      choose(px) {
+        if (drawn) time.move(drawn.nearest(px));
+      },
+      leave() {
+        read(at, true);
+      },
+    },
+  );
+  const time = player({
+    last,
+    at: peak,
+    name: "event",
+    say: (i) => `event ${count(event[i] + 1)} of ${count(data.total)}`,
+    show(to, playing) {
+      at = to;
+      read(to, playing);
+    },
   });
-  const time = player({ last, at: peak, name: "event", say: (i) => `event ${count(event[i] + 1)} of ${count(data.total)}`, show(to, playing) { at = to; read(to, playing); } });
   const foot = footer({ root, name: "ledger", provenance, rows });
   root.append(html("div", { class: "al-body" }, picture.element, side.element), time.element, ...foot.elements);
 
@@ -174,7 +262,9 @@ function renderRecording(data, el) {
   function what(i) {
     const amount = size(Math.abs(data.delta[i]));
     const role = data.names[data.role[i]];
-    return data.delta[i] < 0 ? `${amount} of ${role} freed` : `${operations[data.operation[i]]} takes ${amount} for ${role}`;
+    return data.delta[i] < 0
+      ? `${amount} of ${role} freed`
+      : `${operations[data.operation[i]]} takes ${amount} for ${role}`;
   }
   function rows() {
     return [["event", "operation", "role", "bytes", "alive", "line"], ...Array.from(event, (e, i) =>
@@ -184,11 +274,26 @@ function renderRecording(data, el) {
     if (!drawn) return;
     drawn.point(i);
     const caption = i === peak ? "alive at once, the most of the run" : `alive after event ${count(event[i] + 1)}`;
-    side.show(size(live[i]), caption, "for which variable", rolesAt(i), most,
-      [html("div", { "data-words": true }, what(i)), html("code", { class: "al-code", "data-words": true }, lines[data.line[i]])]);
-    tell(alive(data, i, rolesAt(i).filter(({ bytes }) => bytes).sort((a, b) => b.bytes - a.bytes)), { quiet });
+    side.show(size(live[i]), caption, "for which variable", rolesAt(i), most, [
+      html("div", { "data-words": true }, what(i)),
+      html("code", { class: "al-code", "data-words": true }, lines[data.line[i]]),
+    ]);
+    tell(
+      alive(
+        data,
+        i,
+        rolesAt(i)
+          .filter(({ bytes }) => bytes)
+          .sort((a, b) => b.bytes - a.bytes),
+      ),
+      { quiet },
+    );
   }
-  return () => { picture.stop(); time.pause(); dispose(); };
+  return () => {
+    picture.stop();
+    time.pause();
+    dispose();
+  };
 }
 
 function renderNothing(data, el) {

@@ -2,10 +2,14 @@ import { count, fixed, significant, size, times } from "../kit/format.js";
 
 /**
  * What a picture says in words, as parts of which every second one matters. words.py holds the same functions.
- * @typedef {{name: string, bytes: ArrayLike<number>, exponent: ?number, formula: ?{text: string, error: number}}} Method
+ * @typedef {{name: string, bytes: ArrayLike<number>, exponent: ?number, formula: ?{text: string, error: number}}}
+ *   Method
  */
 
-/** How all methods grow up to the length at index `at`; the one at index `chosen` is what matters. @returns {string[]} */
+/**
+ * How all methods grow up to the length at index `at`; the one at index `chosen` is what matters.
+ * @returns {string[]}
+ */
 export function growth(lengths, methods, chosen, at) {
   /** A verb, and what it says; the verb goes without saying of the others, unless it is "stays" or "was". */
   const said = ({ bytes }) => {
@@ -27,8 +31,13 @@ export function growth(lengths, methods, chosen, at) {
 export function asked(lengths, method, shown, prediction) {
   const [last, end] = [lengths[shown - 1], lengths[lengths.length - 1]];
   const known = `${method.name} takes ${size(method.bytes[shown - 1])} at ${count(last)} tokens.`;
-  if (prediction === null) return [`${known} `, `Where will it be at ${count(end)}?`, " Set your prediction, then reveal."];
-  return [`${known} You say `, size(prediction), ` at ${count(end)}: ${times(end / last)} the tokens, ${times(prediction / method.bytes[shown - 1])} the memory.`];
+  if (prediction === null)
+    return [`${known} `, `Where will it be at ${count(end)}?`, " Set your prediction, then reveal."];
+  return [
+    `${known} You say `,
+    size(prediction),
+    ` at ${count(end)}: ${times(end / last)} the tokens, ${times(prediction / method.bytes[shown - 1])} the memory.`,
+  ];
 }
 
 /** By what factor a prediction missed. @param {number} prediction @param {number} measured */
@@ -43,12 +52,18 @@ export function missed(prediction, measured) {
 export function revealed(lengths, method, prediction) {
   const last = lengths.length - 1;
   const measured = method.bytes[last];
-  return [`You said ${size(prediction)} at ${count(lengths[last])} tokens. Measured: `, size(measured), `, ${missed(prediction, measured)}.`];
+  return [
+    `You said ${size(prediction)} at ${count(lengths[last])} tokens. Measured: `,
+    size(measured),
+    `, ${missed(prediction, measured)}.`,
+  ];
 }
 
 /** How well a formula meets the measurement. */
 export function fit({ text, error }, points) {
-  return error === 0 ? `${text}: exact at all ${points} lengths` : `${text}: off by at most ${significant(100 * error)} %`;
+  return error === 0
+    ? `${text}: exact at all ${points} lengths`
+    : `${text}: off by at most ${significant(100 * error)} %`;
 }
 
 /** @param {?number} exponent */

@@ -7,7 +7,8 @@ import { stepped } from "../kit/player.js";
 import { linear } from "../kit/scale.js";
 
 const QUESTION = "Who is ahead, and what turns it?";
-const [ROW, NAMES, MEANS, AXIS] = [34, 142, 44, 40]; // pixels: of a system, of the column of names, of means, of the axis
+// Pixels: of a system, of the column of names, of means, of the axis.
+const [ROW, NAMES, MEANS, AXIS] = [34, 142, 44, 40];
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Perplexities of the seeds of one system in one cell. */
@@ -18,13 +19,23 @@ export function cell({ perplexity, seeds, holds, facts }, system, [row, column])
 
 /** What a cell says of the two systems; view.py says the same. @returns {string[]} every second part matters */
 export function sentence(data, [row, column]) {
-  const [one, other] = data.pair.map((name) => cell(data, data.systems.findIndex((each) => each.name === name), [row, column]));
+  const [one, other] = data.pair.map((name) =>
+    cell(
+      data,
+      data.systems.findIndex((each) => each.name === name),
+      [row, column],
+    ),
+  );
   const [text, held] = [data.holds.at(-1), data.holds[row]];
   const gap = 100 * (mean(one) / mean(other) - 1);
   const below = one.filter((value, seed) => value < other[seed]).length;
   const place = `${fixed(Math.abs(gap), 1)} % ${gap < 0 ? "below" : "above"} ${data.pair[1]}`;
-  return [`${count(text)} tokens, ${data.facts[column]} facts, each holds for ${held === text ? "all of them" : `${count(held)} tokens`}: ${data.pair[0]} is `,
-    place, `, in ${gap < 0 ? below : data.seeds - below} of ${data.seeds} seeds.`];
+  const long = held === text ? "all of them" : `${count(held)} tokens`;
+  return [
+    `${count(text)} tokens, ${data.facts[column]} facts, each holds for ${long}: ${data.pair[0]} is `,
+    place,
+    `, in ${gap < 0 ? below : data.seeds - below} of ${data.seeds} seeds.`,
+  ];
 }
 
 /** Round numbers from low to high, so many at most. @returns {number[]} */
@@ -39,12 +50,24 @@ function render({ model, el }) {
   let at = [...data.at];
   const { root, tell, dispose } = frame(el, QUESTION);
   const stage = html("div", { class: "al-order-stage" });
-  const best = () => data.systems.map((each, i) => ({ ...each, seeds: cell(data, i, at), mean: mean(cell(data, i, at)) }))
-    .sort((a, b) => a.mean - b.mean);
+  const best = () =>
+    data.systems
+      .map((each, i) => ({ ...each, seeds: cell(data, i, at), mean: mean(cell(data, i, at)) }))
+      .sort((a, b) => a.mean - b.mean);
 
   function slider(axis, name, values, say) {
     const caption = html("span", { class: "al-caption" });
-    const range = html("input", { type: "range", min: 0, max: values.length - 1, step: 1, "aria-label": name, oninput() { move(Number(range.value)); }, onkeydown: key });
+    const range = html("input", {
+      type: "range",
+      min: 0,
+      max: values.length - 1,
+      step: 1,
+      "aria-label": name,
+      oninput() {
+        move(Number(range.value));
+      },
+      onkeydown: key,
+    });
     function move(to) {
       at[axis] = to;
       show();
@@ -67,10 +90,20 @@ function render({ model, el }) {
     show();
     return html("div", { class: "al-player al-order-slider" }, caption, range);
   }
-  const foot = footer({ root, name: "order", provenance: data.provenance, rows: () => [
-    ["system", "bytes carried", "perplexity, mean", ...Array.from({ length: data.seeds }, (_, i) => `seed ${i}`)],
-    ...best().map((each) => [each.name, each.bytes, fixed(each.mean, 3), ...each.seeds.map((value) => fixed(value, 3))]),
-  ] });
+  const foot = footer({
+    root,
+    name: "order",
+    provenance: data.provenance,
+    rows: () => [
+      ["system", "bytes carried", "perplexity, mean", ...Array.from({ length: data.seeds }, (_, i) => `seed ${i}`)],
+      ...best().map((each) => [
+        each.name,
+        each.bytes,
+        fixed(each.mean, 3),
+        ...each.seeds.map((value) => fixed(value, 3)),
+      ]),
+    ],
+  });
 
   function draw() {
     const width = stage.clientWidth || 600;
@@ -87,17 +120,32 @@ function render({ model, el }) {
       chart.append(svg("line", { x1: x(tick), x2: x(tick), y1: 0, y2: bottom, style: "stroke:var(--line)" }),
         text(fixed(tick, high - low < 0.4 ? 2 : 1), { x: x(tick), y: bottom + 14, "text-anchor": "middle" }));
     }
-    chart.append(text("perplexity, each seed a dot: lower is better", { x: width - 2, y: bottom + 32, "text-anchor": "end" }));
+    chart.append(
+      text("perplexity, each seed a dot: lower is better", { x: width - 2, y: bottom + 32, "text-anchor": "end" }),
+    );
     order.forEach((each, i) => {
       const y = i * ROW + ROW / 2;
       const colour = mine(each.name);
       chart.append(
-        svg("text", { x: 0, y: y - 2, style: `fill:${colour}`, "font-weight": data.pair.includes(each.name) ? 600 : 400 }, each.name),
+        svg(
+          "text",
+          { x: 0, y: y - 2, style: `fill:${colour}`, "font-weight": data.pair.includes(each.name) ? 600 : 400 },
+          each.name,
+        ),
         text(size(each.bytes), { x: 0, y: y + 11 }),
         svg("line", { x1: left, x2: right, y1: y, y2: y, style: "stroke:var(--line)", "stroke-dasharray": "1 3" }),
-        svg("line", { x1: x(each.mean), x2: x(each.mean), y1: y - 9, y2: y + 9, style: `stroke:${colour};stroke-width:2.5` }),
-        ...each.seeds.map((value) => svg("circle", { cx: x(value), cy: y, r: 4, style: `fill:${colour};fill-opacity:.55` })),
-        svg("text", { x: width - 2, y: y + 4, "text-anchor": "end", style: `fill:${colour}` }, fixed(each.mean, 2)));
+        svg("line", {
+          x1: x(each.mean),
+          x2: x(each.mean),
+          y1: y - 9,
+          y2: y + 9,
+          style: `stroke:${colour};stroke-width:2.5`,
+        }),
+        ...each.seeds.map((value) =>
+          svg("circle", { cx: x(value), cy: y, r: 4, style: `fill:${colour};fill-opacity:.55` }),
+        ),
+        svg("text", { x: width - 2, y: y + 4, "text-anchor": "end", style: `fill:${colour}` }, fixed(each.mean, 2)),
+      );
     });
     stage.replaceChildren(chart);
     tell(sentence(data, at));
@@ -109,8 +157,14 @@ function render({ model, el }) {
   const text = data.holds.at(-1);
   root.append(html("div", { class: "al-body al-order" }, stage),
     slider(1, "facts of a document", data.facts, (value) => `${count(value)} facts`),
-    slider(0, "tokens that a fact holds", data.holds, (value) => `a fact holds for ${value === text ? `all ${count(text)}` : count(value)} tokens`),
-    ...foot.elements);
+    slider(
+      0,
+      "tokens that a fact holds",
+      data.holds,
+      (value) => `a fact holds for ${value === text ? `all ${count(text)}` : count(value)} tokens`,
+    ),
+    ...foot.elements,
+  );
   const observer = new ResizeObserver(draw);
   observer.observe(stage);
   return () => { observer.disconnect(); dispose(); };

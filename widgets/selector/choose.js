@@ -1,4 +1,15 @@
-import { PRECISIONS, best, bestBlocks, blockScores, hashed, indexRow, latest, quantised, votes, weightsRow } from "./row.js";
+import {
+  PRECISIONS,
+  best,
+  bestBlocks,
+  blockScores,
+  hashed,
+  indexRow,
+  latest,
+  quantised,
+  votes,
+  weightsRow,
+} from "./row.js";
 
 const PAGE = 4; // keys of a page or block of Quest, MoBA and NSA, as in solutions/sparse.py
 const SINKS = 2;
@@ -29,52 +40,87 @@ export function openLayer(sent, { tokens, at, block }) {
     return lasting.get(name);
   };
 
-  const indexKeys = (precision) => forGood(`keys ${precision}`, () => quantised(sent.index_k, width, PRECISIONS[precision]));
+  const indexKeys = (precision) =>
+    forGood(`keys ${precision}`, () => quantised(sent.index_k, width, PRECISIONS[precision]));
   /** Index scores of a kept query over the keys that it sees. */
-  const scores = (row, precision) => once(`scores ${row} ${precision}`, () => {
-    const q = quantised(sent.index_q.subarray(row * indexHeads * width, (row + 1) * indexHeads * width), width, PRECISIONS[precision]);
-    return indexRow(q, indexKeys(precision), sent.index_w.subarray(row * indexHeads, (row + 1) * indexHeads), width, at[row] + 1);
-  });
-  const headWeights = (row) => once(`heads ${row}`, () => Array.from({ length: heads }, (_, head) =>
-    weightsRow(queryOf(row, head), keysOf[Math.floor(head / group)], scale, d, at[row] + 1)));
+  const scores = (row, precision) =>
+    once(`scores ${row} ${precision}`, () => {
+      const q = quantised(
+        sent.index_q.subarray(row * indexHeads * width, (row + 1) * indexHeads * width),
+        width,
+        PRECISIONS[precision],
+      );
+      return indexRow(
+        q,
+        indexKeys(precision),
+        sent.index_w.subarray(row * indexHeads, (row + 1) * indexHeads),
+        width,
+        at[row] + 1,
+      );
+    });
+  const headWeights = (row) =>
+    once(`heads ${row}`, () =>
+      Array.from({ length: heads }, (_, head) =>
+        weightsRow(queryOf(row, head), keysOf[Math.floor(head / group)], scale, d, at[row] + 1),
+      ),
+    );
   /** The attention of a head; of all heads, their mean, for -1. */
   const weights = (row, head) => {
     if (head >= 0) return headWeights(row)[head];
     return once(`mean ${row}`, () => {
       const mean = new Float64Array(at[row] + 1);
-      for (const each of headWeights(row)) for (let key = 0; key < mean.length; key += 1) mean[key] += each[key] / heads;
+      for (const each of headWeights(row))
+        for (let key = 0; key < mean.length; key += 1) mean[key] += each[key] / heads;
       return mean;
     });
   };
 
   /** Smallest, largest and mean entries of the keys of each whole page. */
-  const pagesOf = (size) => forGood(`pages ${size}`, () => keysOf.map((k) => {
-    const pages = Math.floor(tokens / size);
-    const [low, high, mean] = [0, 1, 2].map(() => new Float64Array(pages * d));
-    for (let page = 0; page < pages; page += 1) {
-      for (let i = 0; i < d; i += 1) {
-        let [least, most, sum] = [Infinity, -Infinity, 0];
-        for (let key = page * size; key < (page + 1) * size; key += 1) {
-          const x = k[key * d + i];
-          least = Math.min(least, x); most = Math.max(most, x); sum += x;
+  const pagesOf = (size) =>
+    forGood(`pages ${size}`, () =>
+      keysOf.map((k) => {
+        const pages = Math.floor(tokens / size);
+        const [low, high, mean] = [0, 1, 2].map(() => new Float64Array(pages * d));
+        for (let page = 0; page < pages; page += 1) {
+          for (let i = 0; i < d; i += 1) {
+            let [least, most, sum] = [Infinity, -Infinity, 0];
+            for (let key = page * size; key < (page + 1) * size; key += 1) {
+              const x = k[key * d + i];
+              least = Math.min(least, x);
+              most = Math.max(most, x);
+              sum += x;
+            }
+            [low[page * d + i], high[page * d + i], mean[page * d + i]] = [least, most, sum / size];
+          }
         }
-        [low[page * d + i], high[page * d + i], mean[page * d + i]] = [least, most, sum / size];
-      }
-    }
-    return { low, high, mean };
-  }));
+        return { low, high, mean };
+      }),
+    );
   /** The votes on the first `count` pages. @param {(q, page: object, at: number) => number} fit */
-  const voted = (row, size, count, fit) => votes(Array.from({ length: heads }, (_, head) => {
-    const page = pagesOf(size)[Math.floor(head / group)];
-    const q = queryOf(row, head);
-    return Float64Array.from({ length: count }, (_, i) => scale * fit(q, page, i * d));
-  }));
-  const bound = (q, { low, high }, from) => { let sum = 0; for (let i = 0; i < d; i += 1) sum += q[i] * (q[i] > 0 ? high[from + i] : low[from + i]); return sum; };
-  const middle = (q, { mean }, from) => { let sum = 0; for (let i = 0; i < d; i += 1) sum += q[i] * mean[from + i]; return sum; };
-  const ownAndVoted = (fit) => ({ row, m, k }) => {
-    const size = Math.min(PAGE, k);
-    return bestBlocks(voted(row, size, Math.floor((m - 1) / size), fit), m, k, size);
+  const voted = (row, size, count, fit) =>
+    votes(
+      Array.from({ length: heads }, (_, head) => {
+        const page = pagesOf(size)[Math.floor(head / group)];
+        const q = queryOf(row, head);
+        return Float64Array.from({ length: count }, (_, i) => scale * fit(q, page, i * d));
+      }),
+    );
+  const bound = (q, { low, high }, from) => {
+    let sum = 0;
+    for (let i = 0; i < d; i += 1) sum += q[i] * (q[i] > 0 ? high[from + i] : low[from + i]);
+    return sum;
   };
+  const middle = (q, { mean }, from) => {
+    let sum = 0;
+    for (let i = 0; i < d; i += 1) sum += q[i] * mean[from + i];
+    return sum;
+  };
+  const ownAndVoted =
+    (fit) =>
+    ({ row, m, k }) => {
+      const size = Math.min(PAGE, k);
+      return bestBlocks(voted(row, size, Math.floor((m - 1) / size), fit), m, k, size);
+    };
 
   /** H2O: the keys that are held at each query, one after the other, since what is dropped is gone. */
   const history = (k) => forGood(`history ${k}`, () => {
@@ -99,12 +145,34 @@ export function openLayer(sent, { tokens, at, block }) {
   });
 
   const ways = {
-    indexer: ({ row, m, k, precision, blocks }) => (blocks ? bestBlocks(blockScores(scores(row, precision), block, Math.max), m, k, block) : best(scores(row, precision), k)),
-    oracle: ({ row, m, k, head, blocks }) => (blocks ? bestBlocks(blockScores(weights(row, head), block, (a, b) => a + b), m, k, block) : best(weights(row, head), k)),
+    indexer: ({ row, m, k, precision, blocks }) =>
+      blocks
+        ? bestBlocks(blockScores(scores(row, precision), block, Math.max), m, k, block)
+        : best(scores(row, precision), k),
+    oracle: ({ row, m, k, head, blocks }) =>
+      blocks
+        ? bestBlocks(
+            blockScores(weights(row, head), block, (a, b) => a + b),
+            m,
+            k,
+            block,
+          )
+        : best(weights(row, head), k),
     window: ({ m, k }) => latest(m, k),
-    "sinks and window": ({ m, k }) => { const sinks = Math.min(SINKS, k - 1); return latest(m, k - sinks).fill(1, 0, sinks); },
-    random: ({ row, m, k }) => { const numbers = new Float64Array(m); for (let key = 0; key < m; key += 1) numbers[key] = hashed(at[row], key); return best(numbers, k); },
-    H2O: ({ row, m, k }) => { const chosen = new Uint8Array(m); for (const key of history(k)[at[row]]) chosen[key] = 1; return chosen; },
+    "sinks and window": ({ m, k }) => {
+      const sinks = Math.min(SINKS, k - 1);
+      return latest(m, k - sinks).fill(1, 0, sinks);
+    },
+    random: ({ row, m, k }) => {
+      const numbers = new Float64Array(m);
+      for (let key = 0; key < m; key += 1) numbers[key] = hashed(at[row], key);
+      return best(numbers, k);
+    },
+    H2O: ({ row, m, k }) => {
+      const chosen = new Uint8Array(m);
+      for (const key of history(k)[at[row]]) chosen[key] = 1;
+      return chosen;
+    },
     Quest: ownAndVoted(bound),
     MoBA: ownAndVoted(middle),
     NSA: ({ row, m, k }) => {
@@ -112,7 +180,9 @@ export function openLayer(sent, { tokens, at, block }) {
       const width = k - blocks * PAGE;
       const chosen = latest(m, width);
       const past = Math.floor(Math.max(0, m - width) / PAGE);
-      best(voted(row, PAGE, past, middle), blocks).forEach((taken, i) => { if (taken) chosen.fill(1, i * PAGE, (i + 1) * PAGE); });
+      best(voted(row, PAGE, past, middle), blocks).forEach((taken, i) => {
+        if (taken) chosen.fill(1, i * PAGE, (i + 1) * PAGE);
+      });
       return chosen;
     },
   };
@@ -143,8 +213,15 @@ export function massOf(chosen, weights) {
  */
 export function costOf(selector, blocks, k, layer, tokens) {
   const few = Math.min(k, tokens);
-  const attend = (few * (few + 1) / 2 + (tokens - few) * k) / (tokens * (tokens + 1) / 2);
+  const attend = ((few * (few + 1)) / 2 + (tokens - few) * k) / ((tokens * (tokens + 1)) / 2);
   const { index_heads: indexHeads, index_dim: width, heads, d } = layer;
-  const choose = { indexer: (indexHeads * width) / (2 * heads * d), oracle: 0.5, Quest: 1 / PAGE, MoBA: 1 / (2 * PAGE), NSA: 1 / (2 * PAGE) }[selector] ?? 0;
+  const choose =
+    {
+      indexer: (indexHeads * width) / (2 * heads * d),
+      oracle: 0.5,
+      Quest: 1 / PAGE,
+      MoBA: 1 / (2 * PAGE),
+      NSA: 1 / (2 * PAGE),
+    }[selector] ?? 0;
   return { attend, choose };
 }

@@ -40,7 +40,10 @@ export function quantised(x, width, kind) {
   return found;
 }
 
-/** The index scores of one query over the first m keys. @param q (index_heads, width) @param k (n, width) @param w (index_heads) */
+/**
+ * The index scores of one query over the first m keys.
+ * @param q (index_heads, width) @param k (n, width) @param w (index_heads)
+ */
 export function indexRow(q, k, w, width, m) {
   const scores = new Float64Array(m);
   for (let head = 0; head < w.length; head += 1) {
@@ -116,7 +119,9 @@ export function bestBlocks(scores, m, k, block) {
   const own = scores.length * block;
   if (k < block) return latest(m, Math.min(k, m - own));
   const chosen = latest(m, m - own);
-  best(scores, Math.floor(k / block) - 1).forEach((taken, i) => { if (taken) chosen.fill(1, i * block, (i + 1) * block); });
+  best(scores, Math.floor(k / block) - 1).forEach((taken, i) => {
+    if (taken) chosen.fill(1, i * block, (i + 1) * block);
+  });
   return chosen;
 }
 
@@ -141,6 +146,12 @@ export function hashed(query, key) {
 /** The votes of all heads on some blocks, each head's adding up to 1. @param {Float64Array[]} scores of each head */
 export function votes(scores) {
   const total = new Float64Array(scores[0]?.length ?? 0);
-  for (const each of scores) normalised(each, each.reduce((most, x) => Math.max(most, x), -Infinity)).forEach((vote, i) => { total[i] += vote; });
+  for (const each of scores)
+    normalised(
+      each,
+      each.reduce((most, x) => Math.max(most, x), -Infinity),
+    ).forEach((vote, i) => {
+      total[i] += vote;
+    });
   return total;
 }

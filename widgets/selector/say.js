@@ -29,22 +29,34 @@ export function named(at, text) {
   return text === null ? count(at) : `${count(at)} ‘${shown(text)}’`;
 }
 
-/** Who chooses: "the indexer in fp8", "the oracle by blocks of 4", "Quest". @param {number} blocks 0 for single tokens */
+/**
+ * Who chooses: "the indexer in fp8", "the oracle by blocks of 4", "Quest".
+ * @param {number} blocks 0 for single tokens
+ */
 export function who(selector, precision, blocks) {
-  const name = `${CHOOSERS[selector] ?? selector}${selector === "indexer" && precision !== "fp32" ? ` in ${precision}` : ""}`;
+  const few = selector === "indexer" && precision !== "fp32" ? ` in ${precision}` : "";
+  const name = `${CHOOSERS[selector] ?? selector}${few}`;
   return blocks && ["indexer", "oracle"].includes(selector) ? `${name} by blocks of ${blocks}` : name;
 }
 
 /** What the choice of one query keeps; see query_parts in say.py. @returns {string[]} */
 export function queryParts(where, query, tokens, k, chooser, facts) {
   const begin = `${where}, query ${query} of ${count(tokens)}, k = ${count(k)}: `;
-  if (facts.visible <= k) return [`${begin}it sees `, facts.visible === 1 ? "1 key" : `${count(facts.visible)} keys`, ", and every choice takes them all."];
+  if (facts.visible <= k)
+    return [
+      `${begin}it sees `,
+      facts.visible === 1 ? "1 key" : `${count(facts.visible)} keys`,
+      ", and every choice takes them all.",
+    ];
   let end = " of the mass";
   if (facts.missed) {
     const [name, weight] = facts.missed;
-    end += `; misses token ${name} (${percent(weight)})${facts.misses > 1 ? ` and ${count(facts.misses - 1)} more of the oracle's` : ""}`;
+    const more = facts.misses > 1 ? ` and ${count(facts.misses - 1)} more of the oracle's` : "";
+    end += `; misses token ${name} (${percent(weight)})${more}`;
   } else if (chooser !== "the oracle") end += "; misses nothing that the oracle takes";
-  const others = ["oracle", "window"].filter((name) => chooser !== CHOOSERS[name]).map((name) => `${name} ${percent(facts[name])}`);
+  const others = ["oracle", "window"]
+    .filter((name) => chooser !== CHOOSERS[name])
+    .map((name) => `${name} ${percent(facts[name])}`);
   end += `; ${others.join(", ")}.`;
   if (facts.needle) end += ` The needle, token ${facts.needle[0]}, is ${facts.needle[1] ? "chosen" : "missed"}.`;
   return [`${begin}${chooser} captures `, percent(facts.mass), end];
@@ -52,9 +64,15 @@ export function queryParts(where, query, tokens, k, chooser, facts) {
 
 /** What the choices of all queries keep, by the one in the middle; see all_parts in say.py. @returns {string[]} */
 export function allParts(k, counted, chooser, mass, oracle, window) {
-  const others = [...(chooser === "the oracle" ? [] : [`${percent(oracle)} with the oracle`]),
-    ...(window === null || chooser === "a window" ? [] : [`${percent(window)} with a window`])];
-  return [`At k = ${count(k)}, ${counted} keep more than `, percent(mass), ` of their mass with ${chooser}${others.length ? `; ${others.join(", ")}` : ""}.`];
+  const others = [
+    ...(chooser === "the oracle" ? [] : [`${percent(oracle)} with the oracle`]),
+    ...(window === null || chooser === "a window" ? [] : [`${percent(window)} with a window`]),
+  ];
+  return [
+    `At k = ${count(k)}, ${counted} keep more than `,
+    percent(mass),
+    ` of their mass with ${chooser}${others.length ? `; ${others.join(", ")}` : ""}.`,
+  ];
 }
 
 /** The queries that a middle is taken of: "half of 88 queries", "half of 496 of 131,072 queries". */

@@ -14,13 +14,16 @@ export function halves(bytes) {
 
 /** The name of a choice among the curves; as `variant` in measure.py. */
 export function variant(selector, precision, blocks) {
-  return `${selector}${selector === "indexer" ? ` ${precision}` : ""}${blocks && ["indexer", "oracle"].includes(selector) ? " blocks" : ""}`;
+  const how = blocks && ["indexer", "oracle"].includes(selector) ? " blocks" : "";
+  return `${selector}${selector === "indexer" ? ` ${precision}` : ""}${how}`;
 }
 
 /** A recording as the page asks it. @param {object} sent arrays unpacked */
 export function opened(sent) {
   const layers = sent.layers.map((layer) => {
-    const vectors = Object.fromEntries(["q", "k", "index_q", "index_k", "index_w"].map((name) => [name, sent.half ? halves(layer[name]) : layer[name]]));
+    const vectors = Object.fromEntries(
+      ["q", "k", "index_q", "index_k", "index_w"].map((name) => [name, sent.half ? halves(layer[name]) : layer[name]]),
+    );
     return openLayer({ ...layer, ...vectors }, sent);
   });
   const selectors = ["indexer", ...sent.selectors];
@@ -34,7 +37,8 @@ export function opened(sent) {
 
   /**
    * Everything that is seen of one query, a pure function of the state.
-   * @param {{layer: number, head: number, row: number, budget: number, precision: string, blocks: boolean, selector: string}} state
+   * @param {{layer: number, head: number, row: number, budget: number, precision: string, blocks: boolean, selector:
+   *   string}} state
    */
   function look(state) {
     const layer = layers[state.layer];
@@ -65,7 +69,8 @@ export function opened(sent) {
   /** How many of the keys that a query sees have a higher score; of equal ones the first counts as higher. */
   function rank(scores, key) {
     let before = 1;
-    for (let other = 0; other < scores.length; other += 1) before += scores[other] > scores[key] || (scores[other] === scores[key] && other < key);
+    for (let other = 0; other < scores.length; other += 1)
+      before += scores[other] > scores[key] || (scores[other] === scores[key] && other < key);
     return before;
   }
   const counted = sent.at.reduce((sum, at) => sum + (at >= sent.top_k), 0);

@@ -12,9 +12,13 @@ export function signedColour(at, theme) {
   return a.map((channel, i) => Math.round(channel + (b[i] - channel) * (x - low)));
 }
 
-/** A matrix as pixels, one for each entry. @param {ArrayLike<number>} values @param {number} most what gets the full colour */
+/**
+ * A matrix as pixels, one for each entry.
+ * @param {ArrayLike<number>} values @param {number} most what gets the full colour
+ */
 export function painted(values, width, most, theme) {
   const image = new ImageData(width, values.length / width);
-  for (let i = 0; i < values.length; i += 1) image.data.set([...signedColour(most ? values[i] / most : 0, theme), 255], 4 * i);
+  for (let i = 0; i < values.length; i += 1)
+    image.data.set([...signedColour(most ? values[i] / most : 0, theme), 255], 4 * i);
   return image;
 }

@@ -21,7 +21,8 @@ export function read(rule, key, { memory, z }) {
   const weight = feature(rule, key);
   const width = memory.length / weight.length;
   const found = new Float64Array(width);
-  for (let i = 0; i < weight.length; i += 1) for (let j = 0; j < width; j += 1) found[j] += weight[i] * memory[i * width + j];
+  for (let i = 0; i < weight.length; i += 1)
+    for (let j = 0; j < width; j += 1) found[j] += weight[i] * memory[i * width + j];
   if (rule === "unit") return found;
   const total = dot(weight, z);
   return total > 0 ? found.map((value) => value / total) : found;
@@ -33,7 +34,8 @@ export function write(rule, key, value, { memory, z }) {
   const held = rule === "linear" ? null : read(rule, key, { memory, z });
   const added = Float64Array.from(memory);
   for (let i = 0; i < weight.length; i += 1) {
-    for (let j = 0; j < value.length; j += 1) added[i * value.length + j] += weight[i] * (value[j] - (held ? held[j] : 0));
+    for (let j = 0; j < value.length; j += 1)
+      added[i * value.length + j] += weight[i] * (value[j] - (held ? held[j] : 0));
   }
   if (rule === "unit") return { memory: added, z };
   const gamma = rule === "gamma" ? Math.min(1, Math.max(0, 1 - dot(weight, z) / dot(weight, weight))) : 1;

@@ -14,14 +14,20 @@ export function signed(x, digits = 2) {
   return x < 0 && Number(text.replaceAll(",", "")) ? `−${text}` : text;
 }
 
-/** A share as a reader meets it, below a hundredth with its order of size: "97 %", "0.040 %", "−3.0 %". @param {number} x */
+/**
+ * A share as a reader meets it, below a hundredth with its order of size: "97 %", "0.040 %", "−3.0 %".
+ * @param {number} x
+ */
 export function percent(x) {
   const size = Math.abs(100 * x);
   const text = size >= 0.001 ? fixed(size, size >= 10 ? 0 : size >= 0.095 ? 1 : 3) : size ? "under 0.001" : "0";
   return `${x < 0 && size >= 0.001 ? "−" : ""}${text}\u00a0%`;
 }
 
-/** To two figures: what is measured in float32 may differ in the next on another machine. @param {number} x 0 or more */
+/**
+ * To two figures: what is measured in float32 may differ in the next on another machine.
+ * @param {number} x 0 or more
+ */
 export function rough(x) {
   const step = x > 0 ? 10 ** (Math.floor(Math.log10(x)) - 1) : 1;
   return Math.floor(x / step + 0.5) * step;
@@ -68,10 +74,16 @@ export function recallParts(whose, after, segments, pair, segment, cosine, back,
 export function questionParts(whose, after, segments, question, pair, segment, cosine, back, ratio, planted, nbytes) {
   const begin = `${whose}, after segment ${count(after)} of ${count(segments)}: `;
   const end = ` The state takes ${count(nbytes)} bytes, after any segment.`;
-  if (cosine === null) return [begin, "nothing is stored", `, so the question for ‘${shown(question)}’ brings nothing back.${end}`];
-  if (segment > after && planted === null) return [begin, `${pair} is still to come`, `, the question for ‘${shown(question)}’ only finds others.${end}`];
+  if (cosine === null)
+    return [begin, "nothing is stored", `, so the question for ‘${shown(question)}’ brings nothing back.${end}`];
+  if (segment > after && planted === null)
+    return [begin, `${pair} is still to come`, `, the question for ‘${shown(question)}’ only finds others.${end}`];
   const when = segment > after ? "its key alone" : ago(after - segment);
-  const parts = [`${begin}the question for ‘${shown(question)}’ brings back the value of ${pair} at `, `cosine ${signed(cosine)}`, ` with ${percent(back)} of v, ${when}`];
+  const parts = [
+    `${begin}the question for ‘${shown(question)}’ brings back the value of ${pair} at `,
+    `cosine ${signed(cosine)}`,
+    ` with ${percent(back)} of v, ${when}`,
+  ];
   if (planted !== null) {
     parts[parts.length - 1] += "; what was written over it since, at ";
     parts.push(`cosine ${signed(planted)}`, "");
@@ -88,7 +100,9 @@ export function questionParts(whose, after, segments, question, pair, segment, c
 export function answerParts(state, names, said, truth) {
   const letters = [...state.replace("-", "")];
   const where = (letter) => `${letter === "1" ? "on memory" : "on its segment"} alone`;
-  let forced = names.filter((_, i) => letters[i] !== "o").map((name) => `${name} ${where(letters[names.indexOf(name)])}`);
+  let forced = names
+    .filter((_, i) => letters[i] !== "o")
+    .map((name) => `${name} ${where(letters[names.indexOf(name)])}`);
   if (forced.length === names.length && new Set(letters).size === 1) forced = [`every head ${where(letters[0])}`];
   const how = [...forced, ...(state.startsWith("-") ? ["M and z emptied before the question"] : [])];
   const right = said.filter((word, i) => word === truth[i]).length;

@@ -4,7 +4,8 @@ import { RULES, cosine, fit, length, median, read, returned, share, write } from
 export function opened(sent) {
   const { segment, tokens, after, at, d_key: dKey, d_value: dValue } = sent;
   const memories = sent.names.length;
-  const side = (values, width) => (pair, memory) => values.subarray((pair * memories + memory) * width, (pair * memories + memory + 1) * width);
+  const side = (values, width) => (pair, memory) =>
+    values.subarray((pair * memories + memory) * width, (pair * memories + memory + 1) * width);
   const key = side(sent.k, dKey);
   const value = side(sent.v, dValue);
   const query = side(sent.q, dKey);
@@ -41,16 +42,26 @@ export function opened(sent) {
     return others.length ? others.reduce((sum, other) => sum + all[other], 0) / others.length : null;
   }
   /** Of one pair, after each frame: how much of its value comes back, and how much the share formula predicts. */
-  const curve = (rule, memory, pair, question) => once(`curve ${rule} ${memory} ${pair} ${question}`, () => [0, ...after].map((number, frame) => {
-    if (number < place[pair]) return null;
-    const b = elsewhere(rule, memory, pair, question, number);
-    return { returned: returned(read(rule, probe(memory, pair, question), held(rule, memory, frame)), value(pair, memory)),
-      share: rule === "linear" && b !== null ? share(fits(rule, memory, pair, question)[pair], b, number * segment - 1) : null };
-  }));
+  const curve = (rule, memory, pair, question) =>
+    once(`curve ${rule} ${memory} ${pair} ${question}`, () =>
+      [0, ...after].map((number, frame) => {
+        if (number < place[pair]) return null;
+        const b = elsewhere(rule, memory, pair, question, number);
+        return {
+          returned: returned(read(rule, probe(memory, pair, question), held(rule, memory, frame)), value(pair, memory)),
+          share:
+            rule === "linear" && b !== null
+              ? share(fits(rule, memory, pair, question)[pair], b, number * segment - 1)
+              : null,
+        };
+      }),
+    );
   /** The pair whose key a question fits best, of those written when it is asked. */
   const bestFor = (memory, question) => {
     const all = fits("linear", memory, 0, question);
-    return pairs.filter((pair) => place[pair] <= after[sent.frame - 1]).reduce((best, pair) => (all[pair] > all[best] ? pair : best), 0);
+    return pairs
+      .filter((pair) => place[pair] <= after[sent.frame - 1])
+      .reduce((best, pair) => (all[pair] > all[best] ? pair : best), 0);
   };
   /** The pair whose value is least like this one's: what is planted under its key. */
   const rival = (memory, pair) => once(`rival ${memory} ${pair}`, () => pairs.reduce((best, other) => {
@@ -67,7 +78,8 @@ export function opened(sent) {
     const other = rival(memory, pair);
     const now = (under) => {
       let here = held(under, memory, knocked ? 0 : frame);
-      for (let i = 0; i < (other === null ? 0 : planted); i += 1) here = write(under, key(pair, memory), value(other, memory), here);
+      for (let i = 0; i < (other === null ? 0 : planted); i += 1)
+        here = write(under, key(pair, memory), value(other, memory), here);
       return here;
     };
     const number = frame === 0 ? 0 : after[frame - 1];
@@ -76,8 +88,16 @@ export function opened(sent) {
     const found = read(rule, asks, here);
     const all = fits(rule, memory, pair, question);
     const empty = length(here.memory) === 0;
-    const points = pairs.filter((each) => place[each] <= number).map((each) => ({ pair: each, fit: empty ? null : all[each],
-      cosine: question !== null ? cosine(found, value(each, memory)) : cosine(read(rule, key(each, memory), here), value(each, memory)) }));
+    const points = pairs
+      .filter((each) => place[each] <= number)
+      .map((each) => ({
+        pair: each,
+        fit: empty ? null : all[each],
+        cosine:
+          question !== null
+            ? cosine(found, value(each, memory))
+            : cosine(read(rule, key(each, memory), here), value(each, memory)),
+      }));
     const b = elsewhere(rule, memory, pair, question, number);
     const others = points.filter((point) => point.pair !== pair && !sent.needle[point.pair] && point.cosine !== null);
     return {
@@ -95,7 +115,20 @@ export function opened(sent) {
       }),
     };
   }
-  return { ...sent, memories, segments: Math.floor(tokens / segment), place, column, pairs, key, value, norms, curve, rival, bestFor, look,
+  return {
+    ...sent,
+    memories,
+    segments: Math.floor(tokens / segment),
+    place,
+    column,
+    pairs,
+    key,
+    value,
+    norms,
+    curve,
+    rival,
+    bestFor,
+    look,
     questions: sent.q.length / (memories * dKey),
     frames: after.length, word: (pair) => sent.text?.[pair] ?? null };
 }

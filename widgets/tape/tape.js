@@ -39,7 +39,12 @@ function axisOf({ question, rule }, points) {
     return { of, ticks, y: linear([low, 1], [PLOT, TOP + 8]) };
   }
   const exponents = points.filter(({ fit }) => fit > 0).map(({ fit }) => Math.log10(fit));
-  const [low, high] = exponents.length ? [Math.floor(Math.min(...exponents)), Math.max(Math.ceil(Math.max(...exponents)), Math.floor(Math.min(...exponents)) + 1)] : [-2, 2];
+  const [low, high] = exponents.length
+    ? [
+        Math.floor(Math.min(...exponents)),
+        Math.max(Math.ceil(Math.max(...exponents)), Math.floor(Math.min(...exponents)) + 1),
+      ]
+    : [-2, 2];
   const step = Math.ceil((high - low) / 6);
   const ticks = [];
   for (let exponent = high; exponent >= low; exponent -= step) ticks.push([10 ** exponent, powerOfTen(exponent)]);
@@ -67,8 +72,10 @@ export function tapeChart(recording, state, seen, width, title) {
   const norms = recording.norms(state.rule, state.memory);
   const strip = [PLOT + 66, PLOT + 112];
   const height = strip[1] + 20;
-  const text = (x, at, words, ink = "ink-2", attributes = {}) => svg("text", { x, y: at, style: `fill:var(--${ink})`, ...attributes }, words);
-  const rule = (x1, y1, x2, y2, ink = "line", attributes = {}) => svg("line", { x1, y1, x2, y2, style: `stroke:var(--${ink})`, ...attributes });
+  const text = (x, at, words, ink = "ink-2", attributes = {}) =>
+    svg("text", { x, y: at, style: `fill:var(--${ink})`, ...attributes }, words);
+  const rule = (x1, y1, x2, y2, ink = "line", attributes = {}) =>
+    svg("line", { x1, y1, x2, y2, style: `stroke:var(--${ink})`, ...attributes });
   const chart = svg("svg", { width, height, "aria-hidden": "true" });
   const x = (pair) => {
     const { left: from, right: to } = places[recording.column[pair]];
@@ -77,32 +84,74 @@ export function tapeChart(recording, state, seen, width, title) {
 
   chart.append(text(0, 11, title));
   for (const [tick, words] of ticks) {
-    chart.append(rule(left, y(tick), right, y(tick), "line", { "stroke-width": tick === 0 ? 1 : 0.6 }), text(left - 7, y(tick) + 4, words, "ink-2", { "text-anchor": "end" }));
+    chart.append(
+      rule(left, y(tick), right, y(tick), "line", { "stroke-width": tick === 0 ? 1 : 0.6 }),
+      text(left - 7, y(tick) + 4, words, "ink-2", { "text-anchor": "end" }),
+    );
   }
-  if (state.question !== null && seen.b > 0 && !seen.empty) chart.append(rule(left, y(seen.b), right, y(seen.b), "ink-2", { "stroke-dasharray": "4 3" }));
+  if (state.question !== null && seen.b > 0 && !seen.empty)
+    chart.append(rule(left, y(seen.b), right, y(seen.b), "ink-2", { "stroke-dasharray": "4 3" }));
 
   // The segments: gold as strong as what of them comes back.
   const numbers = Array.from(recording.after);
-  const [centres, wide] = [places.map((cell) => (cell.left + cell.right) / 2), numbers.map((n) => LETTER * count(n).length)];
+  const [centres, wide] = [
+    places.map((cell) => (cell.left + cell.right) / 2),
+    numbers.map((n) => LETTER * count(n).length),
+  ];
   const now = state.frame - 1; // its number stands whatever else has to go
   const stands = thinned(centres, wide, 5).map((stand, i) => i === now
     || (stand && (now < 0 || Math.abs(centres[i] - centres[now]) >= (wide[i] + wide[now]) / 2 + 5)));
   const best = Math.max(0, ...seen.points.map(({ fit }) => fit ?? 0));
   places.forEach((cell, i) => {
     const here = seen.points.filter(({ pair, cosine }) => recording.column[pair] === i && cosine !== null);
-    const written = i < state.frame && !state.knocked;
-    const kept = state.question === null ? median(here.map(({ cosine }) => cosine)) ?? 0 : best ? Math.max(0, ...here.map(({ fit }) => fit ?? 0)) / best : 0;
+    const past = i < state.frame;
+    const written = past && !state.knocked;
+    const kept =
+      state.question === null
+        ? (median(here.map(({ cosine }) => cosine)) ?? 0)
+        : best
+          ? Math.max(0, ...here.map(({ fit }) => fit ?? 0)) / best
+          : 0;
     const strength = written ? Math.max(0, kept) : 0;
     const marked = recording.pairs.some((pair) => recording.needle[pair] && recording.column[pair] === i);
     const box = { x: cell.left + 1, y: PLOT + 12, width: Math.max(1, cell.right - cell.left - 2), height: CELL, rx: 2 };
-    chart.append(svg("rect", { ...box, style: `fill:var(--m);fill-opacity:${(0.8 * strength).toFixed(3)};stroke:var(--${i < state.frame ? "m" : "line"})`, "stroke-dasharray": i < state.frame ? null : "3 2" }));
+    chart.append(
+      svg("rect", {
+        ...box,
+        style: `fill:var(--m);fill-opacity:${(0.8 * strength).toFixed(3)};stroke:var(--${past ? "m" : "line"})`,
+        "stroke-dasharray": past ? null : "3 2",
+      }),
+    );
     if (cell.skipped) chart.append(text(cell.left - SKIP / 2, PLOT + 26, "⋯", "ink-2", { "text-anchor": "middle" }));
-    if (marked) chart.append(svg("path", { d: diamond((cell.left + cell.right) / 2, PLOT + 12 + CELL / 2, 4), style: "fill:var(--k);stroke:var(--paper)" }));
-    if (stands[i]) chart.append(text((cell.left + cell.right) / 2, PLOT + 48, count(numbers[i]), i === state.frame - 1 ? "ink" : "ink-2", { "text-anchor": "middle", "font-weight": i === state.frame - 1 ? 600 : 400 }));
+    if (marked)
+      chart.append(
+        svg("path", {
+          d: diamond((cell.left + cell.right) / 2, PLOT + 12 + CELL / 2, 4),
+          style: "fill:var(--k);stroke:var(--paper)",
+        }),
+      );
+    if (stands[i])
+      chart.append(
+        text((cell.left + cell.right) / 2, PLOT + 48, count(numbers[i]), i === state.frame - 1 ? "ink" : "ink-2", {
+          "text-anchor": "middle",
+          "font-weight": i === state.frame - 1 ? 600 : 400,
+        }),
+      );
   });
   if (live) {
-    chart.append(svg("rect", { x: live.left + 1, y: PLOT + 12, width: Math.max(1, live.right - live.left - 2), height: CELL, rx: 2, style: "fill:none;stroke:var(--q)", "stroke-dasharray": "2 2" }));
-    if (live.right - live.left > 24) chart.append(text((live.left + live.right) / 2, PLOT + 27, "live", "q", { "text-anchor": "middle" }));
+    chart.append(
+      svg("rect", {
+        x: live.left + 1,
+        y: PLOT + 12,
+        width: Math.max(1, live.right - live.left - 2),
+        height: CELL,
+        rx: 2,
+        style: "fill:none;stroke:var(--q)",
+        "stroke-dasharray": "2 2",
+      }),
+    );
+    if (live.right - live.left > 24)
+      chart.append(text((live.left + live.right) / 2, PLOT + 27, "live", "q", { "text-anchor": "middle" }));
   }
   chart.append(text(0, PLOT + 48, "seg."));
 
@@ -112,19 +161,47 @@ export function tapeChart(recording, state, seen, width, title) {
   const level = linear([Math.log10(shortest), Math.log10(longest * 1.0001)], [strip[1], strip[0] + 4]);
   const edge = (frame) => (frame ? places[frame - 1].right : left);
   const line = (which, ink, dash) => {
-    const points = norms.map((norm, frame) => (norm[which] > 0 ? `${edge(frame).toFixed(1)},${level(Math.log10(norm[which])).toFixed(1)}` : null)).filter(Boolean);
-    chart.append(svg("polyline", { points: points.join(" "), fill: "none", style: `stroke:var(--${ink})`, "stroke-width": 1.8, "stroke-dasharray": dash }));
+    const points = norms
+      .map((norm, frame) =>
+        norm[which] > 0 ? `${edge(frame).toFixed(1)},${level(Math.log10(norm[which])).toFixed(1)}` : null,
+      )
+      .filter(Boolean);
+    chart.append(
+      svg("polyline", {
+        points: points.join(" "),
+        fill: "none",
+        style: `stroke:var(--${ink})`,
+        "stroke-width": 1.8,
+        "stroke-dasharray": dash,
+      }),
+    );
   };
   chart.append(rule(left, strip[1], right, strip[1]));
   line(0, "m");
   const bare = norms.every((norm) => norm[1] === 0);
   if (!bare) line(1, "ink-2", "4 3");
   const [m, z] = state.knocked ? [0, 0] : norms[state.frame];
-  chart.append(text(0, strip[1] + 15, `length of M ${lengthWords(m)}`, "m", { "font-weight": 600 }),
-    ...(bare ? [] : [text(right, strip[1] + 15, `dashed: z ${lengthWords(z)}, log scale`, "ink-2", { "text-anchor": "end" })]));
-  if (!state.knocked) for (const [which, ink] of [[0, "m"], [1, "ink-2"]]) {
-    if (norms[state.frame][which] > 0) chart.append(svg("circle", { cx: edge(state.frame), cy: level(Math.log10(norms[state.frame][which])), r: 3, style: `fill:var(--${ink})` }));
-  }
+  chart.append(
+    text(0, strip[1] + 15, `length of M ${lengthWords(m)}`, "m", { "font-weight": 600 }),
+    ...(bare
+      ? []
+      : [text(right, strip[1] + 15, `dashed: z ${lengthWords(z)}, log scale`, "ink-2", { "text-anchor": "end" })]),
+  );
+  if (!state.knocked)
+    for (const [which, ink] of [
+      [0, "m"],
+      [1, "ink-2"],
+    ]) {
+      if (norms[state.frame][which] > 0)
+        chart.append(
+          svg("circle", {
+            cx: edge(state.frame),
+            cy: level(Math.log10(norms[state.frame][which])),
+            r: 3,
+            style: `fill:var(--${ink})`,
+          }),
+        );
+    }
 
   // Where the tape stands, and every pair written by then.
   chart.append(rule(edge(state.frame), TOP, edge(state.frame), strip[1], "mark", { "stroke-width": 1.2 }));
@@ -137,11 +214,27 @@ export function tapeChart(recording, state, seen, width, title) {
       ? svg("path", { d: diamond(px, py, 4.6), style: "fill:var(--k);stroke:var(--paper)" })
       : svg("circle", { cx: px, cy: py, r: 2.6, style: "fill:var(--ink-2);fill-opacity:.55" }));
   }
-  if (seen.empty) chart.append(text((left + right) / 2, (TOP + PLOT) / 2, "empty: nothing is stored", "ink-2", { "text-anchor": "middle", "font-size": 13 }));
+  if (seen.empty)
+    chart.append(
+      text((left + right) / 2, (TOP + PLOT) / 2, "empty: nothing is stored", "ink-2", {
+        "text-anchor": "middle",
+        "font-size": 13,
+      }),
+    );
   if (own && of(own) !== null) {
     const [px, py] = [x(state.pair), y(of(own))];
     chart.append(svg("circle", { cx: px, cy: py, r: 8, style: "fill:none;stroke:var(--mark)", "stroke-width": 2 }));
-    if (seen.over !== null && state.question === null) chart.append(rule(px, py, px, y(seen.over), "bad", { "stroke-dasharray": "2 2" }), svg("circle", { cx: px, cy: y(seen.over), r: 4.5, style: "fill:var(--paper);stroke:var(--bad)", "stroke-width": 2 }));
+    if (seen.over !== null && state.question === null)
+      chart.append(
+        rule(px, py, px, y(seen.over), "bad", { "stroke-dasharray": "2 2" }),
+        svg("circle", {
+          cx: px,
+          cy: y(seen.over),
+          r: 4.5,
+          style: "fill:var(--paper);stroke:var(--bad)",
+          "stroke-width": 2,
+        }),
+      );
   }
 
   return {

@@ -19,7 +19,9 @@ export function boxStates(trace, tensor, e) {
   for (const tile of tiles) {
     if (tile.event > e) break;
     const [top, bottom] = [tile.leading * rowCount + tile.top, tile.leading * rowCount + tile.bottom];
-    const spot = lies ? { top: 0, bottom: 1, left: top, right: bottom } : { top, bottom, left: tile.left, right: tile.right };
+    const spot = lies
+      ? { top: 0, bottom: 1, left: top, right: bottom }
+      : { top, bottom, left: tile.left, right: tile.right };
     mark(states, down, across, spot, tile.program === program && !tile.written ? HERE : PAST);
     now = tile.program === program ? spot : now;
   }
@@ -35,7 +37,9 @@ function proportion([leading, rows, columns]) {
 
 /** Any kernel's tensors, each as its own rectangle, side by side; what is written stands last. */
 export function boxes(trace, e, width) {
-  const order = trace.tensors.map((_, t) => t).sort((a, b) => (a === trace.result) - (b === trace.result) || trace.tensors[a].written - trace.tensors[b].written);
+  const order = trace.tensors
+    .map((_, t) => t)
+    .sort((a, b) => (a === trace.result) - (b === trace.result) || trace.tensors[a].written - trace.tensors[b].written);
   const shapes = [];
   let [x, y, tallest] = [0, 20, 0];
   for (const tensor of order) {
@@ -47,10 +51,17 @@ export function boxes(trace, e, width) {
     if (x && x + wide > width) [x, y, tallest] = [0, y + tallest + APART + 10, 0];
     const { down, across, states } = boxStates(trace, tensor, e);
     const size = shape.filter((side, i) => side > 1 || i === 1).join(" × ");
-    shapes.push(word(name, x, y - 7, colour === "ink-2" ? "ink" : colour, { bold: true }), word(size, x + name.length * LETTER + 10, y - 7),
-      ...cells(states, down, across, { x, y, w, h }, (state) => ({ fill: colour, alpha: BOX_INK[state], r: 1 })));
+    shapes.push(
+      word(name, x, y - 7, colour === "ink-2" ? "ink" : colour, { bold: true }),
+      word(size, x + name.length * LETTER + 10, y - 7),
+      ...cells(states, down, across, { x, y, w, h }, (state) => ({ fill: colour, alpha: BOX_INK[state], r: 1 })),
+    );
     x += wide + APART;
     tallest = Math.max(tallest, h);
   }
-  return { shapes, height: y + tallest + 4, words: "Each rectangle is a tensor in HBM; the darkest tile is the one that moves or moved last." };
+  return {
+    shapes,
+    height: y + tallest + 4,
+    words: "Each rectangle is a tensor in HBM; the darkest tile is the one that moves or moved last.",
+  };
 }

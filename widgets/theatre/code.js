@@ -16,11 +16,17 @@ export function codePanel(go) {
     for (let e = 0; e < trace.events; e += 1) {
       if (trace.kernel[trace.programOf(e)] !== kernel) continue;
       const at = totals.get(trace.of.line(e)) ?? { bytes: 0, dots: 0 };
-      totals.set(trace.of.line(e), { bytes: at.bytes + trace.of.read(e) + trace.of.written(e), dots: at.dots + trace.isDot(e) });
+      totals.set(trace.of.line(e), {
+        bytes: at.bytes + trace.of.read(e) + trace.of.written(e),
+        dots: at.dots + trace.isDot(e),
+      });
     }
     rows = trace.kernels[kernel].code.map((text, i) => {
       const found = totals.get(i + 1);
-      const parts = [html("i", {}, found ? (found.bytes ? size(found.bytes) : "dot") : ""), html("span", {}, text || " ")];
+      const parts = [
+        html("i", {}, found ? (found.bytes ? size(found.bytes) : "dot") : ""),
+        html("span", {}, text || " "),
+      ];
       return found ? html("button", { type: "button", onclick: () => go(i + 1) }, ...parts) : html("div", {}, ...parts);
     });
     list.replaceChildren(...rows);
@@ -29,7 +35,12 @@ export function codePanel(go) {
   return {
     element: html("div", { class: "al-theatre-source" }, title, list),
     /** The lines that are in view. */
-    seen: () => rows.filter((row) => row.offsetTop >= list.scrollTop - 1 && row.offsetTop + row.offsetHeight <= list.scrollTop + list.clientHeight + 1),
+    seen: () =>
+      rows.filter(
+        (row) =>
+          row.offsetTop >= list.scrollTop - 1 &&
+          row.offsetTop + row.offsetHeight <= list.scrollTop + list.clientHeight + 1,
+      ),
     show(trace, e) {
       const kernel = trace.kernel[trace.programOf(e)];
       if (shown !== trace.kernels[kernel]) open(trace, kernel);
@@ -45,7 +56,8 @@ export function codePanel(go) {
       row.setAttribute("aria-current", "true");
       // In the middle third there is nothing to scroll for; offsets count from the list, which is positioned.
       const third = list.clientHeight / 3;
-      if (row.offsetTop < list.scrollTop + third / 2 || row.offsetTop > list.scrollTop + 2.5 * third) list.scrollTop = row.offsetTop - third;
+      if (row.offsetTop < list.scrollTop + third / 2 || row.offsetTop > list.scrollTop + 2.5 * third)
+        list.scrollTop = row.offsetTop - third;
     },
   };
 }

@@ -7,10 +7,18 @@ export function eventFacts(trace, e) {
   if (kind === "dot") return { kind };
   const { name, shape } = trace.tensors[trace.of.tensor(e)];
   const tile = trace.tile(e);
-  return { kind, tensor: name, span: span(tile, shape), bytes: trace.of.read(e) || trace.of.written(e), head: shape[0] > 1 ? ` of head ${tile.leading + 1}` : "" };
+  return {
+    kind,
+    tensor: name,
+    span: span(tile, shape),
+    bytes: trace.of.read(e) || trace.of.written(e),
+    head: shape[0] > 1 ? ` of head ${tile.leading + 1}` : "",
+  };
 }
 
-/** Everything that is said of a frame: event e of the watched trace, with `bytes` on the clock. facts.py does the same. */
+/**
+ * Everything that is said of a frame: event e of the watched trace, with `bytes` on the clock. facts.py does the same.
+ */
 export function factsOf(trace, e, bytes, limit, other) {
   const program = trace.programOf(e);
   const kernel = trace.kernel[program];
@@ -18,10 +26,19 @@ export function factsOf(trace, e, bytes, limit, other) {
   const found = trace.statistics(e);
   const rose = found?.fresh ? found.risen.reduce((sum, one) => sum + one, 0) : 0;
   return {
-    name: trace.name, kernel: trace.kernels.length > 1 ? trace.kernels[kernel].name : null,
-    program: program - of(kernel) + 1, programs: trace.kernel.filter((one) => one === kernel).length,
-    event: eventFacts(trace, e), live: trace.liveBytes(e), limit, risen: rose ? [rose, found.risen.length] : null,
-    moved: bytes, total: trace.total, ended: bytes > trace.total, share: trace.share(e), result: trace.result < 0 ? "nothing" : trace.tensors[trace.result].name,
+    name: trace.name,
+    kernel: trace.kernels.length > 1 ? trace.kernels[kernel].name : null,
+    program: program - of(kernel) + 1,
+    programs: trace.kernel.filter((one) => one === kernel).length,
+    event: eventFacts(trace, e),
+    live: trace.liveBytes(e),
+    limit,
+    risen: rose ? [rose, found.risen.length] : null,
+    moved: bytes,
+    total: trace.total,
+    ended: bytes > trace.total,
+    share: trace.share(e),
+    result: trace.result < 0 ? "nothing" : trace.tensors[trace.result].name,
     other: other && { name: other.name, share: other.share(other.eventAt(bytes)), total: other.total },
   };
 }

@@ -33,13 +33,18 @@ function strip(trace, x, y) {
     const start = e ? trace.moved[e - 1] : 0;
     const kind = 2 * trace.of.tensor(e) + (trace.of.read(e) ? 0 : 1);
     const [first, last] = [start / perPixel, trace.moved[e] / perPixel];
-    for (let p = Math.floor(first); p < last && p < pixels; p += 1) bytes[p * kinds + kind] += Math.min(p + 1, last) - Math.max(p, first);
+    for (let p = Math.floor(first); p < last && p < pixels; p += 1)
+      bytes[p * kinds + kind] += Math.min(p + 1, last) - Math.max(p, first);
   }
   let [run, since] = [-1, 0];
   const close = (end) => {
     if (run < 0) return;
     const colour = trace.tensors[run >> 1].colour;
-    shapes.push(run & 1 ? box(from + since, y + READ + 1, end - since, WRITE, colour, 0.85) : box(from + since, y, end - since, READ, colour, 0.85));
+    shapes.push(
+      run & 1
+        ? box(from + since, y + READ + 1, end - since, WRITE, colour, 0.85)
+        : box(from + since, y, end - since, READ, colour, 0.85),
+    );
   };
   for (let p = 0; p <= pixels; p += 1) {
     let most = -1;
@@ -59,13 +64,16 @@ function kernelMarks(trace, x, y) {
   if (trace.kernels.length < 2) return [];
   const ends = [];
   trace.first.forEach((begin, program) => {
-    if (program === 0 || trace.kernel[program] !== trace.kernel[program - 1]) ends.push([trace.kernel[program], begin ? trace.moved[begin - 1] : 0]);
+    if (program === 0 || trace.kernel[program] !== trace.kernel[program - 1])
+      ends.push([trace.kernel[program], begin ? trace.moved[begin - 1] : 0]);
   });
   return ends.flatMap(([kernel, at], i) => {
     const next = i + 1 < ends.length ? ends[i + 1][1] : trace.total;
     const name = trace.kernels[kernel].name;
     const mark = i ? [line(x(at), y - 2, x(at), y + READ + WRITE + 12, "ink-2", { dash: [2, 2] })] : [];
-    return name.length * LETTER + 8 < x(next) - x(at) ? [...mark, word(name, x(at) + (i ? 4 : 0), y + READ + WRITE + 12)] : mark;
+    return name.length * LETTER + 8 < x(next) - x(at)
+      ? [...mark, word(name, x(at) + (i ? 4 : 0), y + READ + WRITE + 12)]
+      : mark;
   });
 }
 
@@ -79,7 +87,10 @@ export function film(traces, width) {
   const floor = TOP + traces.length * LANE;
   const shapes = [];
   for (const tick of linearByteTicks(longest, most)) {
-    shapes.push(line(x(tick), TOP - 4, x(tick), floor - 8, "line", { width: 0.6 }), word(size(tick), x(tick), 10, "ink-2", { anchor: "middle" }));
+    shapes.push(
+      line(x(tick), TOP - 4, x(tick), floor - 8, "line", { width: 0.6 }),
+      word(size(tick), x(tick), 10, "ink-2", { anchor: "middle" }),
+    );
   }
   traces.forEach((trace, i) => {
     const y = TOP + 6 + i * LANE;

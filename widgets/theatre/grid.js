@@ -14,7 +14,8 @@ export const HERE = 4; // by the program that runs
 export const NOW = 5;
 const INK = [0.1, 0, 0.34, 0.62, 0.5, 1]; // by state
 const STRIP_INK = [0.14, 0.14, 0.4, 0.4, 0.7, 1];
-const gridLook = (state) => (state === NEVER ? { fill: null, stroke: "line", dash: [2, 3], r: 1 } : { fill: "s", alpha: INK[state], r: 2 });
+const gridLook = (state) =>
+  state === NEVER ? { fill: null, stroke: "line", dash: [2, 3], r: 1 } : { fill: "s", alpha: INK[state], r: 2 };
 
 /** The head (or other leading index) and the kernel that event e works in. */
 function placeOf(trace, e) {
@@ -27,7 +28,9 @@ function placeOf(trace, e) {
 /** The states of the grid's cells after event e. */
 export function gridStates(trace, e) {
   const { visits } = trace;
-  const tile = visits.stored.length ? trace.touches(visits.stored[0]) : { height: trace.touches(visits.q).height, width: trace.touches(visits.k).height };
+  const tile = visits.stored.length
+    ? trace.touches(visits.stored[0])
+    : { height: trace.touches(visits.q).height, width: trace.touches(visits.k).height };
   const [rows, columns] = [cut(visits.queries, tile.height), cut(visits.keys, tile.width)];
   const states = new Uint8Array(rows.count * columns.count).fill(NEVER);
   const { leading, kernel, last } = placeOf(trace, e);
@@ -37,7 +40,13 @@ export function gridStates(trace, e) {
   for (const one of here) {
     if (one.event > e) break;
     if (visits.stored.length && !one.written) continue;
-    mark(states, rows, columns, one, visits.stored.length ? (one.which ? STORED_TWICE : PAST) : trace.programOf(one.event) === program ? HERE : PAST);
+    mark(
+      states,
+      rows,
+      columns,
+      one,
+      visits.stored.length ? (one.which ? STORED_TWICE : PAST) : trace.programOf(one.event) === program ? HERE : PAST,
+    );
   }
   const now = visits.met[last];
   if (now && trace.programOf(now.event) === program) mark(states, rows, columns, now, NOW);
@@ -53,7 +62,8 @@ export function stripStates(trace, tensor, e) {
   const states = new Uint8Array(rows.count);
   const program = trace.programOf(e);
   const { leading } = placeOf(trace, e);
-  const heads = trace.tensors[tensor].shape[0] / trace.tensors[trace.visits.q].shape[0]; // grouped heads share a key head
+  // Grouped heads share a key head.
+  const heads = trace.tensors[tensor].shape[0] / trace.tensors[trace.visits.q].shape[0];
   let now = null;
   for (const tile of tiles) {
     if (tile.event > e) break;
@@ -79,7 +89,10 @@ function square({ visits }, width) {
 export function pairAt(trace, width, px, py) {
   if (!trace.visits) return null;
   const { x, y, w, h } = square(trace, width);
-  const [row, column] = [Math.floor(((py - y) / h) * trace.visits.queries), Math.floor(((px - x) / w) * trace.visits.keys)];
+  const [row, column] = [
+    Math.floor(((py - y) / h) * trace.visits.queries),
+    Math.floor(((px - x) / w) * trace.visits.keys),
+  ];
   return row >= 0 && row < trace.visits.queries && column >= 0 && column < trace.visits.keys ? { row, column } : null;
 }
 
@@ -99,12 +112,31 @@ export function grid(trace, e, width) {
     const look = (state) => ({ fill: colour, alpha: STRIP_INK[state], r: 2 });
     const found = stripStates(trace, tensor, e);
     const lies = side === "top" || side === "bottom";
-    const off = { left: at.x - EDGE, right: at.x + w + EDGE - STRIP, top: at.y - EDGE, bottom: at.y + h + EDGE - STRIP }[side];
+    const off = {
+      left: at.x - EDGE,
+      right: at.x + w + EDGE - STRIP,
+      top: at.y - EDGE,
+      bottom: at.y + h + EDGE - STRIP,
+    }[side];
     const where = lies ? { x: at.x, y: off, w, h: STRIP } : { x: off, y: at.y, w: STRIP, h };
-    shapes.push(...(lies ? cells(found.states, single, found.rows, where, look) : cells(found.states, found.rows, single, where, look)));
-    const label = { left: [off + STRIP / 2, at.y - EDGE + 11], right: [off + STRIP / 2, at.y + h + EDGE - 3], top: [at.x + w / 2, at.y - EDGE - 6], bottom: [at.x + w / 2, at.y + h + EDGE + 12] }[side];
+    shapes.push(
+      ...(lies
+        ? cells(found.states, single, found.rows, where, look)
+        : cells(found.states, found.rows, single, where, look)),
+    );
+    const label = {
+      left: [off + STRIP / 2, at.y - EDGE + 11],
+      right: [off + STRIP / 2, at.y + h + EDGE - 3],
+      top: [at.x + w / 2, at.y - EDGE - 6],
+      bottom: [at.x + w / 2, at.y + h + EDGE + 12],
+    }[side];
     const wide = name.length * LETTER;
-    shapes.push(word(name, Math.min(Math.max(label[0], wide / 2 + 1), width - wide / 2 - 1), label[1], colour, { bold: true, anchor: "middle" }));
+    shapes.push(
+      word(name, Math.min(Math.max(label[0], wide / 2 + 1), width - wide / 2 - 1), label[1], colour, {
+        bold: true,
+        anchor: "middle",
+      }),
+    );
   };
   const find = (part) => tensors.findIndex((tensor) => tensor.part === part);
   strip(visits.q, "left");

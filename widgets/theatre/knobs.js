@@ -8,7 +8,8 @@ const same = (a, b) => Object.keys(a).every((name) => a[name] === b[name]);
 /**
  * The knobs of a run. Where a kernel listens, a turn runs the code again; on a page without one it chooses among the
  * runs that were recorded.
- * @param {object} model @param {{knobs: {name: string, values: any[]}[], runs: {settings: object}[], shown: number}} data
+ * @param {object} model
+ * @param {{knobs: {name: string, values: any[]}[], runs: {settings: object}[], shown: number}} data
  * @param {(run: object, source: {traces: object[], codes: string[][]}) => void} show
  */
 export function knobsView(model, data, show) {
@@ -16,7 +17,9 @@ export function knobsView(model, data, show) {
   let [settings, live, waiting] = [{ ...runs[data.shown].settings }, false, false];
   const note = html("span", { class: "al-caption", role: "status" });
   const controls = knobs.map(({ name, values }) => {
-    const group = segment(name, values.map(shown), shown(settings[name]), (chosen) => turn(name, values[values.map(shown).indexOf(chosen)]));
+    const group = segment(name, values.map(shown), shown(settings[name]), (chosen) =>
+      turn(name, values[values.map(shown).indexOf(chosen)]),
+    );
     return html("div", { class: "al-theatre-knob" }, html("span", { class: "al-caption" }, name), group);
   });
   const element = html("div", { class: "al-theatre-knobs" }, ...controls, note);

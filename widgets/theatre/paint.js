@@ -3,8 +3,10 @@ import { svg } from "../kit/dom.js";
 /**
  * A picture is a list of shapes, made by a pure function of trace and event; here it meets a canvas, or becomes SVG for
  * an export. Colours are names of tokens.
- * @typedef {{x: number, y: number, w: number, h: number, fill?: string, alpha?: number, stroke?: string, dash?: number[], hatch?: string, r?: number}} Box
- * @typedef {{text: string, x: number, y: number, fill: string, bold?: boolean, anchor?: "start" | "middle" | "end"}} Word
+ * @typedef {{x: number, y: number, w: number, h: number, fill?: string, alpha?: number, stroke?: string, dash?:
+ *   number[], hatch?: string, r?: number}} Box
+ * @typedef {{text: string, x: number, y: number, fill: string, bold?: boolean, anchor?: "start" | "middle" | "end"}}
+ *   Word
  * @typedef {{points: [number, number][], fill?: string, stroke?: string, width?: number, dash?: number[]}} Path
  * @typedef {Box | Word | Path} Shape
  */
@@ -24,7 +26,8 @@ export function fitting(text, wide, letter = LETTER) {
 
 function hatching({ x, y, w, h }) {
   const lines = [];
-  for (let d = HATCH; d < w + h; d += HATCH) lines.push([x + Math.min(d, w), y + Math.max(0, d - w), x + Math.max(0, d - h), y + Math.min(d, h)]);
+  for (let d = HATCH; d < w + h; d += HATCH)
+    lines.push([x + Math.min(d, w), y + Math.max(0, d - w), x + Math.max(0, d - h), y + Math.min(d, h)]);
   return lines;
 }
 
@@ -71,15 +74,40 @@ const ink = (name) => (name ? `var(--${name})` : "none");
 
 /** The same picture in vectors. @param {Shape[]} shapes */
 export function drawing(shapes, width, height) {
-  return svg("svg", { width, height, class: "al-theatre-still" }, ...shapes.flatMap((shape) => {
-    const { x, y, w, h, r, points, fill, stroke, dash, hatch, alpha } = shape;
-    if (shape.text !== undefined) {
-      return [svg("text", { x, y, style: `fill:${ink(fill)}`, "text-anchor": shape.anchor ?? "start", "font-weight": shape.bold ? 600 : null }, shape.text)];
-    }
-    const look = { style: `fill:${ink(fill)};stroke:${ink(stroke)}`, "stroke-width": shape.width ?? 1, "stroke-dasharray": dash?.join(" "), opacity: alpha };
-    const outline = points ? svg("polyline", { points: points.map((p) => p.join()).join(" "), ...look }) : svg("rect", { x, y, width: w, height: h, rx: r, ...look });
-    if (!hatch) return [outline];
-    const lines = hatching(shape).map(([x1, y1, x2, y2]) => `M${x1} ${y1}L${x2} ${y2}`).join("");
-    return [outline, svg("path", { d: lines, style: `stroke:${ink(hatch)}`, opacity: alpha, fill: "none" })];
-  }));
+  return svg(
+    "svg",
+    { width, height, class: "al-theatre-still" },
+    ...shapes.flatMap((shape) => {
+      const { x, y, w, h, r, points, fill, stroke, dash, hatch, alpha } = shape;
+      if (shape.text !== undefined) {
+        return [
+          svg(
+            "text",
+            {
+              x,
+              y,
+              style: `fill:${ink(fill)}`,
+              "text-anchor": shape.anchor ?? "start",
+              "font-weight": shape.bold ? 600 : null,
+            },
+            shape.text,
+          ),
+        ];
+      }
+      const look = {
+        style: `fill:${ink(fill)};stroke:${ink(stroke)}`,
+        "stroke-width": shape.width ?? 1,
+        "stroke-dasharray": dash?.join(" "),
+        opacity: alpha,
+      };
+      const outline = points
+        ? svg("polyline", { points: points.map((p) => p.join()).join(" "), ...look })
+        : svg("rect", { x, y, width: w, height: h, rx: r, ...look });
+      if (!hatch) return [outline];
+      const lines = hatching(shape)
+        .map(([x1, y1, x2, y2]) => `M${x1} ${y1}L${x2} ${y2}`)
+        .join("");
+      return [outline, svg("path", { d: lines, style: `stroke:${ink(hatch)}`, opacity: alpha, fill: "none" })];
+    }),
+  );
 }

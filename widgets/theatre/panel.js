@@ -50,7 +50,8 @@ export function chooser(label, options, chosen, choose) {
   return select;
 }
 
-const title = (words, ...more) => html("div", { class: "al-caption" }, html("span", { "data-words": true }, words), ...more);
+const title = (words, ...more) =>
+  html("div", { class: "al-caption" }, html("span", { "data-words": true }, words), ...more);
 
 /** The three numbers, never merged, each with the counter of the hardware that it predicts. */
 export function threeNumbers(cacheChooser) {
@@ -64,9 +65,21 @@ export function threeNumbers(cacheChooser) {
       const also = (value) => (beside ? `${beside.name} ${size(value(beside))}. ` : "");
       const [read, written] = [summed(trace.reads, trace.events - 1), summed(trace.writes, trace.events - 1)];
       const whole = trace.sectors === trace.issued ? "" : `, ${size(trace.sectors)} in whole sectors`;
-      issued.show(size(Math.min(bytes, trace.total)), ` of ${size(trace.issued)}`, `${also((one) => one.issued)}${size(read)} read, ${size(written)} written${whole}.`);
-      modelled.show(size(trace.l2[cache].bytes), " read from HBM", `${also((one) => one.l2[cache].bytes)}What the cache has not kept.`);
-      compulsory.show(size(trace.compulsory_read), " read, each byte once", `${also((one) => one.compulsory_read)}${size(trace.compulsory - trace.compulsory_read)} written once.`);
+      issued.show(
+        size(Math.min(bytes, trace.total)),
+        ` of ${size(trace.issued)}`,
+        `${also((one) => one.issued)}${size(read)} read, ${size(written)} written${whole}.`,
+      );
+      modelled.show(
+        size(trace.l2[cache].bytes),
+        " read from HBM",
+        `${also((one) => one.l2[cache].bytes)}What the cache has not kept.`,
+      );
+      compulsory.show(
+        size(trace.compulsory_read),
+        " read, each byte once",
+        `${also((one) => one.compulsory_read)}${size(trace.compulsory - trace.compulsory_read)} written once.`,
+      );
     },
   };
 }

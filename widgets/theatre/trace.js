@@ -111,16 +111,19 @@ function finishing({ events, of, place, result }) {
 }
 
 /**
- * What the N x N grid shows, in order: tiles of a stored score matrix where there is one, else each pair of a query tile
- * and a key tile that met in SRAM. null without queries and keys.
- * @returns {?{queries: number, keys: number, stored: object[], met: {event: number, kernel: number, leading: number, top: number, bottom: number, left: number, right: number}[]}}
+ * What the N x N grid shows, in order: tiles of a stored score matrix where there is one, else each pair of a query
+ * tile and a key tile that met in SRAM. null without queries and keys.
+ * @returns {?{queries: number, keys: number, stored: object[], met: {event: number, kernel: number, leading: number,
+ *   top: number, bottom: number, left: number, right: number}[]}}
  */
 function visits(trace) {
   const { tensors, events, of, tile, first } = trace;
   const [q, k] = ["q", "k"].map((part) => tensors.findIndex((tensor) => tensor.part === part));
   if (q < 0 || k < 0) return null;
   const [queries, keys] = [tensors[q].shape[1], tensors[k].shape[1]];
-  const stored = tensors.flatMap(({ part, shape, written }, t) => (part === "s" && written && shape[1] === queries && shape[2] === keys ? [t] : []));
+  const stored = tensors.flatMap(({ part, shape, written }, t) =>
+    part === "s" && written && shape[1] === queries && shape[2] === keys ? [t] : [],
+  );
   const met = [];
   if (stored.length) {
     for (let e = 0; e < events; e += 1) {
@@ -145,7 +148,17 @@ function visits(trace) {
       latest[tensor] = tile(e);
       if ((tensor !== inner && loadedQ !== loadedK) || !latest[q] || !latest[k]) continue;
       const { leading, top, bottom } = latest[q];
-      met.push({ event: e, kernel: trace.kernel[program], which: 0, written: false, leading, top, bottom, left: latest[k].top, right: latest[k].bottom });
+      met.push({
+        event: e,
+        kernel: trace.kernel[program],
+        which: 0,
+        written: false,
+        leading,
+        top,
+        bottom,
+        left: latest[k].top,
+        right: latest[k].bottom,
+      });
     }
   });
   return { queries, keys, q, k, stored, met };

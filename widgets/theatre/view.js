@@ -21,7 +21,15 @@ const EVENT_MS = 60; // of playing, in the mean
 const [SHORTEST_RUN, LONGEST_RUN] = [6000, 30000];
 
 function renderTraces(data, model, el) {
-  const state = { run: data.runs[data.shown], traces: [], watched: 0, step: 0, limit: data.limit, cache: data.cache, clock: null };
+  const state = {
+    run: data.runs[data.shown],
+    traces: [],
+    watched: 0,
+    step: 0,
+    limit: data.limit,
+    cache: data.cache,
+    clock: null,
+  };
   const watched = () => state.traces[state.watched];
   const other = () => state.traces[1 - state.watched] ?? null;
   const opened = new Map();
@@ -29,7 +37,11 @@ function renderTraces(data, model, el) {
     state.run = run;
     state.traces = run.traces.map((index) => {
       const scene = traces[index];
-      if (!opened.has(scene)) opened.set(scene, openTrace({ ...scene, kernels: scene.kernels.map((kernel) => ({ ...kernel, code: codes[kernel.code] })) }));
+      if (!opened.has(scene))
+        opened.set(
+          scene,
+          openTrace({ ...scene, kernels: scene.kernels.map((kernel) => ({ ...kernel, code: codes[kernel.code] })) }),
+        );
       return opened.get(scene);
     });
   }
@@ -48,14 +60,45 @@ function renderTraces(data, model, el) {
   const stage = panel("the tiles of the tensors");
   const stageWords = html("div", { class: "al-caption", "data-words": true });
   const store = panel("SRAM, and what has moved of each tensor");
-  const limits = chooser("limit of the SRAM", data.limits.map(({ bytes, name }) => [bytes, name]), state.limit, (bytes) => { state.limit = bytes; read(); });
-  const code = codePanel((line) => goTo((e) => watched().of.line(e) === line && watched().kernel[watched().programOf(e)] === watched().kernel[watched().programOf(eventNow())]));
-  const caches = chooser("cache of the L2 model", state.traces[0].l2.map(({ words }, i) => [i, words]), state.cache, (at) => { state.cache = at; read(); });
+  const limits = chooser(
+    "limit of the SRAM",
+    data.limits.map(({ bytes, name }) => [bytes, name]),
+    state.limit,
+    (bytes) => {
+      state.limit = bytes;
+      read();
+    },
+  );
+  const code = codePanel((line) =>
+    goTo(
+      (e) =>
+        watched().of.line(e) === line &&
+        watched().kernel[watched().programOf(e)] === watched().kernel[watched().programOf(eventNow())],
+    ),
+  );
+  const caches = chooser(
+    "cache of the L2 model",
+    state.traces[0].l2.map(({ words }, i) => [i, words]),
+    state.cache,
+    (at) => {
+      state.cache = at;
+      read();
+    },
+  );
   const caption = (...parts) => html("div", { class: "al-caption" }, ...parts);
   const numbers = threeNumbers(caches);
-  const body = html("div", { class: "al-body" },
-    html("div", { class: "al-theatre-top" }, strip.element, html("div", { class: "al-theatre-ratio", hidden: names.length < 2 }, ratio, ratioWords)),
-    html("div", { class: "al-theatre-middle" },
+  const body = html(
+    "div",
+    { class: "al-body" },
+    html(
+      "div",
+      { class: "al-theatre-top" },
+      strip.element,
+      html("div", { class: "al-theatre-ratio", hidden: names.length < 2 }, ratio, ratioWords),
+    ),
+    html(
+      "div",
+      { class: "al-theatre-middle" },
       html("div", {}, stage.element, stageWords),
       html("div", {}, store.element, caption("Named tiles, in registers and shared memory. The limit: ", limits)),
       code.element),
@@ -66,7 +109,10 @@ function renderTraces(data, model, el) {
   });
   const playerPlace = html("div", {});
   const footPlace = html("div", {});
-  const help = caption("Space plays, arrows step, with Shift by ten, Page keys by program, Home and End jump, [ ] set a loop, L loops, − + change the speed. A press on the film, on a tile or on a line of code goes there.");
+  const help = caption(
+    "Space plays, arrows step, with Shift by ten, Page keys by program, Home and End jump, [ ] set a loop, L loops, " +
+      "− + change the speed. A press on the film, on a tile or on a line of code goes there.",
+  );
   help.classList.add("al-theatre-help");
   root.append(body, ...(knobs.element ? [knobs.element] : []), playerPlace, help, footPlace);
   footPlace.addEventListener("click", withStills, true);
@@ -84,8 +130,14 @@ function renderTraces(data, model, el) {
     time = player({
       last, at: state.step, name: "bytes moved", loops: true,
       time: (at) => (watched().total ? (run * state.clock.bytes(at)) / watched().total : at * EVENT_MS),
-      say: (at) => (at < watched().events ? `event ${count(at + 1)} of ${count(watched().events)}` : `${size(state.clock.bytes(at))} moved`),
-      show(at, playing) { state.step = at; ask(playing); },
+      say: (at) =>
+        at < watched().events
+          ? `event ${count(at + 1)} of ${count(watched().events)}`
+          : `${size(state.clock.bytes(at))} moved`,
+      show(at, playing) {
+        state.step = at;
+        ask(playing);
+      },
     });
     time.element.addEventListener("keydown", onPage, true);
     playerPlace.replaceChildren(time.element);
@@ -155,8 +207,14 @@ function renderTraces(data, model, el) {
     stage.draw(tiles.shapes, tiles.height, palette());
     stageWords.textContent = tiles.words;
     const both = state.traces;
-    const lane = Math.max(...both.flatMap((one) => one.reads.map((reads, t) => reads[one.events - 1] + one.writes[t][one.events - 1])));
-    const drawn = memory(trace, e, store.width(), { limit: state.limit, peak: Math.max(...both.map(({ peak }) => peak)), lane });
+    const lane = Math.max(
+      ...both.flatMap((one) => one.reads.map((reads, t) => reads[one.events - 1] + one.writes[t][one.events - 1])),
+    );
+    const drawn = memory(trace, e, store.width(), {
+      limit: state.limit,
+      peak: Math.max(...both.map(({ peak }) => peak)),
+      lane,
+    });
     store.draw(drawn.shapes, drawn.height, palette());
     code.show(trace, e);
     numbers.show(trace, other(), bytes, state.cache);
@@ -177,14 +235,33 @@ function renderTraces(data, model, el) {
     const found = [["event", "kernel", "program", "does", "tensor", "where", "bytes", "moved by then", "line", "live"]];
     for (let e = trace.first[program]; e <= trace.programEnd(program); e += 1) {
       const { kind, tensor = "", span = "", bytes = 0, head = "" } = eventFacts(trace, e);
-      found.push([e + 1, trace.kernels[trace.kernel[program]].name, program + 1, kind, tensor + head, span, bytes, trace.moved[e], trace.of.line(e), trace.liveBytes(e)]);
+      found.push([
+        e + 1,
+        trace.kernels[trace.kernel[program]].name,
+        program + 1,
+        kind,
+        tensor + head,
+        span,
+        bytes,
+        trace.moved[e],
+        trace.of.line(e),
+        trace.liveBytes(e),
+      ]);
     }
     return found;
   }
   /** Put what is not words on the page where the export looks for it, just for the time it takes to look. */
   function withStills() {
-    const stills = [strip, stage, store].map((one) => { const still = one.still(); one.element.prepend(still); return still; });
-    const needle = drawing(hand(state.traces, state.clock.bytes(state.step), strip.width()), strip.width(), filmed.height);
+    const stills = [strip, stage, store].map((one) => {
+      const still = one.still();
+      one.element.prepend(still);
+      return still;
+    });
+    const needle = drawing(
+      hand(state.traces, state.clock.bytes(state.step), strip.width()),
+      strip.width(),
+      filmed.height,
+    );
     strip.element.append(needle);
     const chosen = html("span", { "data-words": true }, caches.selectedOptions[0].text);
     caches.before(chosen);
@@ -200,7 +277,10 @@ function renderTraces(data, model, el) {
 
   // The pointer ------------------------------------------------------------------------------------------------------
   const focus = () => time.element.querySelector("input").focus({ preventScroll: true });
-  strip.element.addEventListener("pointerdown", (event) => { strip.element.setPointerCapture(event.pointerId); seek(event); });
+  strip.element.addEventListener("pointerdown", (event) => {
+    strip.element.setPointerCapture(event.pointerId);
+    seek(event);
+  });
   strip.element.addEventListener("click", focus); // after the press, which takes the focus away
   strip.element.addEventListener("pointermove", (event) => { if (event.buttons) seek(event); });
   function seek(event) {
@@ -213,7 +293,9 @@ function renderTraces(data, model, el) {
     const at = pairAt(trace, stage.width(), event.offsetX, event.offsetY);
     focus();
     if (!at) return;
-    const met = trace.visits.met.filter((one) => one.top <= at.row && at.row < one.bottom && one.left <= at.column && at.column < one.right);
+    const met = trace.visits.met.filter(
+      (one) => one.top <= at.row && at.row < one.bottom && one.left <= at.column && at.column < one.right,
+    );
     const events = new Set(met.map((one) => one.event));
     goTo((e) => events.has(e));
   });
@@ -222,7 +304,12 @@ function renderTraces(data, model, el) {
   function remember() {
     clearTimeout(remembering);
     remembering = setTimeout(() => {
-      model.set("reader", { watched: watched().name, event: eventNow(), moved: state.clock.bytes(state.step), settings: state.run.settings });
+      model.set("reader", {
+        watched: watched().name,
+        event: eventNow(),
+        moved: state.clock.bytes(state.step),
+        settings: state.run.settings,
+      });
       model.save_changes();
     }, 250);
   }
@@ -237,7 +324,9 @@ function renderTraces(data, model, el) {
     over.style.height = `${filmed.height}px`;
     read();
   }
-  const observer = new ResizeObserver(() => { if (widths !== [strip, stage, store].map((one) => one.width()).join()) layout(); });
+  const observer = new ResizeObserver(() => {
+    if (widths !== [strip, stage, store].map((one) => one.width()).join()) layout();
+  });
   for (const one of [strip, stage, store]) observer.observe(one.element);
   const themes = new MutationObserver(layout);
   themes.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
