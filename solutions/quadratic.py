@@ -79,8 +79,8 @@ def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor
     """How well each query fits each key: their dot product, times the scale.
 
     q: (..., queries, d); k: (..., keys, d); scale: 1 / √d when it is None
-    Returns (..., queries, keys), in the dtype of q and k. Where only the dot product is beyond the 65,504 of float16, the
-    score is still finite.
+    Returns (..., queries, keys), in the dtype of q and k: finite also where the dot product alone is beyond 65,504, the
+    last number of float16.
     """
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1])
