@@ -18,14 +18,12 @@ Where Triton isn't installed, `available` is False, `why_not` says why, and `tri
 solutions/no_triton.py: kernels can still be defined.
 """
 
-import ast
 import ctypes
 import functools
 import inspect
 import linecache
 import operator
 import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -56,7 +54,7 @@ BFLOAT16_ADVICE = "the interpreter would take its bits for integers. Write x.to(
 
 
 class OutOfBounds(IndexError):
-    """A kernel's pointer leaves every tensor of its launch."""
+    """A kernel's pointer leaves the tensor that it was made from."""
 
 
 # What a listener hears ---------------------------------------------------------------------------------------------
@@ -414,7 +412,7 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
         if mask is not None and mask.all():
             mask = None
         frame = kernel_frame()
-        argument = _argument(running, kind, builder.grid_idx, addresses, mask, element_bytes, frame)
+        argument = _argument(running, kind, builder.grid_idx, pointers, mask, element_bytes, frame)
         for listener in _listeners:
             heard = Access(kind, argument, builder.grid_idx, addresses, mask, element_bytes, frame, undefined)
             listener.access(heard)
@@ -466,21 +464,40 @@ def _undefined(pointers):
     return None
 
 
-def _argument(running, kind, program, addresses, mask, element_bytes, frame) -> int:
+def _argument(running, kind, program, pointers, mask, element_bytes, frame) -> int:
     """Index of the tensor that an access touches: known by its addresses, so the first of two that are the same memory.
 
-    Raises OutOfBounds when the lanes that are on aren't all inside one tensor.
+    Raises OutOfBounds when the lanes that are on aren't all inside one tensor, or are inside one that shares no memory
+    with the tensor that the pointer was made from.
     """
-    lanes = addresses if mask is None else addresses[mask]
+    lanes = pointers.data if mask is None else pointers.data[mask]
     if lanes.size == 0:  # all lanes off: nothing is touched, wherever the pointers point
-        return _nearest(running.arguments, addresses)
+        return _nearest(running.arguments, pointers.data)
     low, high = int(lanes.min()), int(lanes.max()) + element_bytes
     inside = [i for i, argument in enumerate(running.arguments) if argument.start <= low and high <= argument.stop]
-    if not inside:
-        raise _out_of_bounds(running, kind, program, lanes, element_bytes, frame)
+    origin = _origin(running, pointers, frame)
+    if not inside or not (origin is None or any(_one_storage(running.arguments, origin, i) for i in inside)):
+        raise _out_of_bounds(running, kind, program, lanes, element_bytes, frame, origin)
     if len(inside) == 1:
         return inside[0]
     return next((i for i in inside if running.arguments[i].holds(low)), inside[0])  # views of one storage
+
+
+def _origin(running, pointers, frame) -> int | None:
+    """Index of the tensor whose pointer these were made from, None where it can't be known.
+
+    Addresses can't tell: far outside of q may lie in v. But every argument has a pointer type of its own, and what is
+    computed from a pointer keeps that very object.
+    """
+    for index, argument in enumerate(running.arguments):
+        if getattr(getattr(frame.f_locals.get(argument.name), "handle", None), "dtype", None) is pointers.dtype:
+            return index
+    return None
+
+
+def _one_storage(arguments: list[Argument], one: int, other: int) -> bool:
+    one, other = (arguments[i].tensor.untyped_storage().data_ptr() for i in (one, other))
+    return one == other
 
 
 def _nearest(arguments: list[Argument], lanes: np.ndarray) -> int:
@@ -493,48 +510,10 @@ def _nearest(arguments: list[Argument], lanes: np.ndarray) -> int:
     return int(np.argmin([min(abs(first - a.start), abs(first - a.stop)) for a in arguments]))
 
 
-def _pointer_of(running, frame) -> int | None:
-    """The one tensor that the pointer of the access at a frame's line is made from, going by the names in its source.
-
-    None where the source is not at hand, or names several. Addresses alone can't tell: far outside of q may lie in v.
-    """
-    try:
-        lines, begin = inspect.getsourcelines(running.code)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
-    except (OSError, TypeError, SyntaxError):
-        return None
-    line = frame.f_lineno - begin + 1
-    indices = {argument.name: index for index, argument in enumerate(running.arguments)}
-    made_of = {name: {name} for name in indices}
-
-    def is_access(node) -> bool:
-        return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _ACCESSES
-
-    def tensors(node) -> set[str]:
-        if is_access(node):  # what was loaded is no pointer
-            return set()
-        if isinstance(node, ast.Name):
-            return made_of.get(node.id, set())
-        return set().union(*map(tensors, ast.iter_child_nodes(node)))
-
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            made_of[node.targets[0].id] = tensors(node.value)
-    for node in filter(is_access, ast.walk(tree)):
-        if node.lineno <= line <= node.end_lineno and node.args:
-            found = tensors(node.args[0])
-            return indices[found.pop()] if len(found) == 1 else None
-    return None
-
-
-_ACCESSES = {"load", "store"} | {f"atomic_{kind}" for kind in ("add", "and", "cas", "max", "min", "or", "xchg", "xor")}
-
-
-def _out_of_bounds(running, kind, program, lanes, element_bytes, frame) -> OutOfBounds:
+def _out_of_bounds(running, kind, program, lanes, element_bytes, frame, origin) -> OutOfBounds:
     if not running.arguments:
         return OutOfBounds(f"{running.name}, program {program}: a {kind}, but no tensor was passed.")
-    named = _pointer_of(running, frame)
-    argument = running.arguments[_nearest(running.arguments, lanes) if named is None else named]
+    argument = running.arguments[_nearest(running.arguments, lanes) if origin is None else origin]
     offsets = lanes.astype(np.int64).ravel() - argument.start
     stray = offsets[(offsets < 0) | (offsets + element_bytes > argument.stop - argument.start)]
     worst = int(stray.min()) if stray.min() < 0 else int(stray.max())

@@ -772,6 +772,27 @@ def test_a_stray_pointer_is_named_before_it_is_followed():
 
 
 @needs_triton
+def test_a_stray_pointer_is_of_the_tensor_that_it_was_made_from():
+    """Wherever the tensors lie, on a line with two accesses, moved, reshaped and broadcast; and into a neighbour."""
+
+    @triton.jit
+    def copies(x, y, out, shift, BLOCK: tl.constexpr):
+        columns = tl.arange(0, BLOCK)
+        x += shift
+        tl.store(out + columns, tl.load(y + columns) + tl.load(tl.reshape((x + columns)[None, :], (BLOCK,))))
+
+    memory = torch.zeros(60)
+    x, y, out = memory[20:36].clone(), torch.zeros(16), torch.zeros(16)
+    for shift in (-3, 5, 1000, -1000):
+        with pytest.raises(OutOfBounds, match="a load of x at byte offset"):
+            interpreted(copies)[1](x, y, out, shift, BLOCK=16)
+    beside = (y.data_ptr() - x.data_ptr()) // 4  # all of the lanes inside another tensor
+    with pytest.raises(OutOfBounds, match=r"a load of x at byte offset .* 16 of 16 lanes are outside"):
+        interpreted(copies)[1](x, y, out, beside, BLOCK=16)
+    interpreted(copies)[1](memory[:16], memory[16:32], out, 16, BLOCK=16)  # views of one storage may meet
+
+
+@needs_triton
 def test_masked_lanes_may_point_anywhere():
     x, out = torch.randn(1, 3), torch.zeros(1, 3)
     counted = trace(softmax)[(1,)](x, out, 3, BLOCK=1024)
