@@ -20,6 +20,7 @@ import textwrap
 import threading
 import time
 import types
+import warnings
 from pathlib import Path
 
 import jupytext
@@ -1089,6 +1090,10 @@ def test_an_answer_leaves_no_trace():
         torch.use_deterministic_algorithms(True)
         torch.set_grad_enabled(False)
         torch.set_default_device("meta")
+        torch.set_float32_matmul_precision("medium")
+        torch.autograd.set_detect_anomaly(True)
+        numpy.set_printoptions(precision=2)
+        warnings.simplefilter("error")
         sys.setrecursionlimit(10_000)
         return values.mean(0)
 
@@ -1103,6 +1108,10 @@ def test_an_answer_leaves_no_trace():
             torch.are_deterministic_algorithms_enabled(),
             torch.is_grad_enabled(),
             torch.empty(0).device,
+            torch.get_float32_matmul_precision(),
+            torch.is_anomaly_enabled(),
+            str(numpy.array([1.23456789])),
+            list(warnings.filters),
             sys.getrecursionlimit(),
         )
 
@@ -1110,6 +1119,25 @@ def test_an_answer_leaves_no_trace():
     verdict = EXERCISES["uniform_attention"].verdict(meddles)
     assert verdict.ok, verdict.message
     assert state() == before
+
+
+def test_an_answer_that_cannot_be_stopped_leaves_no_trace(monkeypatch):
+    def stuck(values):
+        torch.set_default_dtype(torch.float64)
+        torch.set_float32_matmul_precision("medium")
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            try:
+                while time.monotonic() < until:
+                    pass
+            except BaseException:
+                pass
+        return values.mean(0)
+
+    monkeypatch.setattr(exercise_module, "TIME_LIMIT", 0.1)
+    monkeypatch.setattr(running_module, "PATIENCE", 0.2)
+    assert "did not end" in EXERCISES["uniform_attention"].verdict(stuck).message
+    assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == (torch.float32, "highest")
 
 
 def test_a_readers_default_dtype_changes_no_verdict():

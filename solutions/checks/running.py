@@ -16,6 +16,7 @@ import textwrap
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,12 +161,19 @@ def run(function: Callable, outcome: Callable, build: Callable[[], tuple], names
 def leaving_no_trace() -> Iterator[None]:
     """Start from torch's own default dtype, and put back in the end what an answer may set for the whole process."""
     dtype, threads, limit = torch.get_default_dtype(), torch.get_num_threads(), sys.getrecursionlimit()
-    deterministic, shown = torch.are_deterministic_algorithms_enabled(), dict(vars(PRINT_OPTS))
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    anomaly = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+    shown, shown_by_numpy, products = (
+        dict(vars(PRINT_OPTS)),
+        np.get_printoptions(),
+        torch.get_float32_matmul_precision(),
+    )
     gradients, device = torch.is_grad_enabled(), torch.get_default_device()
     seeds = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with warnings.catch_warnings():
+            yield
     finally:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(gradients)
@@ -174,8 +182,11 @@ def leaving_no_trace() -> Iterator[None]:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         sys.setrecursionlimit(limit)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        torch.autograd.set_detect_anomaly(*anomaly)
+        torch.set_float32_matmul_precision(products)
         vars(PRINT_OPTS).update(shown)
+        np.set_printoptions(**shown_by_numpy)
         torch.set_rng_state(seeds[0])
         np.random.set_state(seeds[1])
         random.setstate(seeds[2])
