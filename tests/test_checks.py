@@ -610,6 +610,18 @@ def test_few_numbers_name_a_mistake_only_if_a_second_case_agrees():
     assert verdict.message.startswith("not yet. In case 'two rows of fifths', your output equals what you get when")
 
 
+def test_a_loss_names_a_mistake_in_which_most_cases_agree():
+    """One number a case is no evidence alone; a handful of them is, though the last case has another slip."""
+    cases = [Case(f"{rows} rows", lambda normal, rows=rows: (normal(rows, 1),)) for rows in (2, 3, 4, 5, 6)]
+    mistakes = {"the rows are added": added, "the largest is taken": lambda values: values.amax(0)}
+
+    def added_up_to(most):
+        return lambda values: values.sum(0) if len(values) <= most else values.amin(0)
+
+    assert toy(cases, mistakes).verdict(added_up_to(5)).mistake == "the rows are added"
+    assert toy(cases, mistakes).verdict(added_up_to(4)).mistake is None, "three numbers"
+
+
 def test_right_numbers_are_no_evidence_of_a_mistake():
     def last_is_zero(values):
         return values.mean(0) * torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])

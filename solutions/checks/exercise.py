@@ -275,13 +275,15 @@ class Exercise:
     def _evident(self, runs: list[Run], faults: dict[int, str], equal: list[int], wrong: set[int]) -> bool:
         """True if a mistake that is wrong in the cases `wrong`, and gives the same in `equal`, does so by no chance.
 
-        Different fractions are the evidence; whole numbers and truths, which agree easily, must agree everywhere.
+        Different fractions are the evidence, of the first case or, where it has few (a loss), of most cases together;
+        whole numbers and truths, which agree easily, must agree everywhere.
         """
         first = next(iter(faults))
         numbers = {i: strength(runs[i].value, self._expected[i].value, self.scalar) for i in equal}
-        if numbers[first] >= ENOUGH:
-            return 3 * len(equal) >= len(faults) and 4 * len(equal) >= len(wrong)
-        return len(equal) == len(faults) and sum(numbers.values()) >= ENOUGH
+        if numbers[first] == 0:
+            return len(equal) == len(faults) and sum(numbers.values()) >= ENOUGH
+        part = 1 if numbers[first] >= ENOUGH else 2
+        return sum(numbers.values()) >= ENOUGH and 3 * len(equal) >= part * len(faults) and 4 * len(equal) >= len(wrong)
 
     @cached_property
     def _mistakes_run(self) -> dict[tuple[str, int], tuple[Run, str | None]]:

@@ -54,6 +54,11 @@ EXERCISES = (
             "the sum is divided by n - 1": lambda values: values.sum(0) / (len(values) - 1),
             "the first row is taken, not the mean of all": lambda values: values[0],
             "the last row is taken, not the mean of all": lambda values: values[-1],
+            "the last row is left out": lambda values: values[:-1].sum(0) / max(1, len(values) - 1),
+            "each row becomes the mean of the rows up to it, shape (n, d) for (d,)": lambda values: (
+                values.cumsum(0) / torch.arange(1, len(values) + 1)[:, None]
+            ),
+            "the median of each column is taken, not the mean": lambda values: values.median(0).values,
         },
     ),
 )

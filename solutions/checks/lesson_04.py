@@ -50,18 +50,18 @@ def faint_read(normal):
 
 
 def faint_value(function, q, memory, z):
-    """What is read; refused in one sentence if it is less than the only value stored, whatever made it so."""
+    """What is read, refused in one sentence if it is less than the only value stored, whatever made it so."""
     read, value = function(q, memory, z), memory[0] / z[0]
-    if (
-        isinstance(read, Tensor)
-        and read.shape == (len(q), len(value))
-        and (read.norm(dim=-1) < 0.99 * value.norm()).all()
-    ):
-        raise Rejected(TOO_SMALL)
+    if isinstance(read, Tensor) and read.shape == (len(q), len(value)):
+        refuse_if_smaller(read, value)
     return read
 
 
-TOO_SMALL = "one pair is stored, with a tiny weight, and its value comes back too small"
+def refuse_if_smaller(read, value):
+    if not read.any():
+        raise Rejected("one pair is stored, with a tiny weight, and 0 is read")
+    if (read.norm(dim=-1) < 0.99 * value.norm()).all():
+        raise Rejected("one pair is stored, with a tiny weight, and its value comes back too small")
 
 
 def retrieve_row_by_row(q, memory, z):
@@ -152,10 +152,20 @@ RETRIEVE = Exercise(
         "the divisor has a smallest value, or something small is added: what is stored with less weight is lost": (
             read_with(divide=lambda read, weight, memory, z: read / (weight @ z[..., None]).clamp(min=1e-6))
         ),
+        "a memory that holds little counts as empty: a threshold hides it, or ELU(x) + 1 in float32, 0 below -17": (
+            read_with(
+                divide=lambda read, weight, memory, z: torch.where(
+                    (weight @ z[..., None]) > 1e-6, divided(read, weight, memory, z), 0
+                )
+            )
+        ),
         "the divisor is q · z, without σ": lambda q, memory, z: divided(feature(q) @ memory, q, memory, z),
         "what is divided is q M, without σ": lambda q, memory, z: divided(q @ memory, feature(q), memory, z),
         "all queries are divided by one number, the sum of their divisors": read_with(
             divide=lambda read, weight, memory, z: divided(read, weight.sum(-2, keepdim=True), memory, z)
+        ),
+        "all queries are divided by one number, the mean of their divisors": read_with(
+            divide=lambda read, weight, memory, z: divided(read, weight.mean(-2, keepdim=True), memory, z)
         ),
         "the read is divided by the length of z, and not by σ(q) · z": read_with(
             divide=lambda read, weight, memory, z: read / z.norm(dim=-1)[..., None, None].clamp(min=1e-30)
@@ -279,6 +289,16 @@ LINEAR = Exercise(
             z + feature(k).sum(dim=-2),
         ),
         "σ is laid on the values too": lambda k, v, memory, z: update_linear(k, feature(v), memory, z),
+        "σ is laid on the sum of the keys, where z sums what σ makes of each": write_with(
+            count=lambda z, weight, k: z + feature(k.sum(dim=-2))
+        ),
+        "the last pair of the segment is left out": lambda k, v, memory, z: (
+            memory + feature(k[..., :-1, :]).mT @ v[..., :-1, :],
+            z + feature(k[..., :-1, :]).sum(dim=-2),
+        ),
+        "every key is written with the mean of the values, where each has its own": lambda k, v, memory, z: (
+            update_linear(k, v.mean(dim=-2, keepdim=True).expand_as(v), memory, z)
+        ),
         "only the last pair of the segment is written": lambda k, v, memory, z: update_linear(
             k[..., -1:, :], v[..., -1:, :], memory, z
         ),
@@ -340,7 +360,7 @@ GATE = Exercise(
         Case("a batch of 3, 3 heads, 3 tokens of 3", gated(3, heads=3, n=3, d=3)),
         Case("1 head", gated(2, heads=1)),
         Case("2 batch dimensions", gated(2, 2, heads=2)),
-        Case("gates nearly open or shut", gated(heads=4, scale=20.0)),
+        Case("gates nearly open or shut", gated(heads=4, scale=200.0)),
         Case("more heads than tokens", gated(2, heads=5, n=3, d=7)),
         Case("float64", gated(heads=2), dtype=torch.float64),
         Case("what the gates learn", gated(heads=3), felt_by_the_gates),
@@ -360,6 +380,9 @@ GATE = Exercise(
         "all heads share one gate, the mean": gate_of(lambda beta: torch.sigmoid(beta.mean())),
         "the gate is hard: all memory or all local": gate_of(lambda beta: (beta > 0).to(beta.dtype)[:, None, None]),
         "both sides count one half, whatever β says": gate_of(lambda beta: 0.5),
+        "the sigmoid is made as e^β / (1 + e^β), which is nan where e^β overflows": gate_of(
+            lambda beta: (beta.exp() / (1 + beta.exp()))[:, None, None]
+        ),
         "all heads share one gate, the mean of their shares": gate_of(lambda beta: torch.sigmoid(beta).mean()),
         "all heads share the gate of the first": gate_of(lambda beta: torch.sigmoid(beta[0])),
         "both sides are added, without a gate": lambda beta, from_memory, local: from_memory + local,
@@ -497,6 +520,7 @@ STEP = Exercise(
         ),
         "the sides of the gate are swapped": step_with(mix=lambda beta, read, local: gate(beta, local, read)),
         "the gate is left out: both sides are added": step_with(mix=lambda beta, read, local: read + local),
+        "both sides count one half, whatever β says": step_with(mix=lambda beta, read, local: (read + local) / 2),
         "the memory is not looked at": step_with(read=lambda q, memory, z: 0 * q[..., :1] * memory[..., :1, :]),
         "the segment itself is not looked at": step_with(near=lambda q, k, v: 0 * v),
         "the memory comes back as it was: nothing is written": step_with(write=lambda k, v, memory, z: (memory, z)),
@@ -558,17 +582,22 @@ def in_segments(*leading, n=11, d=6, d_value=5, segment=4, mean=0.0):
 def faint_dual(function, q, k, v, segment):
     """As `faint_value`: the second token reads the first, and nothing else."""
     read = function(q, k, v, segment)
-    if isinstance(read, Tensor) and read.shape == v.shape and read[1].norm() < 0.99 * v[0].norm():
-        raise Rejected(TOO_SMALL)
+    if isinstance(read, Tensor) and read.shape == v.shape:
+        refuse_if_smaller(read[1:], v[0])
     return read
 
 
-def dual_by_memory(q, k, v, segment):
+def earlier(n, segment):
+    number = torch.arange(n) // segment
+    return number < number[:, None]
+
+
+def dual_by_memory(q, k, v, segment, write=update_linear):
     memory = k.new_zeros(*k.shape[:-2], k.shape[-1], v.shape[-1])
     z, out = memory[..., 0], []
     for part in zip(q.split(segment, -2), k.split(segment, -2), v.split(segment, -2), strict=True):
         out.append(retrieve(part[0], memory, z))
-        memory, z = update_linear(*part[1:], memory, z)
+        memory, z = write(*part[1:], memory, z)
     return torch.cat(out, dim=-2)
 
 
@@ -684,6 +713,22 @@ DUAL = Exercise(
         "σ is left out": dual_with(weigh=lambda q, k: q @ k.mT),
         "`segment` is taken for the number of segments, where it is the tokens of one": lambda q, k, v, segment: (
             infini.dual_form(q, k, v, -(-q.shape[-2] // segment))
+        ),
+        "`segment` is taken for the number of segments, and they are rounded down": lambda q, k, v, segment: (
+            infini.dual_form(q, k, v, max(1, q.shape[-2] // segment))
+        ),
+        "the weights are divided by the sums of the columns, over the queries": lambda q, k, v, segment: dual_with(
+            weigh=lambda q, k: (
+                (seen := feature(q) @ feature(k).mT * earlier(q.shape[-2], segment))
+                / (total := seen.sum(-2, keepdim=True)).where(total > 0, 1)
+            ),
+            divide=lambda weight: 1,
+        )(q, k, v, segment),
+        "the first segment reads itself, where it has nothing before it": dual_with(
+            lambda i, j, segment: (j // segment < i // segment) | ((i < segment) & (j < segment))
+        ),
+        "the delta rule has written what is read, where all of the values are asked for": lambda *given: dual_by_memory(
+            *given, write=update_delta
         ),
         "tokens are numbered from 1, so that each segment begins a token early": dual_with(
             lambda i, j, segment: (j + 1) // segment < (i + 1) // segment
@@ -809,9 +854,11 @@ DELTA = Exercise(
         "z takes in the segment before the memory is read, so that what is known comes back too small": (
             lambda k, v, memory, z: update_linear(k, v - retrieve(k, memory, z + feature(k).sum(-2)), memory, z)
         ),
-        "an empty memory is divided by its z of 0": delta_with(
-            lambda k, memory, z: feature(k) @ memory / (feature(k) @ z[..., None])
+        "an empty memory is divided by its z of 0": lambda k, v, memory, z: (
+            memory + feature(k).mT @ (v - feature(k) @ memory / (feature(k) @ z[..., None])),
+            z + feature(k).sum(-2),
         ),
+        "z adds up the keys without σ": lambda k, v, memory, z: (update_delta(k, v, memory, z)[0], z + k.sum(-2)),
         "something small is added to the divisor: what is stored with less weight counts as new": delta_with(
             lambda k, memory, z: feature(k) @ memory / (feature(k) @ z[..., None] + 1e-6)
         ),
@@ -844,6 +891,12 @@ def gamma_token_by_token(k, v, memory, z):
         stored = ((weight * z).sum(-1, keepdim=True) / weight.pow(2).sum(-1, keepdim=True)).detach()
         counted = counted + (1 - stored.clamp(0, 1)) * weight
     return written, counted
+
+
+def token_after_token(k, v, memory, z):
+    for i in range(k.shape[-2]):
+        z = update_gamma(k[..., i : i + 1, :], v[..., i : i + 1, :], memory, z)[1]
+    return z
 
 
 def gamma_with(
@@ -946,6 +999,23 @@ GAMMA = Exercise(
         "γ is the overlap itself, and not 1 minus it": gamma_with(new=lambda stored: stored.clamp(0, 1).detach()),
         "the gradient goes through γ": gamma_with(new=lambda stored: (1 - stored).clamp(0, 1)),
         "z stays as it was": gamma_with(count=lambda z, weight, new: z + 0 * weight.sum(-2)),
+        "γ is 1 where nothing overlaps and 0 elsewhere, and has nothing between": gamma_with(
+            new=lambda stored: (stored <= 0).to(stored.dtype)
+        ),
+        "later tokens of a segment see what earlier ones added to z, where all see it as it was": lambda *given: (
+            update_delta(*given)[0],
+            token_after_token(*given),
+        ),
+        "the overlap is divided by |z|², where it is |σ(k)|²": gamma_with(
+            lambda weight, z: (weight @ z[..., None]) / z.square().sum(-1).clamp(min=1e-30)[..., None, None]
+        ),
+        "the overlap is divided by |k|², without σ": lambda k, v, memory, z: gamma_with(
+            lambda weight, z: (weight @ z[..., None]) / k.square().sum(-1, keepdim=True)
+        )(k, v, memory, z),
+        "what is known is read with the new z": lambda k, v, memory, z: (
+            update_delta(k, v, memory, update_gamma(k, v, memory, z)[1])[0],
+            update_gamma(k, v, memory, z)[1],
+        ),
         "one γ stands for the whole segment, the mean": gamma_with(
             count=lambda z, weight, new: z + new.mean(-2) * weight.sum(-2)
         ),
@@ -1014,6 +1084,9 @@ FLOATS = Exercise(
         "one head of one layer is counted": lambda layers, heads, d_key, d_value: d_key * (d_value + 1),
         "it is a cache of one token, d_key + d_value": lambda layers, heads, d_key, d_value: (
             layers * heads * (d_key + d_value)
+        ),
+        "one M is made for all heads of a layer, with their keys and values side by side": (
+            lambda layers, heads, d_key, d_value: layers * heads * d_key * (heads * d_value + 1)
         ),
         "z is added once, for one head of one layer": lambda layers, heads, d_key, d_value: (
             layers * heads * d_key * d_value + d_key
@@ -1119,6 +1192,13 @@ SHARE = Exercise(
         "σ is laid on the products, and not on query and key": lambda q, needle, filler, tokens: (
             (a := feature(q @ needle)) / (a + tokens * feature(filler @ q).mean())
         ),
+        "a and b are cosines: the features are divided by their lengths": share_with(
+            lambda q, keys: F.cosine_similarity(feature(keys), feature(q), dim=-1)
+        ),
+        "b is the mean over all channels, too, where a key's are added up": lambda q, needle, filler, tokens: (
+            (a := feature(q) @ feature(needle)) / (a + tokens * (feature(filler) * feature(q)).mean())
+        ),
+        "there is one token of filler too many": share_with(share=lambda a, b, tokens: a / (a + (tokens + 1) * b)),
         "the query is used as it is, without σ": lambda q, needle, filler, tokens: (
             (a := q @ feature(needle)) / (a + tokens * (feature(filler) @ q).mean())
         ),

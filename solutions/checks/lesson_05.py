@@ -125,8 +125,8 @@ SCORES = Exercise(
         "are bnh, sums the heads away; or loop over the heads and add them up.",
     ),
     cases=(
-        Case("the three keys of the lesson", by_hand),
         Case("5 queries, 7 keys, 3 heads", to_index(2, 3, 5, 7, 4)),
+        Case("the three keys of the lesson", by_hand),
         Case("one head", to_index(2, 1, 4, 6, 3)),
         Case("as many heads as queries", to_index(1, 4, 4, 6, 8)),
         Case("8 heads", to_index(1, 8, 12, 30, 2)),
@@ -178,6 +178,10 @@ SCORES = Exercise(
         "later keys get 0, where every key is scored: to hide the future is the choice's work": lambda q, k, w: (
             index_scores(q, k, w).tril()
         ),
+        "later keys get -inf, where every key is scored: to hide the future is the choice's work": lambda q, k, w: (
+            scores := index_scores(q, k, w)
+        ).masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1 + k.shape[1] - q.shape[2]), -math.inf),
+        "the first head alone counts": lambda q, k, w: index_scores(q[:, :1], k, w[..., :1]),
         "float64 is scored in float32": lambda q, k, w: index_scores(q.float(), k.float(), w.float()).to(q.dtype),
         "the sign of a product is dropped (abs), where ReLU drops the negative ones": scores_with(fit=torch.abs),
     },
@@ -339,6 +343,12 @@ def clipped_to_row(scores, k, *, causal=True):
     return torch.where(chosen < 0, chosen.amax(dim=-1, keepdim=True), chosen)
 
 
+def in_order_of_position(scores, k, *, causal=True):
+    chosen, m = select_top_k(scores, k, causal=causal), scores.shape[-1]
+    ordered = chosen.where(chosen >= 0, m).sort(dim=-1).values
+    return ordered.where(ordered < m, -1)
+
+
 def zero_is_nobody(scores, k, *, causal=True):
     chosen = select_top_k(scores, k, causal=causal)
     return chosen.masked_fill(scores.gather(-1, chosen.clamp(min=0)) <= 0, -1)
@@ -402,6 +412,18 @@ CHOOSE = Exercise(
             finish=lambda indices, gone: indices.masked_fill(gone, 0)
         ),
         "scores of 0 and below count as no key": zero_is_nobody,
+        "scores below 0 count as no key": ranked_by(
+            lambda scores, hidden: scores.masked_fill(hidden | (scores < 0), -math.inf)
+        ),
+        "scores of exactly 0 count as no key": ranked_by(
+            lambda scores, hidden: scores.masked_fill(hidden | (scores == 0), -math.inf)
+        ),
+        "the smallest scores are chosen, of the keys that there are": ranked_by(
+            lambda scores, hidden: -scores.masked_fill(hidden | (scores == -math.inf), math.inf)
+        ),
+        "the largest scores are chosen regardless of sign, of the keys that there are": ranked_by(
+            lambda scores, hidden: scores.abs().masked_fill(hidden | (scores == -math.inf), -math.inf)
+        ),
         "equal scores come in the order in which topk leaves them, where the first key comes first": unstable,
         "equal scores come in the order in which a sort leaves them that is not stable, where the first key comes "
         "first": unstable_sort,
@@ -412,6 +434,7 @@ CHOOSE = Exercise(
         "the choice is in order of position, where it is the best first": (
             lambda scores, k, *, causal=True: select_top_k(scores, k, causal=causal).sort(dim=-1).values
         ),
+        "the choice is in order of position, and -1 last, where it is the best first": in_order_of_position,
         "causal is not looked at": lambda scores, k, *, causal=True: select_top_k(
             scores, k, causal=scores.shape[1] <= scores.shape[2]
         ),
@@ -594,6 +617,7 @@ GATHER = Exercise(
         Case("k is all keys: dense causal attention", *chosen_keys(1, 2, 2, 6, 6, 6)),
         Case("keys after the query are chosen too", *chosen_keys(1, 2, 2, 8, 8, 3, causal=False)),
         Case("a scale of 0.1", *chosen_keys(1, 2, 2, 8, 8, 3, scale=0.1)),
+        Case("scores of some hundreds", *chosen_keys(1, 2, 2, 6, 6, 4, scale=100.0)),
         Case("one query has no key", nobody_chosen),
         Case("the gradients where one query has no key", nobody_chosen, felt_by_a_query_without_keys),
         Case("100 queries, k = 4: nothing of n · m", chosen_keys(1, 2, 2, 100, 100, 4)[0], only_chosen),
@@ -616,6 +640,24 @@ GATHER = Exercise(
         ),
         "a large negative number stands for -inf, so that a query without keys averages the stand-ins": with_gather(
             mask=lambda scores, gone: scores.masked_fill(gone, -1e4), weigh=lambda scores: scores.softmax(dim=-1)
+        ),
+        "the mask comes after the softmax: what was paid to empty places is missing, and weights sum to less than 1": (
+            with_gather(
+                mask=lambda scores, gone: (scores, gone),
+                weigh=lambda both: both[0].softmax(dim=-1).masked_fill(both[1], 0),
+            )
+        ),
+        "the exponentials are taken without the largest score from each, and overflow": with_gather(
+            weigh=lambda scores: scores.exp() / (total := scores.exp().sum(-1, keepdim=True)).where(total > 0, 1)
+        ),
+        "all chosen keys count alike, whatever their scores": with_gather(
+            mask=lambda scores, gone: (0 * scores).masked_fill(gone, -math.inf)
+        ),
+        "all queries take the choice of the first": lambda q, k, v, indices, *, scale=None: with_gather()(
+            q, k, v, indices[:, :1].expand_as(indices), scale=scale
+        ),
+        "every sequence takes the choice of the first": lambda q, k, v, indices, *, scale=None: with_gather()(
+            q, k, v, indices[:1].expand_as(indices), scale=scale
         ),
         "a query without keys gives nan (0 divided by 0), where it is 0": with_gather(
             weigh=lambda scores: scores.softmax(dim=-1)
@@ -782,6 +824,12 @@ TARGET = Exercise(
         "the whole matrix is made to sum to 1, where every row is": target_from(
             total, lambda summed: summed / summed.sum(dim=(1, 2), keepdim=True)
         ),
+        "everything is made to sum to 1, all sequences together, where every row is": target_from(
+            total, lambda summed: summed / summed.sum()
+        ),
+        "something small is added to the divisor, and rows of which little was kept sum to less": target_from(
+            total, lambda summed: summed / (summed.sum(dim=-1, keepdim=True) + 1e-6)
+        ),
         "a second softmax follows, which flattens the rows": target_from(total, lambda summed: summed.softmax(dim=-1)),
         "a row of zeros becomes nan (0 divided by 0)": target_from(
             total, lambda summed: summed / summed.sum(dim=-1, keepdim=True)
@@ -831,8 +879,8 @@ def certain(normal):
 
 def overlooked(normal):
     """A key that gets half of the attention, and of which the indexer thinks nothing at all."""
-    scores = normal(1, 2, 4)
-    scores[..., 1] = -300.0
+    scores = normal(1, 2, 4) + 200
+    scores[..., 1] = -100.0
     return scores, torch.tensor([[[0.25, 0.5, 0.25, 0.0], [0.0, 0.5, 0.0, 0.5]]])
 
 
@@ -986,6 +1034,19 @@ DIVERGE = Exercise(
         ),
         "the scores are taken for logarithms of weights, without a softmax": raw_scores,
         "the softmax runs over the queries, not over the candidates": over_queries,
+        "the exponentials are taken without the largest score from each, and overflow": lambda scores, target: (
+            forward_rows(
+                scores.masked_fill(scores == -math.inf, 0)
+                - (total := scores.exp().sum(-1, keepdim=True)).where(total > 0, 1).log(),
+                target,
+            ).mean()
+        ),
+        "the logarithm is taken of a softmax, whose smallest weights are 0 (log_softmax keeps them)": (
+            lambda scores, target: forward_rows(sparse.softmax(scores).where(target > 0, 1).log(), target).mean()
+        ),
+        "the target goes through a softmax, though it sums to 1 already": lambda scores, target: divergence(
+            scores, target.softmax(dim=-1)
+        ),
         "the sign is turned around": lambda scores, target: -divergence(scores, target),
         "the squared difference of the weights is taken": (
             lambda scores, target: (scores.softmax(dim=-1) - target).square().sum(dim=-1).mean()
@@ -1156,6 +1217,18 @@ STAGE = Exercise(
         "the sum over the queries is taken, where it is the mean": lambda scores, probabilities, indices: (
             sparse.sparse_loss(scores, probabilities, indices) * scores.shape[:-1].numel()
         ),
+        "the mean over the sequences is taken, but the sum over their queries (batchmean)": (
+            lambda scores, probabilities, indices: sparse.sparse_loss(scores, probabilities, indices) * scores.shape[1]
+        ),
+        "each head has a divergence of its own, and their mean is taken": lambda scores, probabilities, indices: sum(
+            sparse.sparse_loss(scores, each, indices) / probabilities.shape[1] for each in probabilities.split(1, dim=1)
+        ),
+        "the choice is sorted before the scores are fetched, and the probabilities belong to other keys": at_choice(
+            lambda scores, indices: picked(scores, indices.sort(dim=-1).values)
+        ),
+        "every sequence takes the choice of the first": at_choice(
+            lambda scores, indices: picked(scores, indices[:1].expand_as(indices))
+        ),
         "the largest head decides (max over the heads)": at_choice(
             picked, lambda probabilities: not_detached(probabilities.detach().amax(dim=1, keepdim=True))
         ),
@@ -1164,6 +1237,9 @@ STAGE = Exercise(
         "only the first head is looked at": at_choice(picked, lambda each: index_target(each[:, :1])),
         "a second softmax flattens the scores": at_choice(
             lambda scores, indices: picked(scores, indices).softmax(dim=-1).masked_fill(indices < 0, -math.inf)
+        ),
+        "the score of key 0 is hidden: the test is > 0, where it is >= 0": at_choice(
+            lambda scores, indices: picked(scores, indices).masked_fill(indices <= 0, -math.inf)
         ),
         "key 0 counts as no key: the test is > 0, where it is >= 0": lambda scores, probabilities, indices: (
             sparse.divergence(
@@ -1348,6 +1424,13 @@ ROTATE = Exercise(
         "the angle is 2 π times too large": rotated_by(
             lambda position, frequencies: 2 * math.pi * position[:, None] * frequencies
         ),
+        "positions are divided by the frequencies, where they are multiplied": rotated_by(
+            lambda position, frequencies: position[:, None] / frequencies
+        ),
+        "only the first entry of a pair turns": turned_wrongly(lambda a, b, cos, sin: (a * cos - b * sin, b)),
+        "pairs are split in halves, and what turned is put back in turn (interleaved)": turned_wrongly(
+            lambda a, b, cos, sin: (torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2),)
+        ),
         "nothing turns": lambda x, position, frequencies: x.clone(),
         "what does not turn is dropped": rest_dropped,
         "what does not turn becomes 0": rest_emptied,
@@ -1522,6 +1605,14 @@ FOLD = Exercise(
         "all queries take the scales of the first": folded(lambda w, scale: w * scale[:, :1]),
         "all keys take the scale of the first": folded(after=lambda scores, scale: scores * scale[..., :1]),
         "the queries' scales count twice, as if the codes did not hold them out": folded(lambda w, scale: w * scale**2),
+        "the keys' scales count twice, as if the codes did not hold them out": folded(
+            after=lambda scores, scale: scores * scale**2
+        ),
+        "ReLU comes after the weights, and a head with a negative weight never counts as it should": (
+            lambda q, k, w, q_scale, k_scale: (
+                (torch.einsum("bhnd,bmd->bhnm", q, k) * (w.mT[..., None] * q_scale)).relu().sum(dim=1) * k_scale.mT
+            )
+        ),
         "ReLU is forgotten": lambda q, k, w, q_scale, k_scale: (
             torch.einsum("bhnd,bmd,bnh->bnm", q, k, w * q_scale[..., 0].mT) * k_scale.mT
         ),
@@ -1639,6 +1730,9 @@ BOUND = Exercise(
             ],
             dim=-1,
         ),
+        "the sign of a query's sum decides for all its entries, where each has a sign of its own": (
+            lambda q, low, high: torch.where(q.sum(dim=-1, keepdim=True) > 0, q @ high.mT, q @ low.mT)
+        ),
         "the bound is divided by √d": lambda q, low, high: sparse.page_bound(q, low, high) / math.sqrt(q.shape[-1]),
         "every product is made entry by entry, d times the memory": bound_entrywise,
         "|q| is multiplied by high, whatever the sign of q": lambda q, low, high: q.abs() @ high.mT,
@@ -1714,6 +1808,16 @@ CROSSOVER = Exercise(
         ),
         "the phase is not looked at, and decode is taken for prefill, expanded keys and all": (
             lambda phase, sizes=V32: sizes.top_k * sizes.expanded / (sizes.expanded - sizes.indexer)
+        ),
+        "a dense pair is always counted in the expanded form of a prefill": (
+            lambda phase, sizes=V32: sizes.top_k * sizes.absorbed / (sizes.expanded - sizes.indexer)
+        ),
+        "it is multiplied by the layers, of which both have as many": (
+            lambda phase, sizes=V32: sizes.layers * sparse.flops_crossover(phase, sizes)
+        ),
+        "k is given, where the indexer must be paid for as well": lambda phase, sizes=V32: float(sizes.top_k),
+        "the indexer is taken off the chosen keys' cost, where it is paid for every key": (
+            lambda phase, sizes=V32: sizes.top_k * (sizes.absorbed - sizes.indexer) / sizes.dense[phase]
         ),
         "the limit of the saving is given, where it is a position": (
             lambda phase, sizes=V32: sizes.dense[phase] / sizes.indexer
@@ -1856,6 +1960,15 @@ MEAN = Exercise(
             sparse.figure_mean(position, phase, model) * (2 if position else 1)
         ),
         "the piece from the last corner to the position is missing": last_piece_missing,
+        "the area ends at the last corner before the position, or at it": lambda position, phase, model: (
+            (last := max(at for at, _ in FIGURE[phase, model] if at <= position))
+            and sparse.figure_mean(last, phase, model) * last / position
+            if position
+            else figure_cost(0, phase, model)
+        ),
+        "the cost at position 0 is taken off": lambda position, phase, model: (
+            sparse.figure_mean(position, phase, model) - (figure_cost(0, phase, model) if position else 0)
+        ),
         "pieces beyond the position count too": lambda position, phase, model: (
             sparse.figure_mean(131_071, phase, model) * 131_071 / position if position else figure_cost(0, phase, model)
         ),
