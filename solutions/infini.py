@@ -93,7 +93,7 @@ def update_linear(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tens
 def update_delta(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Write of each value only what the memory does not say already (Infini-attention, eq. 9, "Linear + Delta").
 
-    Arguments and result as in `update_linear`. z counts every write all the same.
+    Arguments and result as in `update_linear`. z counts every write all the same; an empty memory knows nothing yet.
     """
     # so a pair that comes in every segment is read back as v / 2; update_gamma and update_unit mend that in two ways
     return update_linear(k, v - retrieve(k, memory, z), memory, z)

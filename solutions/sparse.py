@@ -47,8 +47,8 @@ def index_scores(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     q: (batch, index_heads, n, index_dim); k: (batch, m, index_dim), one key for all heads
     w: (batch, n, index_heads): how much each head counts for this query; of either sign, so a score may be negative
     Returns (batch, n, m), of which only the order matters; of half precision the products and sums are made in float32,
-    and rounded once at the end. On the way it holds index_heads scores of every pair, so of a long text give it a few
-    queries at a time, as `sparse_attention` does.
+    and rounded to q's dtype once at the end. On the way it holds index_heads scores of every pair, so of a long text
+    give it a few queries at a time, as `sparse_attention` does.
     """
     fit = torch.einsum("bhnd,bmd->bhnm", wide(q), wide(k)).relu()
     return torch.einsum("bhnm,bnh->bnm", fit, wide(w)).to(q.dtype)
@@ -220,7 +220,7 @@ def sparse_loss(scores: Tensor, probabilities: Tensor, indices: Tensor) -> Tenso
 
     scores: (batch, n, m), of the indexer; indices: (batch, n, k), its choice, -1 for no key
     probabilities: (batch, heads, n, k), what attention to the chosen keys pays to each
-    Returns one number, whose gradient reaches the scores of chosen keys alone.
+    Returns one number, the mean over all queries, whose gradient reaches the scores of chosen keys alone.
     """
     chosen = scores.gather(-1, indices.clamp(min=0))
     chosen = chosen.masked_fill(indices < 0, -math.inf)
