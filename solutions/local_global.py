@@ -50,7 +50,7 @@ def window_mask(
 
     query_position: (queries,); key_position: (keys,): whole numbers, counted from the start of the sequence
     window: how many keys a causal query sees, itself included; two-sided, window // 2 on each side and itself
-    sinks: the first keys, seen from everywhere; global_tokens: positions that see all and are seen by all
+    sinks: how many first tokens are seen from everywhere; global_tokens: positions that see all and are seen by all
     A causal window as wide as the text sees all of it; two-sided, one twice as wide. More sinks than keys are all keys.
     Returns a boolean (queries, keys), True where the query may look. With causal, never at a key that comes later.
     """
@@ -94,19 +94,19 @@ def keys_in_reach(
     sinks: int = 0,
     global_tokens: list[int] | None = None,
 ) -> Tensor:
-    """The keys that a block of queries must fetch: those at start, start + 1, ..., stop - 1, out of n tokens.
+    """The keys that a block must fetch: of n tokens, those that any of the queries start, ..., stop - 1 may see.
 
     window, causal, sinks, global_tokens: as in `window_mask`
     Returns positions, a tensor, ascending, each once: the band (stop - start + window - 1 keys when causal, cut at both
-    ends of the sequence), the sinks, the global tokens; all n when a two-sided block holds a global token, since that
-    sees everything. (Only token 0 can be global when causal, and it sees itself.)
+    ends of the sequence), the sinks (when causal, those before `stop`), the global tokens; all n when a two-sided block
+    holds a global token, since that sees everything. (Only token 0 can be global when causal, and it sees itself.)
     """
     global_tokens = global_tokens or ()
     if not causal and any(start <= token < stop for token in global_tokens):
         return torch.arange(n)
     left, right = (window - 1, 0) if causal else (window // 2, window // 2)
     band = range(max(start - left, 0), min(stop + right, n))
-    return torch.tensor(sorted({*band, *range(min(sinks, n)), *global_tokens}))
+    return torch.tensor(sorted({*band, *range(min(sinks, stop if causal else n)), *global_tokens}))
 
 
 @counts("block")
@@ -127,8 +127,8 @@ def sliding_window_attention(
 
     q: (..., heads, n, d); k: (..., kv_heads, n, d); v: (..., kv_heads, n, d_value)
     window, causal, sinks, global_tokens: as in `window_mask`; block: how many queries fetch their keys together
-    Returns (..., heads, n, d_value). The largest score matrix is (..., heads, block, block + window - 1 + sinks), as
-    long as no token is global; a two-sided block with a global token scores all n keys.
+    Returns (..., heads, n, d_value). The largest score matrix is at most (..., heads, block, block + window + sinks),
+    as long as no token is global; a two-sided block with a global token scores all n keys.
     """
     n = q.shape[-2]
     pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)

@@ -112,8 +112,7 @@ def test_a_window_wider_than_the_text_and_sinks_beyond_it_mean_all(window, sinks
         assert_close(sliding_window_attention(q, k, v, **pattern, block=block), whole)
     for start, stop in ((0, 1), (0, n), (3, 7), (n - 1, n)):
         reach = keys_in_reach(start, stop, n, **pattern)
-        assert torch.equal(reach, reach.unique()) and reach.max() < n
-        assert set(near[start:stop].any(0).nonzero().flatten().tolist()) <= set(reach.tolist())
+        assert torch.equal(reach, near[start:stop].any(0).nonzero().flatten())
     if not sinks:
         assert window_pairs(n, window, causal=causal) == near.sum()
     if causal:
@@ -243,10 +242,7 @@ def test_keys_in_reach_are_the_columns_of_the_mask():
         position = torch.arange(n)
         seen = window_mask(position[start:stop], position, **pattern).any(dim=0)
         reach = keys_in_reach(start, stop, n, **pattern)
-        assert torch.equal(reach, reach.unique())
-        assert set(position[seen].tolist()) <= set(reach.tolist())
-        if not pattern["sinks"] and not pattern.get("global_tokens"):
-            assert torch.equal(reach, position[seen])
+        assert torch.equal(reach, position[seen])
 
 
 # The cache ---------------------------------------------------------------------------------------------------------

@@ -448,12 +448,9 @@ def reach_of(**pattern):
 
 
 def reach_by_mask(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
-    """The columns of the mask that are not empty, and the sinks and global tokens, hidden or not."""
-    position, chosen = torch.arange(n), list(global_tokens or ())
-    near = window_mask(position[start:stop], position, window, causal=causal, global_tokens=chosen).any(dim=0)
-    near[:sinks] = True
-    near[chosen] = True
-    return near.nonzero().flatten()
+    """The columns of the mask that are not empty."""
+    position, pattern = torch.arange(n), dict(causal=causal, sinks=sinks, global_tokens=global_tokens)
+    return window_mask(position[start:stop], position, window, **pattern).any(dim=0).nonzero().flatten()
 
 
 def reach_one_by_one(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
@@ -462,7 +459,8 @@ def reach_one_by_one(start, stop, n, window, *, causal=True, sinks=0, global_tok
         return torch.arange(0, n)
     left = window - 1 if causal else window // 2
     right = 0 if causal else window // 2
-    wanted = [j for j in range(n) if j < sinks or j in chosen or start - left <= j <= stop - 1 + right]
+    first = min(sinks, stop) if causal else sinks
+    wanted = [j for j in range(n) if j < first or j in chosen or start - left <= j <= stop - 1 + right]
     return torch.as_tensor(wanted)
 
 
@@ -473,7 +471,7 @@ def reach_from(
     cut_right=min,
     join=None,
     sees_all=lambda token, start, stop: start <= token < stop,
-    sinks_are=min,
+    sinks_are=lambda sinks, stop, n, causal: min(sinks, stop if causal else n),
     globals_too=True,
     causal_too=False,
 ):
@@ -485,7 +483,7 @@ def reach_from(
             return torch.arange(n)
         first, last = left(start, stop, window, causal), right(start, stop, window, causal)
         band = range(cut_left(first, 0), cut_right(last, n))
-        others = [*range(sinks_are(sinks, n)), *(chosen if globals_too else [])]
+        others = [*range(sinks_are(sinks, stop, n, causal)), *(chosen if globals_too else [])]
         return torch.tensor(join(band, others) if join else sorted({*band, *others}), dtype=torch.long)
 
     return keys_in_reach
@@ -499,7 +497,7 @@ def uncut(place, end):
     return place
 
 
-def no_sinks(sinks, n):
+def no_sinks(sinks, stop, n, causal):
     return 0
 
 
@@ -526,15 +524,17 @@ REACH = Exercise(
         "Queries 6, 7 and 8 stand together, the window is 4. Which is the first key that query 6 sees, and which the "
         "last that query 8 sees?",
         "The band runs from the first query's first key to the last query's last key, cut to 0 ... n - 1. Sinks and "
-        "global tokens may stand in it already, and must not be fetched twice. In a two-sided block one sees all.",
+        "global tokens may stand in it already, and must not be fetched twice. A causal block sees no sink after its "
+        "last query; a two-sided block that holds a global token sees all.",
         "band = range(max(start - left, 0), min(stop + right, n)), with left = window - 1 and right = 0 when causal, "
-        "else window // 2 twice. Put band, sinks and global tokens in one set; return it sorted, as a tensor.",
+        "else window // 2 twice. Put band, sinks (before stop when causal) and global tokens in one set; return it "
+        "sorted, as a tensor.",
     ),
     cases=(
         Case("queries 6 to 8 of 20, a window of 4", lambda normal: (6, 9, 20, 4), reach_of()),
         Case("the first queries", lambda normal: (0, 3, 20, 4), reach_of()),
         Case("a window wider than the text", lambda normal: (3, 5, 9, 40), reach_of()),
-        Case("more sinks than tokens", lambda normal: (3, 5, 9, 2), reach_of(sinks=12)),
+        Case("more sinks than tokens", lambda normal: (3, 5, 9, 2), reach_of(causal=False, sinks=12)),
         Case("the first queries, two-sided", lambda normal: (0, 3, 20, 7), reach_of(causal=False)),
         Case("a window of 1", lambda normal: (5, 7, 9, 1), reach_of()),
         Case("a window wider than the block", lambda normal: (10, 12, 14, 7), reach_of()),
@@ -543,6 +543,7 @@ REACH = Exercise(
         Case("2 sinks", lambda normal: (9, 12, 20, 3), reach_of(sinks=2)),
         Case("2 sinks that the band holds already", lambda normal: (2, 4, 20, 3), reach_of(sinks=2)),
         Case("a block that holds 2 of 3 sinks", lambda normal: (1, 4, 20, 3), reach_of(sinks=3)),
+        Case("7 sinks, 2 of them after a causal block", lambda normal: (3, 5, 20, 2), reach_of(sinks=7)),
         Case(
             "a global token right after the block",
             lambda normal: (4, 8, 20, 3),
@@ -651,7 +652,10 @@ REACH = Exercise(
             lambda start, stop, window, causal: start - (window - 1), end_of_band
         ),
         "more sinks than tokens reach past the end of the text": reach_from(
-            start_of_band, end_of_band, sinks_are=uncut
+            start_of_band, end_of_band, sinks_are=lambda sinks, stop, n, causal: min(sinks, stop) if causal else sinks
+        ),
+        "sinks after a causal block are fetched, though none of its queries sees them": reach_from(
+            start_of_band, end_of_band, sinks_are=lambda sinks, stop, n, causal: min(sinks, n)
         ),
         "the keys after the block are fetched, though the mask is causal": reach_from(
             start_of_band, lambda start, stop, window, causal: stop + (window - 1 if causal else window // 2)
