@@ -39,7 +39,7 @@ def queries_are_last(q: Tensor, k: Tensor, causal: bool, **_) -> None:
 
 
 def mask_fits(q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, scale: float | None, **_) -> None:
-    """Raise ValueError unless the mask is boolean and spreads to the shape of the scores."""
+    """Raise ValueError unless the mask is boolean and broadcasts to the shape of the scores."""
     finite_scale(scale)
     queries_are_last(q, k, causal)
     if mask is None:
@@ -55,7 +55,7 @@ def mask_fits(q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, scale: fl
     except RuntimeError:
         fits = False
     if not fits:
-        raise ValueError(f"mask has shape {tuple(mask.shape)}; give one that spreads to the scores, {scores_shape}.")
+        raise ValueError(f"mask has shape {tuple(mask.shape)}; give one that broadcasts to the scores, {scores_shape}.")
 
 
 def heads_fit(w_q: Tensor, w_k: Tensor, heads: int, kv_heads: int | None, **_) -> None:

@@ -109,7 +109,7 @@ def attention(
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     causal: hide the keys after each query, where the queries are the last tokens
-    mask: boolean, spreads to (..., queries, keys), True where a query may look
+    mask: boolean, broadcasts to (..., queries, keys), True where a query may look
     Returns (..., queries, d_value). A query that may look at no key gets 0, and its gradients are 0.
     """
     scores = attention_scores(q, k, scale)
@@ -165,7 +165,7 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, 
 
     q: (..., heads, queries, d); k: (..., kv_heads, keys, d); v: (..., kv_heads, keys, d_value); kv_heads divides heads,
     and head h reads key head h // (heads // kv_heads)
-    causal: as in `attention`; mask: boolean, spreads to (..., heads, queries, keys), True where a query may look
+    causal: as in `attention`; mask: boolean, broadcasts to (..., heads, queries, keys), True where a query may look
     Returns (..., heads, queries, d_value).
     """
     if q.dim() > 2 and q.shape[-3] != k.shape[-3]:
@@ -227,7 +227,7 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     causal: hide the keys after each query; the queries are the last tokens, fewer than the keys or as many
     Returns (..., queries, d_value). No tensor it makes is larger than (..., block, keys), the output aside. (In half
-    precision: nor than q, k and v in float32, in which all is computed, and rounded once.)
+    precision all is computed in float32 and rounded once; q, k and v in float32 may be larger.)
     """
     queries, keys = q.shape[-2], k.shape[-2]
     out = []

@@ -374,7 +374,7 @@ MASK = Exercise(
     hints=(
         "Two new queries arrive and there are six keys. Where do the two stand, and may a token see itself?",
         "Query i stands at position keys - queries + i. Compare the positions of all keys, (keys,), with the positions "
-        "of all queries, (queries, 1): the comparison spreads to (queries, keys).",
+        "of all queries, (queries, 1): the comparison broadcasts to (queries, keys).",
         "query_position = torch.arange(queries, device=device) + (keys - queries), and key_position = "
         "torch.arange(keys, device=device). Return where key_position is at most query_position[:, None].",
     ),
