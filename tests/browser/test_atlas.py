@@ -9,38 +9,14 @@ import struct
 import numpy as np
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 
 from solutions.tiny import Config, TinyTransformer
 from widgets import Atlas
 from widgets.atlas import Mask, say
 from widgets.kit import link
-from widgets.kit.base import static_assets
 
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Atlas</title><link rel="stylesheet" href="instruments.css"><script src="instruments.js"></script>
-<main>{}</main></html>"""
-NASTY = ["</script><script>window.hacked = 1</script>", '"><img src=x onerror="window.hacked = 1">', "👩‍🚀", "مرحبا"]
-NASTY += ["x" * 10_000, "", " ", "\n", "‘quoted’", "&lt;"]
-
-# The words of the pictures that lie on each other. A pixel or two is taken off each side, where letters have no ink.
-CLASHES = """() => {
-  const clashes = new Set();
-  for (const picture of document.querySelectorAll('.al svg')) {
-    const words = [...picture.querySelectorAll('text')].filter((word) => word.textContent && word.checkVisibility());
-    const boxes = words.map((word) => [word.textContent, word.getBoundingClientRect()]);
-    const edge = picture.closest('.al').getBoundingClientRect();
-    boxes.forEach(([a, p], i) => {
-      if (p.right > edge.right || p.left < edge.left) clashes.add(a);
-      for (const [b, q] of boxes.slice(i + 1)) {
-        const across = p.left + 1 < q.right - 1 && q.left + 1 < p.right - 1;
-        if (across && p.top + 2 < q.bottom - 2 && q.top + 2 < p.bottom - 2) clashes.add(`${a} | ${b}`);
-      }
-    });
-  }
-  return [...clashes];
-}"""
+from .pages import CLASHES, NASTY, faults, settle, told, visits, write
+from .pages import pressed as press_keys
 
 
 def structured(tokens, head_dim=16, seed=0):
@@ -79,42 +55,14 @@ def atlases():
 
 @pytest.fixture(scope="module")
 def folder(atlases, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("atlas")
-    for name, text in static_assets().items():
-        (folder / name).write_text(text, encoding="utf-8")
-    for name, atlas in atlases.items():
-        (folder / f"{name}.html").write_text(PAGE.format(atlas.static_html()), encoding="utf-8")
-    twice = atlases["one"].static_html() + atlases["model"].static_html() * 2
-    (folder / "twice.html").write_text(PAGE.format(twice), encoding="utf-8")
-    return folder
+    pages = {name: atlas.static_html() for name, atlas in atlases.items()}
+    pages["twice"] = pages["one"] + pages["model"] * 2
+    return write(tmp_path_factory.mktemp("atlas"), "Atlas", pages)
 
 
 @pytest.fixture
 def visit(page, folder):
-    """Open a page; at the end of the test nothing must have failed or asked for the network."""
-
-    def visit(name, width=1000, theme="light"):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme=theme)
-        page.goto((folder / f"{name}.html").as_uri())
-        page.wait_for_function("document.querySelectorAll('[data-twin]:not([hidden])').length === 0")
-        settle(page)
-        return page
-
-    yield visit
-    assert page.errors == []
-    assert page.outside_requests == []
-
-
-def settle(page):
-    """Two frames: one to draw in, one to be sure that it was drawn."""
-    page.evaluate(
-        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
-    )
-
-
-def told(page):
-    return page.locator(".al-say").first.inner_text()
+    yield from visits(page, folder)
 
 
 def number(page):
@@ -140,10 +88,7 @@ def at_cell(page, tokens, query, key):
 
 
 def pressed(page, *keys):
-    the_map(page).focus()
-    for key in keys:
-        page.keyboard.press(key)
-    settle(page)
+    press_keys(page, the_map(page), *keys)
 
 
 # What a first look finds --------------------------------------------------------------------------------------------
@@ -156,8 +101,7 @@ def test_axe_finds_nothing(visit, name, theme, width):
     page = visit(name, width, theme)
     page.get_by_role("button", name="table", exact=True).first.click()
     assert page.locator(f".al:not([data-theme='{theme}'])").count() == 0
-    found = Axe().run(page, options=WCAG).response["violations"]
-    assert [f"{fault['id']}: {node['target']}" for fault in found for node in fault["nodes"]] == []
+    assert faults(page) == []
 
 
 @pytest.mark.parametrize("name", ["one", "two-sided", "model", "beside", "long", "nasty", "smallest"])

@@ -5,16 +5,12 @@ import json
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from widgets import Mock, Practice, predict
 from widgets.interview import bank
-from widgets.kit.base import static_assets
 
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>The interview</title><link rel="stylesheet" href="instruments.css"><script src="instruments.js"></script>
-<main>{}</main></html>"""
+from .pages import faults, write
+
 MORNING = datetime.datetime(2026, 5, 1, 9)
 WIDE = """() => [...document.querySelectorAll('.al *')].filter((el) => {
   if (!el.checkVisibility() || el.getBoundingClientRect().right <= innerWidth + 1) return false;
@@ -24,14 +20,10 @@ WIDE = """() => [...document.querySelectorAll('.al *')].filter((el) => {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("interview")
-    for name, text in static_assets().items():
-        (folder / name).write_text(text, encoding="utf-8")
     asked = predict("Which?", ["a", "b"], "a")
-    pages = {"practice": [asked, Practice()], "mock": [Mock()], "both": [Practice("onsite", 4), Mock(20)]}
-    for name, instruments in pages.items():
-        text = PAGE.format("".join(each.static_html() for each in instruments))
-        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    shown = {"practice": [asked, Practice()], "mock": [Mock()], "both": [Practice("onsite", 4), Mock(20)]}
+    pages = {name: "".join(each.static_html() for each in instruments) for name, instruments in shown.items()}
+    folder = write(tmp_path_factory.mktemp("interview"), "The interview", pages)
     Practice("screen", 1).save_html(folder / "saved.html")
     return folder
 
@@ -63,11 +55,6 @@ def title(page):
 
 def press(page, name):
     page.get_by_role("button", name=name).first.click()
-
-
-def faults(page):
-    found = Axe().run(page, options=WCAG).response["violations"]
-    return [f"{fault['id']}: {node['target']}" for fault in found for node in fault["nodes"]]
 
 
 def kept(page):

@@ -6,40 +6,17 @@ import struct
 import numpy as np
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 
 from solutions.sparse import SELECTORS
 from solutions.tiny import Config, TinyTransformer
 from widgets import Eye
-from widgets.kit.base import static_assets
 from widgets.selector import measure, row, say
 from widgets.selector.view import looked, rows_of
 
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Eye</title><link rel="stylesheet" href="instruments.css"><script src="instruments.js"></script>
-<main>{}</main></html>"""
-NASTY = ["</script><script>window.hacked = 1</script>", '"><img src=x onerror="window.hacked = 1">', "👩‍🚀", "مرحبا"]
-NASTY += ["x" * 10_000, "", " ", "\n", "‘quoted’", "&lt;"]
-NAMES = {"sinks and window": "sinks + window"}
+from .pages import CLASHES, NASTY, choose, faults, settle, stage, told, visits, write
+from .pages import pressed as press_keys
 
-# The words of the pictures that lie on each other. A pixel or two is taken off each side, where letters have no ink.
-CLASHES = """() => {
-  const clashes = new Set();
-  for (const picture of document.querySelectorAll('.al svg')) {
-    const words = [...picture.querySelectorAll('text')].filter((word) => word.textContent && word.checkVisibility());
-    const boxes = words.map((word) => [word.textContent, word.getBoundingClientRect()]);
-    const edge = picture.closest('.al').getBoundingClientRect();
-    boxes.forEach(([a, p], i) => {
-      if (p.right > edge.right || p.left < edge.left) clashes.add(a);
-      for (const [b, q] of boxes.slice(i + 1)) {
-        const across = p.left + 1 < q.right - 1 && q.left + 1 < p.right - 1;
-        if (across && p.top + 2 < q.bottom - 2 && q.top + 2 < p.bottom - 2) clashes.add(`${a} | ${b}`);
-      }
-    });
-  }
-  return [...clashes];
-}"""
+NAMES = {"sinks and window": "sinks + window"}
 
 
 def a_model(seed=0, layers=2, top_k=4):
@@ -83,62 +60,24 @@ def eyes():
 
 @pytest.fixture(scope="module")
 def folder(eyes, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("selector")
-    for name, text in static_assets().items():
-        (folder / name).write_text(text, encoding="utf-8")
-    for name, eye in eyes.items():
-        (folder / f"{name}.html").write_text(PAGE.format(eye.static_html()), encoding="utf-8")
-    (folder / "twice.html").write_text(PAGE.format(eyes["model"].static_html() * 2), encoding="utf-8")
+    pages = {name: eye.static_html() for name, eye in eyes.items()}
+    pages |= {"twice": pages["model"] * 2, "atlas": eyes["model"].atlas().static_html()}
+    folder = write(tmp_path_factory.mktemp("selector"), "Eye", pages)
     eyes["model"].save_html(folder / "saved.html")
-    (folder / "atlas.html").write_text(PAGE.format(eyes["model"].atlas().static_html()), encoding="utf-8")
     return folder
 
 
 @pytest.fixture
 def visit(page, folder):
-    """Open a page; at the end of the test nothing must have failed or asked for the network."""
-
-    def visit(name, width=1000, theme="light"):
-        page.set_viewport_size({"width": width, "height": 1000})
-        page.emulate_media(color_scheme=theme)
-        page.goto((folder / f"{name}.html").as_uri())
-        page.wait_for_function("document.querySelectorAll('[data-twin]:not([hidden])').length === 0")
-        settle(page)
-        return page
-
-    yield visit
-    assert page.errors == []
-    assert page.outside_requests == []
-
-
-def settle(page):
-    page.evaluate(
-        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
-    )
-
-
-def told(page):
-    return page.locator(".al-say").first.inner_text()
+    yield from visits(page, folder, height=1000)
 
 
 def number(page):
     return page.locator(".al-selector-number").first.inner_text()
 
 
-def stage(page):
-    return page.get_by_role("application").first
-
-
 def pressed(page, *keys):
-    stage(page).focus()
-    for key in keys:
-        page.keyboard.press(key)
-    settle(page)
-
-
-def choose(page, name):
-    page.get_by_role("button", name=name, exact=True).first.click()
-    settle(page)
+    press_keys(page, stage(page), *keys)
 
 
 def to_query(page, query):
@@ -187,8 +126,7 @@ def test_axe_finds_nothing(visit, name, theme, width):
     page.get_by_role("button", name="table", exact=True).first.click()
     choose(page, "window")
     assert page.locator(f".al:not([data-theme='{theme}'])").count() == 0
-    found = Axe().run(page, options=WCAG).response["violations"]
-    assert [f"{fault['id']}: {node['target']}" for fault in found for node in fault["nodes"]] == []
+    assert faults(page) == []
 
 
 @pytest.mark.parametrize("name", ["model", "stages", "long", "small", "nasty", "saved"])

@@ -5,12 +5,10 @@ from pathlib import Path
 
 import bound
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from bound import LESSONS, PAGES
 
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-# By default axe fetches the page's style sheets anew, which file:// refuses; the rules asked for here need none of it.
-AXE = {"runOnly": WCAG, "preload": False}
+from .pages import faults
+
 LESSON = "lessons/01_quadratic_attention"
 INSTRUMENTS = {
     "00": ["ledger"],
@@ -54,11 +52,6 @@ def look_at(page) -> None:
         instrument.locator(".al").wait_for()
         assert instrument.locator("[data-twin]").is_hidden(), "an instrument was not drawn"
         assert instrument.locator(".al").count() == 1
-
-
-def faults(page, **only) -> list[str]:
-    violations = Axe().run(page, options=AXE | only).response["violations"]
-    return [f"{fault['id']}: {node['target']}" for fault in violations for node in fault["nodes"]]
 
 
 def turn(page, theme: str) -> None:

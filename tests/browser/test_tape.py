@@ -6,39 +6,16 @@ import struct
 import numpy as np
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 
 from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
-from widgets.kit.base import static_assets
 from widgets.tape import read, say
 from widgets.tape.view import answered, frame_of, recalled
 
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Tape</title><link rel="stylesheet" href="instruments.css"><script src="instruments.js"></script>
-<main>{}</main></html>"""
-NASTY = ["</script><script>window.hacked = 1</script>", '"><img src=x onerror="window.hacked = 1">', "👩‍🚀", "مرحبا"]
-NASTY += ["x" * 10_000, "", " ", "\n", "‘quoted’", "&lt;"]
-NAMES = ["linear", "delta", "corrected", "no z"]
+from .pages import CLASHES, NASTY, choose, faults, settle, stage, told, visits, write
+from .pages import pressed as press_keys
 
-# The words of the pictures that lie on each other. A pixel or two is taken off each side, where letters have no ink.
-CLASHES = """() => {
-  const clashes = new Set();
-  for (const picture of document.querySelectorAll('.al svg')) {
-    const words = [...picture.querySelectorAll('text')].filter((word) => word.textContent && word.checkVisibility());
-    const boxes = words.map((word) => [word.textContent, word.getBoundingClientRect()]);
-    const edge = picture.closest('.al').getBoundingClientRect();
-    boxes.forEach(([a, p], i) => {
-      if (p.right > edge.right || p.left < edge.left) clashes.add(a);
-      for (const [b, q] of boxes.slice(i + 1)) {
-        const across = p.left + 1 < q.right - 1 && q.left + 1 < p.right - 1;
-        if (across && p.top + 2 < q.bottom - 2 && q.top + 2 < p.bottom - 2) clashes.add(`${a} | ${b}`);
-      }
-    });
-  }
-  return [...clashes];
-}"""
+NAMES = ["linear", "delta", "corrected", "no z"]
 
 
 def a_model(segment=8, **given):
@@ -75,62 +52,24 @@ def tapes():
 
 @pytest.fixture(scope="module")
 def folder(tapes, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tape")
-    for name, text in static_assets().items():
-        (folder / name).write_text(text, encoding="utf-8")
-    for name, tape in tapes.items():
-        (folder / f"{name}.html").write_text(PAGE.format(tape.static_html()), encoding="utf-8")
-    twice = tapes["model"].static_html() * 2
-    (folder / "twice.html").write_text(PAGE.format(twice), encoding="utf-8")
+    pages = {name: tape.static_html() for name, tape in tapes.items()}
+    pages["twice"] = pages["model"] * 2
+    folder = write(tmp_path_factory.mktemp("tape"), "Tape", pages)
     tapes["model"].save_html(folder / "saved.html")
     return folder
 
 
 @pytest.fixture
 def visit(page, folder):
-    """Open a page; at the end of the test nothing must have failed or asked for the network."""
-
-    def visit(name, width=1000, theme="light"):
-        page.set_viewport_size({"width": width, "height": 1000})
-        page.emulate_media(color_scheme=theme)
-        page.goto((folder / f"{name}.html").as_uri())
-        page.wait_for_function("document.querySelectorAll('[data-twin]:not([hidden])').length === 0")
-        settle(page)
-        return page
-
-    yield visit
-    assert page.errors == []
-    assert page.outside_requests == []
-
-
-def settle(page):
-    page.evaluate(
-        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
-    )
-
-
-def told(page):
-    return page.locator(".al-say").first.inner_text()
+    yield from visits(page, folder, height=1000)
 
 
 def number(page):
     return page.locator(".al-tape-number").first.inner_text()
 
 
-def stage(page):
-    return page.get_by_role("application").first
-
-
 def pressed(page, *keys):
-    stage(page).focus()
-    for key in keys:
-        page.keyboard.press(key)
-    settle(page)
-
-
-def choose(page, name):
-    page.get_by_role("button", name=name, exact=True).first.click()
-    settle(page)
+    press_keys(page, stage(page), *keys)
 
 
 def with_its_own_key(page):
@@ -156,8 +95,7 @@ def test_axe_finds_nothing(visit, name, theme, width):
     page = visit(name, width, theme)
     page.get_by_role("button", name="table", exact=True).first.click()
     assert page.locator(f".al:not([data-theme='{theme}'])").count() == 0
-    found = Axe().run(page, options=WCAG).response["violations"]
-    assert [f"{fault['id']}: {node['target']}" for fault in found for node in fault["nodes"]] == []
+    assert faults(page) == []
 
 
 @pytest.mark.parametrize("name", ["model", "segments", "many", "long", "pairs", "one", "nasty", "saved"])

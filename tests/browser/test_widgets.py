@@ -6,18 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 
 from solutions.quadratic import attention, blocked_attention, naive_peak_bytes
 from widgets import Ledger, predict
-from widgets.kit.base import static_assets
 from widgets.ledger.measure import record, sweep
 
+from .pages import faults, told, visits, write
+
 ROOT = Path(__file__).resolve().parents[2]
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Instruments</title><link rel="stylesheet" href="instruments.css"><script src="instruments.js"></script>
-<main>{}</main></html>"""
 FUSED = torch.nn.functional.scaled_dot_product_attention
 
 # Scrubs through the frames and names the words that lie on each other, or run out of their picture. A pixel or two is
@@ -80,34 +76,14 @@ def instruments(measured):
 
 @pytest.fixture(scope="module")
 def folder(instruments, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("instruments")
-    for name, text in static_assets().items():
-        (folder / name).write_text(text, encoding="utf-8")
-    for name, instrument in instruments.items():
-        (folder / f"{name}.html").write_text(PAGE.format(instrument.static_html()), encoding="utf-8")
-    every = "".join(instrument.static_html() for instrument in instruments.values())
-    (folder / "all.html").write_text(PAGE.format(every * 2), encoding="utf-8")
-    return folder
+    pages = {name: instrument.static_html() for name, instrument in instruments.items()}
+    pages["all"] = "".join(pages.values()) * 2
+    return write(tmp_path_factory.mktemp("instruments"), "Instruments", pages)
 
 
 @pytest.fixture
 def visit(page, folder):
-    """Open a page of instruments; at the end of the test nothing must have failed or asked for the network."""
-
-    def visit(name, width=1000, theme="light", reduced_motion="no-preference"):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme=theme, reduced_motion=reduced_motion)
-        page.goto((folder / f"{name}.html").as_uri())
-        page.wait_for_function("document.querySelectorAll('[data-twin]:not([hidden])').length === 0")
-        return page
-
-    yield visit
-    assert page.errors == []
-    assert page.outside_requests == []
-
-
-def told(page):
-    return page.locator(".al-say").first.inner_text()
+    yield from visits(page, folder)
 
 
 # Every instrument -------------------------------------------------------------------------------------------------
@@ -119,8 +95,7 @@ def test_axe_finds_nothing(visit, theme, width):
     page = visit("all", width, theme)
     page.get_by_role("button", name="table").first.click()
     assert page.locator(f".al:not([data-theme='{theme}'])").count() == 0
-    found = Axe().run(page, options=WCAG).response["violations"]
-    assert [f"{fault['id']}: {node['target']}" for fault in found for node in fault["nodes"]] == []
+    assert faults(page) == []
 
 
 @pytest.mark.parametrize("name", ["predict", "noted", "sweep", "limits", "ask", "run", "blocks", "long", "nothing"])
@@ -181,7 +156,7 @@ def test_the_theme_follows_the_page(visit):
 
 def test_an_instrument_that_cannot_be_drawn_leaves_its_words(page, folder, instruments):
     broken = instruments["sweep"].static_html().replace('"dtype":"float64"', '"dtype":"float16"')
-    (folder / "broken.html").write_text(PAGE.format(broken), encoding="utf-8")
+    write(folder, "Broken", {"broken": broken})
     page.goto((folder / "broken.html").as_uri())
     assert page.locator("[data-twin]").is_visible()
     assert "naive grows" in page.locator("[data-twin]").inner_text()

@@ -1,0 +1,93 @@
+"""What the tests of the instruments share: their pages, a visit that must end quietly, axe, words that clash."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+
+from widgets.kit.base import static_assets
+
+# By default axe fetches the page's style sheets anew, which file:// refuses; the rules asked for here need none of it.
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><link rel="stylesheet" href="instruments.css"><script src="instruments.js"></script>
+<main>{instruments}</main></html>"""
+NASTY = ["</script><script>window.hacked = 1</script>", '"><img src=x onerror="window.hacked = 1">', "👩‍🚀", "مرحبا"]
+NASTY += ["x" * 10_000, "", " ", "\n", "‘quoted’", "&lt;"]
+
+# The words of the pictures that lie on each other. A pixel or two is taken off each side, where letters have no ink.
+CLASHES = """() => {
+  const clashes = new Set();
+  for (const picture of document.querySelectorAll('.al svg')) {
+    const words = [...picture.querySelectorAll('text')].filter((word) => word.textContent && word.checkVisibility());
+    const boxes = words.map((word) => [word.textContent, word.getBoundingClientRect()]);
+    const edge = picture.closest('.al').getBoundingClientRect();
+    boxes.forEach(([a, p], i) => {
+      if (p.right > edge.right || p.left < edge.left) clashes.add(a);
+      for (const [b, q] of boxes.slice(i + 1)) {
+        const across = p.left + 1 < q.right - 1 && q.left + 1 < p.right - 1;
+        if (across && p.top + 2 < q.bottom - 2 && q.top + 2 < p.bottom - 2) clashes.add(`${a} | ${b}`);
+      }
+    });
+  }
+  return [...clashes];
+}"""
+
+
+def write(folder: Path, title: str, pages: dict[str, str]) -> Path:
+    """A folder of pages, name -> the static HTML of its instruments, with what they load beside them."""
+    for name, text in static_assets().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for name, instruments in pages.items():
+        (folder / f"{name}.html").write_text(PAGE.format(title=title, instruments=instruments), encoding="utf-8")
+    return folder
+
+
+def visits(page, folder: Path, height: int = 800) -> Iterator[Callable]:
+    """For a fixture: `visit(name, width, theme)` opens a page; in the end nothing failed or asked for the network."""
+
+    def visit(name: str, width: int = 1000, theme: str = "light", reduced_motion: str = "no-preference"):
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=theme, reduced_motion=reduced_motion)
+        page.goto((folder / f"{name}.html").as_uri())
+        page.wait_for_function("document.querySelectorAll('[data-twin]:not([hidden])').length === 0")
+        settle(page)
+        return page
+
+    yield visit
+    assert page.errors == []
+    assert page.outside_requests == []
+
+
+def settle(page) -> None:
+    """Two frames: one to draw in, one to be sure that it was drawn."""
+    page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
+    )
+
+
+def told(page) -> str:
+    return page.locator(".al-say").first.inner_text()
+
+
+def stage(page):
+    return page.get_by_role("application").first
+
+
+def pressed(page, where, *keys: str) -> None:
+    """Put the focus somewhere and press keys."""
+    where.focus()
+    for key in keys:
+        page.keyboard.press(key)
+    settle(page)
+
+
+def choose(page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).first.click()
+    settle(page)
+
+
+def faults(page, **only) -> list[str]:
+    """What axe finds; only: options instead of AXE's."""
+    violations = Axe().run(page, options=AXE | only).response["violations"]
+    return [f"{fault['id']}: {node['target']}" for fault in violations for node in fault["nodes"]]
