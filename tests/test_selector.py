@@ -13,7 +13,7 @@ from solutions.tiny import Config, TinyTransformer
 from widgets import Eye
 from widgets.kit.base import unpacked
 from widgets.selector import measure, row, say
-from widgets.selector.view import looked, rows_of
+from widgets.selector.view import looked
 
 VECTORS = Path(__file__).parent / "js" / "selector.json"
 NESTED = ("indexer fp32", "indexer fp8", "indexer fp4", "oracle", "window", "random")  # a larger k keeps what it had
@@ -127,7 +127,7 @@ def test_the_recording_is_what_the_model_does(options):
     assert held.precision == kinds[model.layers[0].attention.indexer.precision]
     for layer, selection in zip(held.layers, chosen, strict=True):
         for place in (3, 20, len(tokens) - 1):
-            scores, weights = rows_of(layer, held.precision, place, place)
+            scores, weights = row.rows_of(layer, held.precision, place, place)
             np.testing.assert_allclose(scores, selection.scores[0, place, : place + 1], rtol=2e-3, atol=2e-4)
             np.testing.assert_allclose(weights, selection.target[0, place, : place + 1], rtol=2e-3, atol=1e-5)
             if options.get("selector", "indexer") == "indexer":
@@ -205,7 +205,7 @@ def test_a_long_text_keeps_even_queries_and_every_row_is_exact(monkeypatch):
     assert held.layers[0].q.dtype == np.float16 and held.moved == 0  # these numbers are short
     assert held.budgets[-1] == 64 and held.selectors == ("oracle", "window", "sinks and window", "random")
     for place, t in enumerate(held.at.tolist()):
-        scores, weights = rows_of(held.layers[0], "fp32", place, t)
+        scores, weights = row.rows_of(held.layers[0], "fp32", place, t)
         one = np.s_[None, :, t : t + 1]
         parts = given["index_q"][one], given["index_k"][None, : t + 1], given["index_w"][None, t : t + 1]
         np.testing.assert_allclose(scores, sparse.index_scores(*parts)[0, 0], rtol=1e-5, atol=1e-5)
@@ -242,7 +242,7 @@ def test_with_as_many_keys_as_are_seen_everything_is_captured(held):
     for layer in held.layers:
         for name, curve in layer.curves.items():
             assert curve[:, -1] == pytest.approx(1, abs=1e-6), name
-    scores, weights = rows_of(held.layers[0], "fp32", 20, 20)
+    scores, weights = row.rows_of(held.layers[0], "fp32", 20, 20)
     for k in (21, 22, 60):
         found = looked(scores, weights, k)
         assert found["mass"] == pytest.approx(1) and found["misses"] == 0
@@ -264,7 +264,7 @@ def test_a_larger_budget_keeps_no_less(held):
 
 def test_nothing_is_chosen_after_the_query(held):
     for place in range(len(held.at)):
-        scores, weights = rows_of(held.layers[0], "fp8", place, place)
+        scores, weights = row.rows_of(held.layers[0], "fp8", place, place)
         found = looked(scores, weights, held.top_k)
         assert len(found["chosen"]) == place + 1 and found["chosen"].sum() == min(held.top_k, place + 1)
         assert found["mass"] <= found["oracle"] + 1e-12 and found["window"] <= found["oracle"] + 1e-12
@@ -284,7 +284,7 @@ def test_density_is_the_share_of_pairs_that_is_chosen(held):
     every = eye.density(cell=1, layer=0)
     assert every.shape == (60, 60) and set(np.unique(every)) == {0.0, 1.0} and not np.triu(every, 1).any()
     for t in (3, 30, 59):
-        scores, _ = rows_of(held.layers[0], "fp32", t, t)
+        scores, _ = row.rows_of(held.layers[0], "fp32", t, t)
         np.testing.assert_array_equal(every[t, : t + 1] == 1, row.best(scores, held.top_k))
     coarse, pairs = eye.density(cell=8, layer=0), np.tri(60)
     for a, b in ((0, 0), (5, 2), (7, 7)):
@@ -331,9 +331,9 @@ def test_the_twin_says_what_the_numbers_say():
     eye = Eye.of(a_model(), some_tokens(60), text=text, needles={50: 12}, query=50, layer=1)
     first, second = repr(eye).split("\n")
     held = eye.recordings[""]
-    found = looked(*rows_of(held.layers[1], "fp32", 50, 50), 4)
+    found = looked(*row.rows_of(held.layers[1], "fp32", 50, 50), 4)
     missed = found["missed"]
-    weight = rows_of(held.layers[1], "fp32", 50, 50)[1][missed]
+    weight = row.rows_of(held.layers[1], "fp32", 50, 50)[1][missed]
     assert first.startswith(
         f"{say.QUESTION} Layer 1, all heads, query 50 ‘w50’ of 60, k = 4: the indexer captures "
         f"{say.percent(found['mass'])} of the mass; misses token {missed} ‘w{missed}’ ({say.percent(weight)})"
@@ -356,7 +356,7 @@ def test_the_first_query_is_a_typical_one_that_needs_a_far_key():
     assert held.at[eye.row] in (40, 50, 55)
     captured = held.layers[eye.layer].captured
     assert captured[eye.row] == pytest.approx(np.median(captured[[40, 50, 55]]))
-    paid = [sum(rows_of(layer, "fp32", t, t)[1][needles[t]] for t in (10, 40, 50, 55)) for layer in held.layers]
+    paid = [sum(row.rows_of(layer, "fp32", t, t)[1][needles[t]] for t in (10, 40, 50, 55)) for layer in held.layers]
     assert eye.layer == int(np.argmax(paid))
     assert Eye(held).layer == 1 and held.at[Eye(held).row] >= 30
 
@@ -453,7 +453,7 @@ def vectors():
         found["quantised"].append([kind, x, row.quantised(np.array(x), kind).tolist()])
     for place in (0, 9, 22):
         for precision in row.PRECISIONS:
-            scores, weights = rows_of(layer, precision, place, place)
+            scores, weights = row.rows_of(layer, precision, place, place)
             found["rows"].append([place, precision, rounded(scores), rounded(weights)])
     q, k = given["q"][None].double(), given["k"][None].double()
     for name, choose in SELECTORS.items():
@@ -465,7 +465,7 @@ def vectors():
                 indices = choose(*rows, budget)[0, place if name == "H2O" else 0]
                 found["chosen"].append([name, place, budget, np.flatnonzero(mask(indices, place + 1)).tolist()])
     for place in (12, 15, 22):
-        scores, weights = rows_of(layer, "fp8", place, place)
+        scores, weights = row.rows_of(layer, "fp8", place, place)
         for name, values, reduce in (("indexer", scores, np.max), ("oracle", weights, np.sum)):
             for budget in (1, 3, 4, 9):
                 past = reduce(values[: place // 4 * 4].reshape(-1, 4), axis=1)

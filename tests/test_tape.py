@@ -15,7 +15,7 @@ from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
 from widgets.kit.base import unpacked
 from widgets.tape import measure, read, say
-from widgets.tape.view import answered, recalled, with_segment
+from widgets.tape.view import answered, with_segment
 
 VECTORS = Path(__file__).parent / "js" / "tape.json"
 
@@ -333,7 +333,7 @@ def test_the_text_says_what_the_picture_says():
     assert lines[0].endswith(f"The state takes {4 * 6 * 5} bytes, after any segment.")
     later = r"cosine (\S+) with [^,]+ of v, 2 segments later; of the other pairs half come back below (\S+)\. "
     told = re.search(later, lines[0])
-    found = recalled(tape.recordings[0], "linear", 0, 6)
+    found = read.recalled(tape.recordings[0], "linear", 0, 6)
     assert told.groups() == (say.signed(found[3]), say.signed(read.median([found[i] for i in (0, 1, 2, 4, 5)])))
     from_where = "measured: by hand, 6 pairs, cpu, float32, written by the linear rule"
     assert tape.data["recordings"][0]["provenance"] == from_where
@@ -355,7 +355,7 @@ def test_the_first_pair_is_the_needle_that_stands_out():
     held = tape.recordings[0]
     gains = {}
     for memory in range(4):
-        found = recalled(held, "linear", memory, len(held.after))
+        found = read.recalled(held, "linear", memory, len(held.after))
         rest = read.median([c for p, c in found.items() if not held.needle[p]])
         for pair in np.flatnonzero(held.needle).tolist():
             gains[memory, pair] = held.gates[memory].share * (found[pair] - rest)

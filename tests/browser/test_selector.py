@@ -11,7 +11,7 @@ from solutions.sparse import SELECTORS
 from solutions.tiny import Config, TinyTransformer
 from widgets import Eye
 from widgets.selector import measure, row, say
-from widgets.selector.view import looked, rows_of
+from widgets.selector.view import looked
 
 from .pages import CLASHES, NASTY, choose, faults, settle, stage, told, visits, write
 from .pages import pressed as press_keys
@@ -95,7 +95,7 @@ def sentence(eye, query, k=None, precision="fp32", layer=None, model="", head=No
     held = eye.recordings[model]
     layer = eye.layer if layer is None else layer
     k = held.top_k if k is None else k
-    scores, weights = rows_of(held.layers[layer], precision, query, query)
+    scores, weights = row.rows_of(held.layers[layer], precision, query, query)
     if head is not None:
         one = held.layers[layer]
         wide = [each.astype(np.float64) for each in (one.q[query], one.k[:, : query + 1])]
@@ -212,7 +212,7 @@ def test_other_selectors_choose_what_the_lesson_s_choose(visit, eyes, name, k):
         rows = (q, keys) if name == "H2O" else (q[:, :, query : query + 1], keys[:, :, : query + 1])
         chosen = SELECTORS[name](*rows, k)[0, query if name == "H2O" else 0]
         chosen = sorted(int(key) for key in chosen if key >= 0)
-        _, weights = rows_of(layer, "fp32", query, query)
+        _, weights = row.rows_of(layer, "fp32", query, query)
         assert f"captures {say.percent(float(weights[chosen].sum()))} of the mass" in told(page)
         choose(page, "table")
         taken = [
@@ -307,7 +307,7 @@ def test_a_click_looks_at_a_key_and_so_does_its_name(visit, eyes):
     page.mouse.click(box["x"] + 52 + (key + 0.5) / 60 * (box["width"] - 58), box["y"] + 150)
     settle(page)
     words = page.locator(".al-selector-key").inner_text()
-    scores, weights = rows_of(eye.recordings[""].layers[1], "fp32", 55, 55)
+    scores, weights = row.rows_of(eye.recordings[""].layers[1], "fp32", 55, 55)
     rank = 1 + int((scores > scores[key]).sum())
     assert words.startswith(f"key {eye.named(key)}: index score ") and f"rank {rank} of 56" in words
     assert f"attention {say.percent(weights[key])}" in spaced(words).replace(" %", "\N{NO-BREAK SPACE}%")
@@ -400,7 +400,7 @@ def test_a_long_text_says_what_it_leaves_out_and_is_exact_where_it_is_kept(visit
     for place in (5, 22, 39):
         to_query(page, place)
         query = int(held.at[place])
-        facts = looked(*rows_of(held.layers[0], "fp32", place, query), held.top_k)
+        facts = looked(*row.rows_of(held.layers[0], "fp32", place, query), held.top_k)
         assert f"query {query:,} of 3,000" in told(page)
         assert f"captures {say.percent(facts['mass'])} of the mass" in told(page)
         assert f"oracle {say.percent(facts['oracle'])}, window {say.percent(facts['window'])}" in told(page)
@@ -427,7 +427,7 @@ def test_a_figure_is_taken_along(visit, eyes, tmp_path, name, kind):
     else:
         lines = text.splitlines()
         assert lines[1] == "key,text,index score,attention,chosen,oracle's" and len(lines) == 2 + 56
-        scores, weights = rows_of(eyes["model"].recordings[""].layers[1], "fp32", 55, 55)
+        scores, weights = row.rows_of(eyes["model"].recordings[""].layers[1], "fp32", 55, 55)
         cells = [line.split(",") for line in lines[2:]]
         assert [float(each[2]) for each in cells] == pytest.approx(scores.tolist(), rel=1e-3, abs=1e-9)
         assert [float(each[3]) for each in cells] == pytest.approx(weights.tolist(), rel=1e-3)

@@ -10,7 +10,7 @@ import torch
 from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
 from widgets.tape import read, say
-from widgets.tape.view import answered, frame_of, recalled
+from widgets.tape.view import answered
 
 from .pages import CLASHES, NASTY, choose, faults, settle, stage, told, visits, write
 from .pages import pressed as press_keys
@@ -80,8 +80,8 @@ def with_its_own_key(page):
 def expected(tape, pair, rule="linear", frame=None, memory=None, recording=0):
     """The cosine that Python finds, as the page writes it."""
     held = tape.recordings[recording]
-    frame = frame_of(held) if frame is None else frame
-    found = recalled(held, rule, tape.memory if memory is None else memory, frame)
+    frame = read.frame_of(held) if frame is None else frame
+    found = read.recalled(held, rule, tape.memory if memory is None else memory, frame)
     return say.signed(found[pair])
 
 
@@ -406,7 +406,7 @@ def test_the_table_holds_what_is_seen(visit, tapes):
     head = page.locator(".al-table th").all_inner_texts()
     assert head == ["token", "text", "segment", "marked", "cosine now", "fit"]
     rows = [row.split("\t") for row in page.locator(".al-table tbody tr").all_inner_texts()]
-    found = recalled(tape.recordings[0], "linear", tape.memory, 12)
+    found = read.recalled(tape.recordings[0], "linear", tape.memory, 12)
     assert [float(row[4]) for row in rows] == pytest.approx(list(found.values()), abs=2e-4)
 
 

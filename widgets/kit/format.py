@@ -46,3 +46,8 @@ def size(nbytes: float) -> str:
 def times(ratio: float) -> str:
     """A factor: "58.4 times"."""
     return f"{significant(ratio)} times"
+
+
+def capital(name: str) -> str:
+    """With its first letter large."""
+    return name[:1].upper() + name[1:]

@@ -8,6 +8,7 @@ import numpy as np
 
 from widgets.kit.base import Instrument, packed
 from widgets.kit.format import count, size
+from widgets.kit.roles import colour, rank
 from widgets.ledger import words
 
 if TYPE_CHECKING:  # the meter brings torch, which a picture does not need
@@ -22,29 +23,6 @@ MOST_ROLES = 6  # variables told apart at most
 LEAST_SHARE = 0.02  # of the largest variable, below which one is not told apart
 FURTHEST = 1 << 30  # tokens, where a search for a limit ends
 CURVE = 49  # points of a formula's line
-
-# A tensor keeps its colour through the whole course.
-COLOURS = {
-    "q": ["q", "query", "queries"],
-    "k": ["k", "key", "keys"],
-    "v": ["v", "value", "values"],
-    "s": ["s", "p", "score", "scores", "logits", "weights", "probabilities", "softmax", "attn", "exp", "e"],
-    "o": ["o", "out", "output", "outputs", "acc", "result"],
-    "m": ["m", "z", "memory", "cache", "state", "row_max", "row_sum", "max", "sum", "lse"],
-}
-TOKEN = {word: token for token, words in COLOURS.items() for word in words}
-RANK = {word: i for i, word in enumerate(TOKEN)}
-
-
-def colour(role: str) -> str:
-    """The token of a variable's colour, by its name or the last word of it: "all_k" is a key."""
-    return TOKEN.get(role) or TOKEN.get(role.rsplit("_", 1)[-1], "ink-2")
-
-
-def rank(role: str) -> tuple[int, str]:
-    """Where a name stands in the table of colours; names that are not in it come last."""
-    return RANK.get(role, len(RANK)), role
-
 
 def roles_told(by_role: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The largest roles, each with its colour and bytes; the rest as one, so that nothing is left out of the sum.

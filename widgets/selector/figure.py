@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from widgets.kit.format import count
 from widgets.kit.tokens import TOKENS, style
 from widgets.selector import row, say
-from widgets.selector.view import rows_of
 
 if TYPE_CHECKING:
     from widgets.selector.measure import Layer, Recording
@@ -36,7 +35,7 @@ def draw(recording: "Recording", layer: int, place: int, sentence: str, provenan
 
 def draw_query(upper: Axes, lower: Axes, layer: "Layer", recording: "Recording", place: int, query: int) -> None:
     """Bars over the keys: strong where the indexer chooses one; crosses where the oracle would and it does not."""
-    scores, weights = rows_of(layer, recording.precision, place, query)
+    scores, weights = row.rows_of(layer, recording.precision, place, query)
     chosen, wanted = row.best(scores, recording.top_k), row.best(weights, recording.top_k)
     keys, missed = np.arange(query + 1), wanted & ~chosen
     for some, alpha in ((~chosen, 0.35), (chosen, 1.0)):

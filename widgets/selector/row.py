@@ -7,7 +7,12 @@ Everything is float64, and the sums over channels are made in the same order in 
 scores and ties fall alike. tests/js/selector.json holds both files to the same numbers.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from widgets.selector.measure import Layer
 
 PRECISIONS = {"fp32": None, "fp8": "e4m3", "fp4": "e2m1"}
 """What a picture calls a precision -> the kind that `solutions.sparse.quantise` simulates."""
@@ -80,3 +85,13 @@ def best_blocks(scores: np.ndarray, m: int, k: int, block: int) -> np.ndarray:
 def latest(m: int, k: int) -> np.ndarray:
     """Boolean (m,): the k latest keys."""
     return np.arange(m) >= m - k
+
+
+def rows_of(layer: "Layer", precision: str, place: int, query: int) -> tuple[np.ndarray, np.ndarray]:
+    """Index scores and attention (the mean of all heads) of one kept query, both (query + 1,), float64."""
+    kind = PRECISIONS[precision]
+    wide = lambda array: array.astype(np.float64)  # noqa: E731
+    index_q, index_k = (quantised(wide(x), kind) for x in (layer.index_q[place], layer.index_k[: query + 1]))
+    scores = index_row(index_q, index_k, wide(layer.index_w[place]))
+    weights = weights_row(wide(layer.q[place]), wide(layer.k[:, : query + 1]), layer.scale)
+    return scores, weights.mean(axis=0)

@@ -130,7 +130,7 @@ class Eye(Instrument):
         """What the untouched picture says: of the query, then of all queries."""
         recording = self.recordings[self.shown]
         layer, query = recording.layers[self.layer], int(recording.at[self.row])
-        scores, weights = rows_of(layer, recording.precision, self.row, query)
+        scores, weights = row.rows_of(layer, recording.precision, self.row, query)
         seen = looked(scores, weights, recording.top_k)
         missed = seen["missed"]
         needle = self.needles.get(query)
@@ -251,16 +251,6 @@ def layer_data(layer: "Layer", half: bool) -> dict[str, Any]:
     }
 
 
-def rows_of(layer: "Layer", precision: str, place: int, query: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index scores and attention (the mean of all heads) of one kept query, both (query + 1,), float64."""
-    kind = row.PRECISIONS[precision]
-    wide = lambda array: array.astype(np.float64)  # noqa: E731
-    index_q, index_k = (row.quantised(wide(x), kind) for x in (layer.index_q[place], layer.index_k[: query + 1]))
-    scores = row.index_row(index_q, index_k, wide(layer.index_w[place]))
-    weights = row.weights_row(wide(layer.q[place]), wide(layer.k[:, : query + 1]), layer.scale)
-    return scores, weights.mean(axis=0)
-
-
 def looked(scores: np.ndarray, weights: np.ndarray, k: int) -> dict[str, Any]:
     """What the indexer's choice of one query keeps and misses, beside the oracle's and the window's."""
     m = len(scores)
@@ -300,7 +290,7 @@ def telling_layer(recording: "Recording", needles: Mapping[int, int]) -> int:
 
     def paid(layer: "Layer") -> float:
         queries = [int(recording.at[place]) for place in places]
-        return sum(float(rows_of(layer, "fp32", place, query)[1][needles[query]])
+        return sum(float(row.rows_of(layer, "fp32", place, query)[1][needles[query]])
                    for place, query in zip(places, queries, strict=True))  # fmt: skip
 
     return int(np.argmax([round(paid(layer), 6) for layer in recording.layers]))

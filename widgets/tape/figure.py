@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from widgets.kit.format import count
+from widgets.kit.format import capital, count
 from widgets.kit.tokens import TOKENS, style
 from widgets.tape import read
-from widgets.tape.view import capital, frame_of, recalled
 
 if TYPE_CHECKING:
     from widgets.tape.measure import Recording
@@ -41,7 +40,7 @@ def draw_recall(axes: Axes, recording: "Recording", memory: int, pair: int, ques
     How high: the cosine of what its own key brings back, or how well the question fits it.
     """
     columns = {int(number): i for i, number in enumerate(recording.after)}
-    found = recalled(recording, recording.rule, memory, frame_of(recording))
+    found = read.recalled(recording, recording.rule, memory, read.frame_of(recording))
     if question is not None:
         query, keys = recording.q[question, memory], recording.k[:, memory]
         fits = read.fit(recording.rule, query.astype(np.float64), keys.astype(np.float64))
@@ -75,7 +74,7 @@ def draw_recall(axes: Axes, recording: "Recording", memory: int, pair: int, ques
 
 
 def draw_memory(figure: Figure, z_axes: Axes, m_axes: Axes, recording: "Recording", memory: int) -> None:
-    m, z = (held[recording.rule][frame_of(recording) - 1, memory] for held in (recording.memory, recording.z))
+    m, z = (held[recording.rule][read.frame_of(recording) - 1, memory] for held in (recording.memory, recording.z))
     most = float(np.abs(m).max()) or 1.0
     image = m_axes.imshow(m, cmap=SIGNED, vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
     m_axes.set(xlabel="channel of the value", yticks=[])

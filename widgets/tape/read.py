@@ -5,8 +5,12 @@ to the same numbers. Shapes: key (d_key,), value (d_value,), memory (d_key, d_va
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from widgets.tape.measure import Recording
 
 RULES = {"linear": "linear", "delta": "delta", "gamma": "corrected", "unit": "no z"}
 """Rule -> what it is called in a picture: eq. 8, eq. 9, eq. 9 with the z of Rodkin et al., the delta rule without z."""
@@ -72,3 +76,26 @@ def median(values: Sequence[float]) -> float | None:
         return None
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def frame_of(recording: "Recording") -> int:
+    """The frame to begin with: what the question found, or the last; see `recalled`."""
+    if recording.answers is None or recording.answers.after not in recording.after:
+        return len(recording.after)
+    return recording.after.tolist().index(recording.answers.after) + 1
+
+
+def recalled(recording: "Recording", rule: str, memory: int, frame: int) -> dict[int, float | None]:
+    """Pair -> cosine of what its key brings back and its value, of all written by then.
+
+    frame: 0 for the empty memory, else number of the snapshot, from 1 on
+    """
+    if frame == 0:
+        return {}
+    m, z = (held[rule][frame - 1, memory].astype(np.float64) for held in (recording.memory, recording.z))
+    written = np.flatnonzero(recording.at < int(recording.after[frame - 1]) * recording.segment)
+    k, v = (side[written, memory].astype(np.float64) for side in (recording.k, recording.v))
+    return {
+        int(pair): cosine(found, value)
+        for pair, found, value in zip(written, read(rule, k, m, z), v, strict=True)
+    }

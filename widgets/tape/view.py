@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from widgets.kit.base import Instrument, packed
-from widgets.kit.format import count
+from widgets.kit.format import capital, count
 from widgets.tape import read, say
 
 if TYPE_CHECKING:  # the recorder brings torch, which a picture does not need
@@ -123,8 +123,8 @@ class Tape(Instrument):
     def sentences(self) -> list[list[str]]:
         """What the untouched picture says."""
         recording = self.recordings[0]
-        frame = frame_of(recording)
-        found = recalled(recording, recording.rule, self.memory, frame)
+        frame = read.frame_of(recording)
+        found = read.recalled(recording, recording.rule, self.memory, frame)
         own = found.pop(self.pair, None)
         others = [cosine for pair, cosine in found.items() if not recording.needle[pair]]
         at = int(recording.at[self.pair])
@@ -149,7 +149,8 @@ class Tape(Instrument):
     def back(self, probe: np.ndarray) -> float:
         """How much of the value of the first pair comes back, read with a key or a question."""
         recording = self.recordings[0]
-        m, z = (held[recording.rule][frame_of(recording) - 1, self.memory] for held in (recording.memory, recording.z))
+        frame = read.frame_of(recording) - 1
+        m, z = (held[recording.rule][frame, self.memory] for held in (recording.memory, recording.z))
         found = read.read(recording.rule, probe, m.astype(np.float64), z.astype(np.float64))
         return read.returned(found, recording.v[self.pair, self.memory].astype(np.float64))
 
@@ -193,7 +194,7 @@ class Tape(Instrument):
             "tokens": recording.tokens,
             "what": what_of(recording),
             "after": packed(recording.after),
-            "frame": frame_of(recording),
+            "frame": read.frame_of(recording),
             "d_key": recording.k.shape[2],
             "d_value": recording.v.shape[2],
             "names": list(recording.names),
@@ -233,40 +234,13 @@ def what_of(recording: "Recording") -> str:
     return "token" if recording.gates else "pair"
 
 
-def frame_of(recording: "Recording") -> int:
-    """The frame to begin with: what the question found, or the last; see `recalled`."""
-    if recording.answers is None or recording.answers.after not in recording.after:
-        return len(recording.after)
-    return recording.after.tolist().index(recording.answers.after) + 1
-
-
-def capital(name: str) -> str:
-    return name[:1].upper() + name[1:]
-
-
-def recalled(recording: "Recording", rule: str, memory: int, frame: int) -> dict[int, float | None]:
-    """Pair -> cosine of what its key brings back and its value, of all written by then.
-
-    frame: 0 for the empty memory, else number of the snapshot, from 1 on
-    """
-    if frame == 0:
-        return {}
-    m, z = (held[rule][frame - 1, memory].astype(np.float64) for held in (recording.memory, recording.z))
-    written = np.flatnonzero(recording.at < int(recording.after[frame - 1]) * recording.segment)
-    k, v = (side[written, memory].astype(np.float64) for side in (recording.k, recording.v))
-    return {
-        int(pair): read.cosine(found, value)
-        for pair, found, value in zip(written, read.read(rule, k, m, z), v, strict=True)
-    }
-
-
 def answered(recording: "Recording", memory: int, question: int, pair: int) -> tuple[float | None, float | None]:
     """What a question brings back when it is asked: the cosine with a pair's value, and how well it fits its key.
 
     The second is a / b: the fit of that key by the mean fit of the others that are no needles; None without others.
     """
     rule, query = recording.rule, recording.q[question, memory].astype(np.float64)
-    frame = frame_of(recording)
+    frame = read.frame_of(recording)
     m, z = (held[rule][frame - 1, memory].astype(np.float64) for held in (recording.memory, recording.z))
     found = read.cosine(read.read(rule, query, m, z), recording.v[pair, memory].astype(np.float64))
     fits = read.fit(rule, query, recording.k[:, memory].astype(np.float64))
@@ -286,7 +260,7 @@ def telling(recording: "Recording", memory: int | None, pair: int | None) -> tup
     marked = np.flatnonzero(recording.needle) if pair is None else np.array([pair])
     if not len(marked):
         return (0 if memory is None else memory), 0, None
-    frame = frame_of(recording)
+    frame = read.frame_of(recording)
     best, found = -np.inf, (chosen[0], int(marked[0]), None)
     for one in chosen:
         listened = max([gate.share for gate in recording.gates if gate.memory == one], default=1.0)
@@ -305,7 +279,7 @@ def telling(recording: "Recording", memory: int | None, pair: int | None) -> tup
         return found
     for one in chosen:
         listened = max([gate.share for gate in recording.gates if gate.memory == one], default=1.0)
-        cosines = recalled(recording, recording.rule, one, frame)
+        cosines = read.recalled(recording, recording.rule, one, frame)
         rest = read.median([c for p, c in cosines.items() if not recording.needle[p] and c is not None]) or 0.0
         for at in marked.tolist():
             if (cosine := cosines.get(at)) is not None and listened * (cosine - rest) > best + 1e-9:

@@ -3,7 +3,7 @@
 A kernel's author names pointers and tiles `q`, `q_ptr`, `q_tile`, `grad_q`, `dq`, `m_i`; all of them say what they are.
 """
 
-from widgets.ledger.view import TOKEN
+from widgets.kit.roles import TOKEN
 
 ENDINGS = ("_ptr", "_pointer", "_ptrs", "_tile", "_block", "_i", "_new", "_old", "_rows")
 STATISTICS = ("l", "ell", "alpha", "delta", "total", "maximum", "lse_i", "log_sum_exp", "denominator")
