@@ -68,8 +68,8 @@ def retrieve(q: Tensor, memory: Tensor, z: Tensor) -> Tensor:
     """Read the memory (Infini-attention, eq. 7): the average of the values written, by how well the keys fit.
 
     q: (..., queries, d_key); memory: (..., d_key, d_value); z: (..., d_key)
-    Returns (..., queries, d_value). Where nothing is stored yet (z = 0) the read is 0, not nan; however little is
-    stored, it is an average.
+    Returns (..., queries, d_value). Where nothing is stored yet (z = 0) the read is 0, and neither it nor its
+    gradient nan; however little is stored, it is an average.
     """
     weight = feature(q)
     total = weight @ z[..., None]  # (..., queries, 1)
@@ -194,7 +194,8 @@ def dual_form(q: Tensor, k: Tensor, v: Tensor, segment: int) -> Tensor:
     """What `retrieve` reads in every segment, without any memory: linear attention to all earlier segments.
 
     q, k: (..., n, d_key); v: (..., n, d_value); segment: tokens of a segment, the last one may be shorter
-    Returns (..., n, d_value); 0 in the first segment, which has nothing before it. It makes all n² weights.
+    Returns (..., n, d_value); 0 in the first segment, which has nothing before it, and no nan in the gradient there. It
+    makes all n² weights.
     """
     weight = feature(q) @ feature(k).mT
     number = torch.arange(q.shape[-2], device=q.device) // segment

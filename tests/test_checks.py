@@ -836,6 +836,16 @@ def test_a_softmax_that_replaces_its_nan_has_a_gradient_of_nan():
     )
 
 
+def test_a_read_of_nothing_that_is_0_has_a_gradient_too():
+    def retrieve(q, memory, z):
+        weight = torch.nn.functional.elu(q) + 1
+        total = weight @ z[..., None]
+        return torch.where(total == 0, 0.0, weight @ memory / total)
+
+    verdict = EXERCISES["retrieve"].verdict(retrieve)
+    assert verdict.mistake and verdict.mistake.endswith("its gradient stays nan"), verdict.message
+
+
 @pytest.mark.parametrize("filler", [-1e4, -1e9, -3e38])
 def test_any_large_negative_filler_is_recognised(filler):
     def attention(q, k, v, *, causal=False, mask=None, scale=None):

@@ -70,7 +70,7 @@ def retrieve_row_by_row(q, memory, z):
         weight = torch.where(q[..., i, :] > 0, q[..., i, :] + 1, q[..., i, :].exp())
         total = (weight * z).sum(-1, keepdim=True)
         row = (weight[..., :, None] * memory).sum(-2)
-        rows.append(torch.where(total > 0, row / total, torch.zeros_like(row)))
+        rows.append(torch.where(total > 0, row / total.where(total > 0, 1), torch.zeros_like(row)))
     return torch.stack(rows, dim=-2)
 
 
@@ -80,9 +80,11 @@ def retrieve_by_einsum(q, memory, z):
     return torch.einsum("...nk,...kv->...nv", weight, memory) / total.clamp(min=1e-30)[..., None]
 
 
-def retrieve_without_nan(q, memory, z):
-    weight = feature(q)
-    return (weight @ memory / (weight * z[..., None, :]).sum(-1, keepdim=True)).nan_to_num(0)
+def felt_by_the_queries(function, q, *rest):
+    """The gradient that reaches the queries; none counts as 0."""
+    q = q.clone().requires_grad_()
+    read = function(q, *rest)
+    return torch.autograd.grad(read.sum(), q)[0] if read.requires_grad else torch.zeros_like(q)
 
 
 def divided(read, weight, memory, z):
@@ -123,14 +125,18 @@ RETRIEVE = Exercise(
         Case("an empty memory in float64", reads(of=empty), dtype=torch.float64),
         Case("an empty head beside two that hold something", reads(2, 3, n=4, of=partly)),
         Case("one pair, stored with a tiny weight", faint_read, faint_value, torch.float64),
+        Case("what the queries feel where a head is empty", reads(2, 3, n=4, of=partly), felt_by_the_queries),
     ),
-    right_answers=(retrieve_row_by_row, retrieve_by_einsum, retrieve_without_nan),
+    right_answers=(retrieve_row_by_row, retrieve_by_einsum),
     mistakes={
         "the read is not divided by σ(q) · z: it is a sum, where an average is meant": read_with(
             divide=lambda read, weight, memory, z: read
         ),
         "an empty memory is divided by its z of 0": read_with(
             divide=lambda read, weight, memory, z: read / (weight @ z[..., None])
+        ),
+        "an empty memory reads 0, but its nan was replaced after the division, and its gradient stays nan": read_with(
+            divide=lambda read, weight, memory, z: (read / (weight @ z[..., None])).nan_to_num(0)
         ),
         "ELU is used without the + 1, so that weights are negative": read_with(F.elu),
         "the query is used as it is, without σ": read_with(lambda q: q),
@@ -659,6 +665,7 @@ DUAL = Exercise(
         Case("two dimensions in front", in_segments(2, 2, n=9, segment=3)),
         Case("float64", in_segments(2, n=13, segment=7), dtype=torch.float64),
         Case("one pair, stored with a tiny weight", in_segments(n=2, segment=1, mean=-20), faint_dual, torch.float64),
+        Case("what the queries feel, also of the first segment", in_segments(n=9, segment=4), felt_by_the_queries),
     ),
     right_answers=(dual_by_memory, dual_row_by_row),
     mistakes={
@@ -686,6 +693,11 @@ DUAL = Exercise(
         ),
         "each segment is averaged for itself and then all segments: one divisor is for all of history": (
             averaged_over_segments
+        ),
+        "the first segment reads 0, but its nan was replaced after the division, and its gradient stays nan": (
+            lambda q, k, v, segment: dual_with(divide=lambda weight: weight.sum(-1, keepdim=True))(
+                q, k, v, segment
+            ).nan_to_num(0)
         ),
         "the first segment divides 0 by 0": dual_with(divide=lambda weight: weight.sum(-1, keepdim=True)),
         "the divisor has a smallest value, or something small is added: what is stored with less weight is lost": (
