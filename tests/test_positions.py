@@ -14,6 +14,7 @@ from torch.nn.functional import log_softmax, one_hot
 from solutions import streams, tiny
 from solutions.checkpoints import about, load
 from solutions.checkpoints import positions as recipe
+from solutions.checkpoints import positions_passkey as passkeys
 from solutions.positions import (
     FAR_LAGS,
     LAGS,
@@ -494,3 +495,47 @@ def test_what_a_short_training_mends():
         assert max(max(losses(rule, steps, bin)) for bin in range(FAR + 1)) < at_most, rule
     for rule, steps, at_least in (("ntk", 10, 0.5), ("abf", 100, 0.5), ("linear", 100, 2), ("turns 32", 100, 1.5)):
         assert min(min(losses(rule, steps, bin)) for bin in range(FAR + 1)) > at_least, rule
+
+
+# The passkey under every rule --------------------------------------------------------------------------------------
+
+ASKED = about("positions-passkey")
+WHOLE = {row["rule"]: sum(row["whole"]) for row in ASKED["rows"]}
+
+
+def test_the_passkey_recipe_runs(tmp_path, monkeypatch, capsys):
+    for name, value in {"OLD": 64, "NEW": 128, "PROMPTS": 3, "AT_ONCE": 2}.items():
+        monkeypatch.setattr(passkeys, name, value)
+    monkeypatch.setattr(passkeys, "RULES", {rule: passkeys.RULES[rule] for rule in ("none", "yarn index 32")})
+    passkeys.make(tmp_path)
+    told = about("positions-passkey", tmp_path)
+    assert set(told) == set(ASKED) and [row["rule"] for row in told["rows"]] == ["none", "yarn index 32"]
+    assert all(len(found) == 3 and set(found) <= {"0", "1"} for row in told["rows"] for found in row["found"])
+    assert "none          digits " in capsys.readouterr().out
+
+
+def test_the_passkeys_were_asked_of_the_model_that_is_shipped():
+    """With other weights, ask again: course.py train positions-passkey --out solutions/checkpoints."""
+    assert ASKED["model"]["sha256"] == about(passkeys.ASKED)["sha256"]
+    assert [row["rule"] for row in ASKED["rows"]] == list(passkeys.RULES)
+    assert ASKED["settings"]["prompts"] == passkeys.PROMPTS
+    for row in ASKED["rows"]:
+        assert row["whole"] == [found.count("1") for found in row["found"]]
+        assert all(len(found) == passkeys.PROMPTS for found in row["found"])
+
+
+def test_three_hundred_prompts_rank_the_rules():
+    """Whole keys; and prompt by prompt, what one rule finds and the other does not."""
+    order = ["yarn index 32", "turns 1", "turns 32", "ntk", "none", "linear"]
+    assert sorted(WHOLE, key=WHOLE.get, reverse=True) == order
+    found = {row["rule"]: "".join(row["found"]) for row in ASKED["rows"]}
+    alone = {
+        (one, other): sum(a > b for a, b in zip(found[one], found[other], strict=True))
+        for one in found
+        for other in found
+    }
+    assert (alone["turns 1", "turns 32"], alone["turns 32", "turns 1"]) == (32, 10)
+    assert (alone["yarn index 32", "turns 1"], alone["turns 1", "yarn index 32"]) == (36, 9)
+    digits = {row["rule"]: row["digits"] for row in ASKED["rows"]}
+    assert digits["linear"][0] > digits["none"][0] + 0.2 and digits["linear"][2] < digits["none"][2] - 0.3
+    assert min(digits["turns 1"]) > 0.8
