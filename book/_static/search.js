@@ -1,6 +1,10 @@
 /* The search page: finds sections in SECTIONS (sections.js), entries of [address, page, title, text]. */
 
-/** Sections that hold every word of the query, those with the words in their title first. */
+/**
+ * Sections that hold every word of the query, those with the words in their title first.
+ * @typedef {[address: string, page: string, title: string, text: string]} Section
+ * @param {Section[]} sections @param {string} query
+ */
 function findSections(sections, query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   const rank = ([, , title, text]) => {
@@ -8,8 +12,11 @@ function findSections(sections, query) {
     if (!words.length || !words.every((word) => all.includes(word))) return 0;
     return 1 + words.filter((word) => head.includes(word)).length + (head === words.join(" ") ? 9 : 0);
   };
-  return sections.map((section) => [rank(section), section]).filter(([score]) => score)
-    .sort(([a], [b]) => b - a).map(([, section]) => section);
+  return sections
+    .map((section) => ({ section, score: rank(section) }))
+    .filter(({ score }) => score)
+    .sort((a, b) => b.score - a.score)
+    .map(({ section }) => section);
 }
 
 /** The text around the first word of the query, as nodes with each of its words marked. */
@@ -27,9 +34,11 @@ addEventListener("DOMContentLoaded", () => {
   const found = document.getElementById("search-found");
   if (!found) return;
   const said = document.getElementById("search-said");
+  /** @type {HTMLInputElement} */
   const box = document.querySelector("article input[name=q]");
 
   function show(query) {
+    // @ts-expect-error: sections.js declares it, which section_search.py writes
     const hits = findSections(SECTIONS, query);
     said.textContent = query.trim()
       ? `${hits.length || "No"} section${hits.length === 1 ? "" : "s"} with “${query.trim()}”`
@@ -47,8 +56,9 @@ addEventListener("DOMContentLoaded", () => {
     );
   }
 
-  for (const field of document.querySelectorAll("input[name=q]"))
-    field.value = new URLSearchParams(location.search).get("q") ?? "";
+  /** @type {NodeListOf<HTMLInputElement>} */
+  const fields = document.querySelectorAll("input[name=q]");
+  for (const field of fields) field.value = new URLSearchParams(location.search).get("q") ?? "";
   box.addEventListener("input", () => show(box.value));
   show(box.value);
 });

@@ -1,8 +1,11 @@
-/** What part of the map is seen: `span` tokens from key x on and from query y on. All functions are pure. */
+/**
+ * What part of the map is seen: `span` tokens from key x on and from query y on. All functions are pure.
+ * @typedef {{x: number, y: number, span: number}} Camera
+ */
 
 export const CLOSEST = 8;
 
-/** The camera moved back over the map. @param {{x: number, y: number, span: number}} camera @param {number} tokens */
+/** The camera moved back over the map. @param {Camera} camera @param {number} tokens @returns {Camera} */
 export function within(camera, tokens) {
   const span = Math.min(tokens, Math.max(Math.min(CLOSEST, tokens), camera.span));
   const keep = (at) => Math.min(Math.max(at, 0), tokens - span);
@@ -46,7 +49,7 @@ export function following(camera, query, key, tokens) {
   return within({ x: into(camera.x, key), y: into(camera.y, query), span: camera.span }, tokens);
 }
 
-/** The cell at (u, v), held inside the map. Returns [query, key]. */
+/** The cell at (u, v), held inside the map. @param {Camera} camera @returns {[query: number, key: number]} */
 export function cellAt(camera, u, v, tokens) {
   const hold = (at) => Math.min(Math.max(Math.floor(at), 0), tokens - 1);
   return [hold(camera.y + v * camera.span), hold(camera.x + u * camera.span)];

@@ -5,7 +5,23 @@ import { advance, computedLines, missing, startTile, toldLines } from "./recompu
 
 const KEPT_TILES = 96;
 
-/** Everything one head can be asked. @param {object} data what Python sent, arrays unpacked @param {number} index */
+/**
+ * Everything one head can be asked.
+ * @typedef {{name: string, run: string, row: string, scale: number, window: ?number, sinks: number,
+ *   largest: Uint8Array, mean: Uint8Array, edge: {largest: Uint8Array, mean: Uint8Array}, near: Float64Array,
+ *   blocks: Float32Array, first: number, heavy: number[]}} SentSums
+ * @typedef {{whole: true, q: Float32Array, k: Float32Array, l: Float64Array, facts?: null, places?: null}} SentWhole
+ * @typedef {{whole: false, q: Float32Array[], k: Float32Array[], l: Float64Array[], queries: number[], keys: number[],
+ *   facts: import("./say.js").Facts, places?: [query: number, key: number][], lines: {at: number[], row: Float32Array,
+ *   column: Float32Array, row_part: Float32Array, column_part: Float32Array, pair: Float32Array}}} SentPart
+ * @typedef {SentSums & (SentWhole | SentPart)} SentHead its vectors whole, or the chunks that are named, and sums
+ * @typedef {{tokens: number, head_dim: number, causal: boolean, text: ?string[], bits: number, cell: number,
+ *   block: number, chunk: number, deepest: number, sink: number, near: number, reaches: Int32Array, heads: SentHead[],
+ *   shown: number, beside: ?number, mask: import("./mask.js").Mask, cursor: {query: number, key: number},
+ *   provenance: string, overlay?: {name: string, side: number, cell: number, share: Uint8Array}}} Data
+ * @typedef {ReturnType<typeof openHead>} Head
+ * @param {Data} data what Python sent, arrays unpacked @param {number} index
+ */
 export function openHead(data, index) {
   const sent = data.heads[index];
   const { tokens, causal, cell, block, bits, chunk, sink } = data;
@@ -14,13 +30,15 @@ export function openHead(data, index) {
   const blocksSide = Math.ceil(tokens / block);
   const chunks = Math.ceil(tokens / chunk);
   const allowed = { causal, window: sent.window, sinks: sent.sinks };
+  /** @type {import("./recompute.js").Vectors} */
   const vectors = { tokens, headDim: data.head_dim, chunk, scale: sent.scale, bits, allowed,
     q: Array(chunks).fill(null), k: Array(chunks).fill(null), l: Array(chunks).fill(null) };
   const levels = new Map();
   const tiles = new Map();
 
-  if (sent.whole) for (const name of ["q", "k", "l"]) fill(vectors[name], sent[name], name === "l" ? 1 : data.head_dim);
-  else {
+  if (sent.whole === true) {
+    for (const name of ["q", "k", "l"]) fill(vectors[name], sent[name], name === "l" ? 1 : data.head_dim);
+  } else {
     sent.queries.forEach((at, i) => { vectors.q[at] = sent.q[i]; vectors.l[at] = sent.l[i]; });
     sent.keys.forEach((at, i) => { vectors.k[at] = sent.k[i]; });
   }
@@ -92,7 +110,7 @@ export function openHead(data, index) {
   }
 
   const reaches = data.reaches;
-  const lines = sent.whole ? computedLines(vectors, block) : toldLines({
+  const lines = sent.whole === true ? computedLines(vectors, block) : toldLines({
     at: sent.lines.at, row: sent.lines.row, column: sent.lines.column,
     rowPart: sent.lines.row_part, columnPart: sent.lines.column_part, pair: sent.lines.pair,
   }, (reach) => (reach < 0 ? 0 : 1 + reachIndex(reaches, reach)), reaches.length + 1, blocksSide);

@@ -4,7 +4,9 @@ const CHUNKS_AT_ONCE = 12; // of 64 KB each for a head_dim of 64: a message stay
 /**
  * The talk with a running kernel, which sends what is not in the page: one message at a time, once the map rests. On a
  * static page nobody answers, `live` stays false, and nothing is ever asked.
- * @param {object} model @param {object[]} heads @param {{came: () => void, told: () => void, ready: () => void}} hear
+ * @typedef {[head: number, side: "q" | "k", chunk: number]} Chunk
+ * @param {import("../kit/mount.js").Model} model @param {import("./heads.js").Head[]} heads
+ * @param {{came: () => void, told: () => void, ready: () => void}} hear
  */
 export function talk(model, heads, hear) {
   const known = new Map();
@@ -50,7 +52,7 @@ export function talk(model, heads, hear) {
   model.send({ asks: "hello" });
   return {
     live: () => live,
-    /** @param {[number, "q" | "k", number][]} chunks head, side, number */
+    /** @param {Chunk[]} chunks */
     wants(chunks) {
       if (!live) return;
       for (const chunk of chunks) wanted.set(chunk.join(" "), chunk);

@@ -25,8 +25,20 @@ function layoutOf(width, texts) {
 
 /**
  * A map of one head, or of the difference of two: pixels, axes, the profiles of a row and a column, the cursor.
- * @param {object} data @param {object} shared `state` (camera, cursor, mask, scale ...), `colours()`, and what a map
- *   reports to: `move(camera)`, `point(query, key)`, `choose(query, key)`, `wants(chunks)`, `redraw()`
+ * @typedef {import("./heads.js").Head} Head
+ * @typedef {import("./camera.js").Camera} Camera
+ * @typedef {import("./mask.js").Mask} Mask
+ * @typedef {{query: number, key: number}} Cursor
+ * @typedef {{shown: number, second: ?number, mode: "one" | "beside" | "difference", log: boolean,
+ *   statistic: "max" | "mean", hidden: boolean, onlyKept: boolean, overlay: boolean, top: number, mask: Mask,
+ *   camera: Camera, cursor: Cursor, frozen: boolean}} State
+ * @typedef {{state: State, colours: () => Record<string, string>,
+ *   tables: () => {mass: Uint32Array, difference: Uint32Array}, titleOf: (heads: Head[]) => string[],
+ *   profileTitle: (cursor: Cursor, short: boolean) => string,
+ *   keeper: (head: Head, mask: Mask) => (query: number, key: number) => boolean, move: (camera: Camera) => void,
+ *   zoom: (factor: number, u: number, v: number) => void, point: (query: number, key: number) => void,
+ *   choose: (query: number, key: number) => void, wants: (chunks: import("./kernel.js").Chunk[]) => void}} Shared
+ * @param {import("./heads.js").Data} data @param {Shared} shared what is seen, and whom a map reports to
  */
 export function mapView(data, shared) {
   const base = html("canvas", { "aria-hidden": "true" });
@@ -106,6 +118,7 @@ export function mapView(data, shared) {
           );
           continue;
         }
+        /** @type {import("./kernel.js").Chunk[]} */
         const lacking = heads.flatMap((head) =>
           missing(head.vectors, wanted, row, column).map(([side, chunk]) => [head.index, side, chunk]),
         );
@@ -384,11 +397,13 @@ export function mapView(data, shared) {
     context.clip();
     const box = Math.max(cell, 8);
     const [bx, by] = [px + cell / 2 - box / 2, py + cell / 2 - box / 2];
-    for (const [line, tone] of [[4.5, "rgba(0,0,0,.5)"], [2.5, frozen ? colour.k : "#fff"]]) {
-      context.lineWidth = line;
+    const outline = (wide, tone) => {
+      context.lineWidth = wide;
       context.strokeStyle = tone;
       context.strokeRect(bx, by, box, box);
-    }
+    };
+    outline(4.5, "rgba(0,0,0,.5)");
+    outline(2.5, frozen ? colour.k : "#fff");
     context.restore();
     // Which row and which column: marks at the edge, so that nothing of the map is covered.
     pointer(context, colour.q, [left - 1, by + box / 2], [-6, -4], [-6, 4]);
@@ -417,7 +432,11 @@ export function mapView(data, shared) {
     context.fill();
   }
 
-  /** One bar a pixel (or a cell, where it is wider): the largest weight in it, on the scale of the map. */
+  /**
+   * One bar a pixel (or a cell, where it is wider): the largest weight in it, on the scale of the map.
+   * @param {number} side @param {(at: number) => number} tokenAt @param {"row" | "column"} kind @param {number} line
+   * @param {(token: number) => [query: number, key: number]} pairAt
+   */
   function bars(side, tokenAt, pairAt, kind, line) {
     const head = heads[0];
     const { cursor, mask } = shared.state;
@@ -456,6 +475,7 @@ export function mapView(data, shared) {
   }
 
   // What a pointer does; keys are the view's.
+  /** @returns {[u: number, v: number]} */
   const inside = (event) => {
     const box = stage.getBoundingClientRect();
     return [

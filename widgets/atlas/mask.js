@@ -2,6 +2,15 @@
  * What a mask keeps: the same sum as mask.py, over the same two measures. tests/js/atlas.json holds both together.
  *
  *   kept = band + columns outside it + rows outside both + blocks outside the band, without what was counted
+ *
+ * @typedef {{window: ?number, sinks: number, global_tokens: number[], blocks: number}} Mask
+ * @typedef {{causal: boolean, window: ?number, sinks: number}} Allowed what the attention itself may look at
+ * @typedef {[row: number, column: number]} Block by number, of queries and of keys
+ * @typedef {{column: (key: number, reach: number) => number, row: (query: number, reach: number) => number,
+ *   columnPart: (key: number, row: number) => number, rowPart: (query: number, column: number) => number,
+ *   pair: (query: number, key: number) => number}} Sums of whole rows and columns of single tokens
+ * @typedef {Sums & {tokens: number, block: number, everything: () => number, band: (reach: number) => number,
+ *   squares: (chosen: Block[]) => number}} Measure
  */
 
 const LEAST_MASS = 1e-4; // rows; below it a block is not worth a choice, and what it seems to hold may be rounding
@@ -12,12 +21,12 @@ export function reachOf(window, causal) {
   return causal ? window - 1 : Math.floor(window / 2);
 }
 
-/** @param {{window: ?number, sinks: number, global_tokens: number[], blocks: number}} mask */
+/** @param {Mask} mask */
 export function keepsEverything(mask) {
   return mask.window === null && !mask.sinks && !mask.global_tokens.length && !mask.blocks;
 }
 
-/** The keys that every query keeps, ascending. */
+/** The keys that every query keeps, ascending. @param {Pick<Mask, "global_tokens" | "sinks">} mask */
 export function keptKeys(mask) {
   const keys = new Set(mask.global_tokens);
   for (let key = 0; key < mask.sinks; key += 1) keys.add(key);
@@ -26,7 +35,8 @@ export function keptKeys(mask) {
 
 /**
  * Sum of a measure over the pairs of a mask.
- * @param {number[][]} chosen the blocks [query block, key block] that `mask.blocks` names
+ * @param {Measure} measure @param {Mask} mask @param {boolean} causal
+ * @param {Block[]} chosen those that `mask.blocks` names
  */
 export function totalOf(measure, mask, causal, chosen) {
   if (keepsEverything(mask)) return measure.everything();
@@ -61,7 +71,7 @@ export function beyond(row, column, block, reach, causal) {
 
 /**
  * For each row of blocks the `keep` heaviest beyond the band, of equals the first: [[query block, key block], ...].
- * @param {Float64Array} masses (side, side), without the kept keys @param {number} side
+ * @param {Float64Array} masses (side, side), without the kept keys @param {number} side @returns {Block[]}
  */
 export function heaviest(masses, side, keep, block, reach, causal) {
   const chosen = [];
@@ -77,14 +87,14 @@ export function heaviest(masses, side, keep, block, reach, causal) {
   return chosen;
 }
 
-/** May this query look at this key? @param {{causal: boolean, window: ?number, sinks: number}} allowed */
+/** May this query look at this key? @param {Allowed} allowed @param {number} query @param {number} key */
 export function looksAt(allowed, query, key) {
   if (allowed.causal && key > query) return false;
   const reach = reachOf(allowed.window, allowed.causal);
   return reach === null || Math.abs(query - key) <= reach || key < allowed.sinks;
 }
 
-/** May any query of a square look at any of its keys? */
+/** May any query of a square look at any of its keys? @param {Allowed} allowed */
 export function looksInto(allowed, row, column, size) {
   if (allowed.causal && column > row) return false;
   const reach = reachOf(allowed.window, allowed.causal);
@@ -101,7 +111,10 @@ export function keepsPair(mask, causal, block, chosenSet, query, key) {
     || mask.global_tokens.includes(query) || chosenSet.has(`${Math.floor(query / block)} ${Math.floor(key / block)}`);
 }
 
-/** The measure that counts: every pair that the attention computes weighs 1. */
+/**
+ * The measure that counts: every pair that the attention computes weighs 1.
+ * @param {number} tokens @param {number} block @param {Allowed} allowed @returns {Measure}
+ */
 export function pairsOf(tokens, block, allowed) {
   const reach = reachOf(allowed.window, allowed.causal) ?? tokens;
 
@@ -148,10 +161,9 @@ export function pairsOf(tokens, block, allowed) {
 
 /**
  * The measure that weighs: each pair counts its weight.
- * @param {{tokens: number, block: number, side: number, blocks: Float32Array, reaches: Int32Array, near:
- *   Float64Array}} head
- * @param {object} lines whole rows and columns of single tokens: `column(key, reach)`, `row`, `columnPart`, `rowPart`,
- *   `pair`
+ * @param {{tokens: number, block: number, side: number, blocks: Float32Array, reaches: Int32Array,
+ *   near: Float64Array}} head
+ * @param {Sums} lines @returns {Measure}
  */
 export function massOf(head, lines) {
   return {

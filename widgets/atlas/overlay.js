@@ -5,7 +5,7 @@ const LEAST_DOT = 5; // pixels of a square that holds one
 /**
  * What is laid over a map, as dots: the area of each is the share of the pairs of a square. Squares too small to hold
  * a dot are joined, by their pairs.
- * @param {{side: number, cell: number, share: Uint8Array}} overlay @param {object} here as in shapes.js
+ * @param {{side: number, cell: number, share: Uint8Array}} overlay @param {import("./shapes.js").Place} here
  * @param {boolean} causal @returns {{x: number, y: number, radius: number}[]}
  */
 export function overlayDots({ side, cell, share }, here, causal) {

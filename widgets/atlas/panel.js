@@ -36,8 +36,8 @@ export function windowView(windows, choose) {
       slider.value = String(at ?? windows.length - 1);
       slider.setAttribute("aria-valuetext", mask.window === null ? "no window" : `a window of ${count(mask.window)}`);
       const width = element.clientWidth || 300;
-      chart.setAttribute("width", width);
-      chart.setAttribute("height", height);
+      chart.setAttribute("width", String(width));
+      chart.setAttribute("height", String(height));
       const x = (i) => THUMB / 2 + (i * (width - THUMB)) / Math.max(1, windows.length - 1);
       const y = (share) => height - 18 - share * (height - 34);
       const line = (column) =>
@@ -146,7 +146,7 @@ export function colourBar() {
       const width = element.clientWidth || 300;
       const stops = Array.from({ length: 33 }, (_, i) => i / 32);
       const colour = (at) => `rgb(${(difference ? differenceColour(2 * at - 1, theme) : massColour(at)).join(",")})`;
-      bar.setAttribute("width", width);
+      bar.setAttribute("width", String(width));
       // Slices, not a gradient: a gradient is found by its id, and a page may hold two of this figure.
       const slices = stops.map((at, i) =>
         svg("rect", { x: (i * width) / 33, y: 0, width: width / 33 + 0.6, height: 12, style: `fill:${colour(at)}` }),
@@ -239,7 +239,10 @@ export function stripView(choose) {
   const element = html("div", { class: "al-atlas-strip", role: "group", "aria-label": "tokens" });
   return {
     element,
-    /** @param {(key: number) => number} heightOf 0 to 1 @param {(key: number) => string} write */
+    /**
+     * @param {{cursor: {query: number, key: number}, tokens: number, causal: boolean, sink: number,
+     *   heightOf: (key: number) => number, write: (key: number) => string}} seen heights from 0 to 1
+     */
     show({ cursor, tokens, causal, sink, heightOf, write }) {
       const wanted = new Set();
       const add = (from, to) => {

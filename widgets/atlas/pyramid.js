@@ -57,7 +57,7 @@ export function levelFor(cellsPerPixel, stored, deepest, top) {
 
 /**
  * The tiles of a level that a view touches: [[row, column], ...].
- * @param {{x: number, y: number, span: number}} camera
+ * @param {import("./camera.js").Camera} camera
  */
 export function tilesIn(camera, level, tokens, causal) {
   const size = TILE * 2 ** level;

@@ -7,8 +7,10 @@ import { looksAt } from "./mask.js";
  *
  * A head's vectors come in chunks of `chunk` tokens; a chunk that is not in the page is null.
  * @typedef {{ tokens: number, headDim: number, chunk: number, scale: number, bits: number,
- *   allowed: {causal: boolean, window: ?number, sinks: number},
+ *   allowed: import("./mask.js").Allowed,
  *   q: (?Float32Array)[], k: (?Float32Array)[], l: (?Float64Array)[] }} Vectors
+ * @typedef {import("./mask.js").Sums & {knows: (token: number) => boolean,
+ *   whole?: (kind: "row" | "column", at: number) => Float64Array}} Lines
  */
 
 /** Score of a pair in its row's unit, so that the weight is its exponential; undefined where q or k is missing. */
@@ -45,7 +47,10 @@ export function columnOf(head, key, from, to) {
   return column;
 }
 
-/** The chunks that a tile needs and that are not here: [["q" or "k", chunk], ...]. @param {Vectors} head */
+/**
+ * The chunks that a tile needs and that are not here.
+ * @param {Vectors} head @returns {[side: "q" | "k", chunk: number][]}
+ */
 export function missing(head, level, row, column) {
   const size = TILE * 2 ** level;
   const found = [];
@@ -129,7 +134,7 @@ function logWeights(head, query, first, values) {
 
 /**
  * Whole rows and columns of single tokens, summed as masks need them, from vectors that are all in the page.
- * @param {Vectors} head @param {number} block
+ * @param {Vectors} head @param {number} block @returns {Lines}
  */
 export function computedLines(head, block) {
   const kept = { row: new Map(), column: new Map() };
@@ -161,9 +166,9 @@ export function computedLines(head, block) {
 
 /**
  * The same for a head whose vectors are not all in the page: sums of some tokens' lines, made when it was measured.
- * @param {{at: number[], row: Float64Array, column: Float64Array, rowPart: Float64Array, columnPart: Float64Array,
- *   pair: Float64Array}} table @param {(reach: number) => number} indexOf a reach in the table's columns, 0 for none
- * @param {number} reaches columns of a line @param {number} spans blocks along a side
+ * @param {{at: number[], row: Float32Array, column: Float32Array, rowPart: Float32Array, columnPart: Float32Array,
+ *   pair: Float32Array}} table @param {(reach: number) => number} indexOf a reach in the table's columns, 0 for none
+ * @param {number} reaches columns of a line @param {number} spans blocks along a side @returns {Lines}
  */
 export function toldLines(table, indexOf, reaches, spans) {
   const place = new Map(table.at.map((token, index) => [token, index]));

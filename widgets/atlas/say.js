@@ -33,7 +33,11 @@ export function named(at, text) {
   return text ? [`${count(at)} `, `‘${shown(text[at])}’`] : ["", count(at)];
 }
 
-/** What a whole row of weights comes down to; see facts in say.py. */
+/**
+ * What a whole row of weights comes down to; see facts in say.py.
+ * @typedef {{first: number, near: number, key: number, weight: number}} Facts
+ * @returns {Facts}
+ */
 export function factsOf(row, query, sink, near, causal) {
   const reach = causal ? near - 1 : Math.floor(near / 2);
   const low = Math.max(query - reach, sink);

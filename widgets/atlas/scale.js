@@ -41,7 +41,7 @@ export function linearTop(codes, bits) {
   return Math.min(1, 2 ** Math.ceil(Math.log2(weightOf(code, bits))));
 }
 
-/** A colour of a ramp as [red, green, blue]. @param {string[]} stops @param {number} at 0 to 1 */
+/** A colour of a ramp. @param {string[]} stops @param {number} at 0 to 1 @returns {number[]} red, green and blue */
 function between(stops, at) {
   const x = Math.min(1, Math.max(0, at)) * (stops.length - 1);
   const low = Math.min(stops.length - 2, Math.floor(x));
@@ -59,7 +59,7 @@ export function differenceColour(at, theme) {
   return between(LESS_MORE[theme], (at + 1) / 2);
 }
 
-/** 0xAABBGGRR, as ImageData lays it out on every machine that browsers run on. */
+/** 0xAABBGGRR, as ImageData lays it out on every machine that browsers run on. @param {number[]} colour */
 function packedColour([red, green, blue]) {
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
@@ -90,12 +90,17 @@ export function powerOfTwo(exponent) {
   return `2⁻${raised(-exponent)}`;
 }
 
-/** Ticks of the colour bar: [place from 0 to 1, label]. The low end is open, and so is a linear scale cut below 1. */
+/**
+ * Ticks of the colour bar, places from 0 to 1. The low end is open, and so is a linear scale cut below 1.
+ * @typedef {{log: boolean, bits: number, top: number}} Scale
+ * @param {Scale} scale @returns {[place: number, label: string][]}
+ */
 export function ticksOf({ log, bits, top }) {
   if (!log) {
     const exponent = Math.round(Math.log2(top));
     return [[0, "0"], [0.5, powerOfTwo(exponent - 1)], [1, `${top < 1 ? "≥ " : ""}${powerOfTwo(exponent)}`]];
   }
+  /** @type {[place: number, label: string][]} */
   const ticks = [[1, "1"]];
   const step = Math.ceil(bits / 5);
   for (let exponent = -step; exponent > step / 2 - bits; exponent -= step)
@@ -104,7 +109,10 @@ export function ticksOf({ log, bits, top }) {
   return ticks;
 }
 
-/** Ticks of the difference: what the ends and the middle mean. */
+/**
+ * Ticks of the difference: what the ends and the middle mean.
+ * @param {Pick<Scale, "log" | "top">} scale @returns {[place: number, label: string][]}
+ */
 export function differenceTicks({ log, top }) {
   const end = log ? `${2 ** OCTAVES} ×` : powerOfTwo(Math.round(Math.log2(top)));
   return [[0, `B more: ≥ ${end}`], [0.5, "alike"], [1, `A more: ≥ ${end}`]];

@@ -7,8 +7,8 @@ const ACROSS = 32; // squares of the table, along a side, at most
 /**
  * What is seen of a map, as rows of a table: the cells themselves close up, else squares so large that 32 of them span
  * the view. Nothing is left out.
- * @param {{stored: number, whole: boolean, vectors: object, codes: Function}} head
- * @param {{x: number, y: number, span: number}} camera
+ * @param {Pick<import("./heads.js").Head, "stored" | "whole" | "vectors" | "codes">} head
+ * @param {import("./camera.js").Camera} camera
  * @param {{tokens: number, causal: boolean, text: ?string[], bits: number}} data
  * @returns {(string | number)[][]} the first row names the columns
  */

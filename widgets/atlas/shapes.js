@@ -3,8 +3,7 @@ import { keptKeys, reachOf } from "./mask.js";
 /**
  * The outline of a set of pairs, in pixels: what an attention may look at, what a mask keeps. A path is a list of
  * polygons, all turning the same way, so that overlapping ones make a union.
- * @typedef {{ left: number, top: number, side: number, camera: {x: number, y: number, span: number}, tokens: number }}
- *   Place
+ * @typedef {{ left: number, top: number, side: number, camera: import("./camera.js").Camera, tokens: number }} Place
  */
 
 /** Pixels of a cell from which a clip follows its steps, and from which a line does. */
@@ -52,7 +51,7 @@ function cut(points, { left, top, side }) {
 
 /**
  * A line of two points, cut likewise; none when nothing of it is seen.
- * @param {number[][]} line @param {Place} place
+ * @param {number[][]} line @param {Pick<Place, "left" | "top" | "side">} place
  */
 export function cutLine([start, end], { left, top, side }) {
   let [from, to] = [0, 1];
@@ -106,7 +105,7 @@ function band(place, back, forth) {
 
 /**
  * What the attention may look at.
- * @param {Place} place @param {{causal: boolean, window: ?number, sinks: number}} allowed
+ * @param {Place} place @param {import("./mask.js").Allowed} allowed
  */
 export function allowedShape(place, allowed) {
   const { tokens } = place;

@@ -19,9 +19,11 @@ const MOST_SINKS = 8;
 const COLOURS = ["ink", "ink-2", "paper", "panel", "line", "mark", "k", "q", "s"];
 
 function render({ model, el }) {
+  /** @type {import("./heads.js").Data} */
   const data = unpacked(model.get("data"));
   const { tokens, causal, text, bits, block } = data;
   const heads = data.heads.map((_, index) => openHead(data, index));
+  /** @type {import("./map.js").State} */
   const state = {
     shown: data.shown, second: data.beside, mode: data.beside === null ? "one" : "beside",
     log: true, statistic: "max", hidden: false, onlyKept: false, overlay: true, top: 1,
@@ -187,7 +189,11 @@ function render({ model, el }) {
   foot.elements[1].addEventListener("click", withStills, true);
 
   // What is drawn ----------------------------------------------------------------------------------------------------
-  let themed = "", known = {}, tablesFor = "", made = {}, keptSets = new WeakMap();
+  let themed = "", tablesFor = "", keptSets = new WeakMap();
+  /** @type {Record<string, string>} */
+  let known = {};
+  /** @type {{mass: Uint32Array, difference: Uint32Array}} */
+  let made = null;
 
   function colours() {
     if (themed === root.dataset.theme) return known;
@@ -203,7 +209,8 @@ function render({ model, el }) {
     const key = `${state.log} ${state.top} ${root.dataset.theme}`;
     if (tablesFor !== key) {
       tablesFor = key;
-      made = { mass: massTable(scaleNow()), difference: differenceTable(root.dataset.theme) };
+      const theme = root.dataset.theme === "dark" ? "dark" : "light";
+      made = { mass: massTable(scaleNow()), difference: differenceTable(theme) };
     }
     return made;
   }
@@ -228,11 +235,11 @@ function render({ model, el }) {
     return `${whose}what query ${queryText} reads${squares}${short ? "" : `; right: who reads key ${keyText}`}`;
   }
 
-  let frameAsked = 0, hoverAsked = 0;
+  let frameAsked = 0, hoverAsked = 0, loud = false;
   function redraw() { frameAsked ||= requestAnimationFrame(() => { frameAsked = 0; draw(); compute(); }); }
   function rehover(quiet) {
-    if (!quiet) rehover.loud = true;
-    hoverAsked ||= requestAnimationFrame(() => { hoverAsked = 0; drawCursor(!rehover.loud); rehover.loud = false; });
+    if (!quiet) loud = true;
+    hoverAsked ||= requestAnimationFrame(() => { hoverAsked = 0; drawCursor(!loud); loud = false; });
   }
 
   function draw() {
@@ -447,8 +454,7 @@ function render({ model, el }) {
     },
     g: toggleGlobal,
     G: toggleGlobal,
-    t: () => foot.elements[1].querySelector("[aria-expanded]").click(),
-    T: () => foot.elements[1].querySelector("[aria-expanded]").click(),
+    t: foot.toggle, T: foot.toggle,
   };
   function onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;

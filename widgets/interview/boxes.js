@@ -1,4 +1,12 @@
-/** Which question comes next: Leitner's boxes, derived from the log of answers alone. Pure functions. */
+/**
+ * Which question comes next: Leitner's boxes, derived from the log of answers alone. Pure functions.
+ * @typedef {{id: string, lesson: number, level: string, minutes: number, title: string, answer: string, wrong: string,
+ *   evidence: string, figures: string[], points: string[], asks: number[], followUps: [ask: string, answer: string][]
+ * }} Question as view.py sends it, its texts as markup
+ * @typedef {{id: string, when: string, of: number, ticked: number[], said: string, seconds: number, late: boolean
+ * }} Answer
+ * @typedef {{days: number[], rise: number, fall: number}} Boxes
+ */
 
 export const LEVELS = ["screen", "onsite", "research"];
 const DAY = 86_400_000;
@@ -11,12 +19,13 @@ export function day(date) {
   return Math.floor((date.getTime() - date.getTimezoneOffset() * 60_000) / DAY);
 }
 
-/** The share of its points that an answer made. */
+/** The share of its points that an answer made. @param {Pick<Answer, "ticked" | "of">} answer */
 export const share = ({ ticked, of }) => ticked.length / of;
 
 /**
  * Every question that was answered: its box (0 is the first), the day on which it is due, its last answer.
- * @param {object[]} answers in order of time @param {{days: number[], rise: number, fall: number}} boxes
+ * @param {Answer[]} answers in order of time @param {Boxes} boxes
+ * @returns {Map<string, {box: number, due: number, last: Answer}>}
  */
 export function standing(answers, boxes) {
   const found = new Map();
@@ -29,7 +38,10 @@ export function standing(answers, boxes) {
   return found;
 }
 
-/** The questions of a level and a lesson; null is all. */
+/**
+ * The questions of a level and a lesson; null is all.
+ * @param {Question[]} questions @param {?string} level @param {?number} lesson
+ */
 export function chosen(questions, level, lesson) {
   return questions.filter(
     (each) => (level === null || each.level === level) && (lesson === null || each.lesson === lesson),
@@ -38,7 +50,9 @@ export function chosen(questions, level, lesson) {
 
 /**
  * The next question: the longest due, then one never asked, in order, then the one that is due soonest.
- * @returns {{question: object, why: "due" | "new" | "early"}}
+ * @param {Question[]} questions @param {Answer[]} answers @param {Boxes} boxes @param {number} today
+ * @param {?string} [not] the id of one that is not to come
+ * @returns {{question: Question, why: "due" | "new" | "early"}}
  */
 export function next(questions, answers, boxes, today, not) {
   const known = standing(answers, boxes);
@@ -51,7 +65,10 @@ export function next(questions, answers, boxes, today, not) {
   return fresh ? { question: fresh, why: "new" } : { question: asked[0], why: "early" };
 }
 
-/** How many of these are due, and were ever asked. */
+/**
+ * How many of these are due, and were ever asked.
+ * @param {Question[]} questions @param {Answer[]} answers @param {Boxes} boxes @param {number} today
+ */
 export function counted(questions, answers, boxes, today) {
   const known = standing(answers, boxes);
   const asked = questions.filter((each) => known.has(each.id));
@@ -62,7 +79,10 @@ export function counted(questions, answers, boxes, today) {
   };
 }
 
-/** A lesson's questions of a level: how many were asked, and the mean share of their last answers, null for none. */
+/**
+ * A lesson's questions of a level: how many were asked, and the mean share of their last answers, null for none.
+ * @param {Question[]} questions @param {Answer[]} answers @param {Boxes} boxes
+ */
 export function cell(questions, answers, boxes) {
   const known = standing(answers, boxes);
   const shares = questions.flatMap((each) => (known.has(each.id) ? [share(known.get(each.id).last)] : []));

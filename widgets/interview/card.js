@@ -23,7 +23,10 @@ export function openLessons(root, live) {
   }
 }
 
-/** What stands behind "reveal" of a question: the answer, and what else is known about it. */
+/**
+ * What stands behind "reveal" of a question: the answer, and what else is known about it.
+ * @param {import("./boxes.js").Question} question @param {boolean} withFollowUps
+ */
 export function told({ answer, wrong, followUps, evidence, figures }, withFollowUps) {
   const folded = (words, ...children) => html("details", {}, html("summary", {}, words), ...children);
   const labelled = (label, text) => html("div", {}, html("strong", {}, `${label}. `), markup("span", {}, text));
@@ -51,12 +54,15 @@ export function told({ answer, wrong, followUps, evidence, figures }, withFollow
 }
 
 /**
- * @param {object} given
- *   meta: string[], what stands small above; title: markup; minutes: on the clock; started: begin at once
- *   answer: () => Node[], what "reveal" shows above what is to be ticked and below it, null for a task without one
- *   points: markup of what to tick; finish: [words, value][], the buttons at the end, words(ticked) where points
- *     are ticked
- *   done({said, seconds, late, ticked}, value); skip: () => void, for a button that asks another
+ * @typedef {{said: string, seconds: number, late: boolean, ticked: number[]}} Result
+ * @typedef {{meta: string[], title: string, minutes: number, started?: boolean, answer: null | (() => Node[]),
+ *   body?: Node[], points?: string[], finish: [words: string | ((ticked: number) => string), value: any][],
+ *   done: (result: Result, value: any) => void, skip?: () => void}} Card
+ * @param {Card} given
+ *   meta: what stands small above; title: markup; minutes: on the clock; started: begin at once
+ *   answer: what "reveal" shows above what is to be ticked and below it, null for a task, which has a body instead
+ *   points: markup of what to tick; finish: the buttons at the end, what they say and what `done` gets of them
+ *   skip: for a button that asks another
  */
 export function card(given) {
   let begun = null;

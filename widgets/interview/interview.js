@@ -21,6 +21,10 @@ const table = (head, rows) =>
     ),
   );
 
+/**
+ * @param {HTMLElement} el @param {import("./mock.js").Data} data @param {import("./store.js").Shelf} shelf
+ * @param {boolean} live
+ */
 export function interview(el, data, shelf, live) {
   const whole = data.parts.reduce((sum, [, length]) => sum + length, 0);
   const { root, tell, dispose } = frame(el, `A mock interview of ${whole} minutes`);
@@ -141,7 +145,8 @@ export function interview(el, data, shelf, live) {
     const now = step({ ...mock, elapsed: elapsed() }, data, shelf.kept.answers, shelf.kept.mocks);
     const at = drawLine();
     if (now.kind === "report") { hold(); finish(); return; }
-    const given = {
+    /** @type {Record<string, () => import("./card.js").Card>} */
+    const cards = {
       opening: () => ({
         meta: ["the opening question", `${data.parts[0][1]} minutes`], title: data.opening, minutes: data.parts[0][1],
         answer: () => [html("div", {}, "The answer has nine points. ", markup("span", {}, data.nineLink))],
@@ -209,7 +214,8 @@ export function interview(el, data, shelf, live) {
         done: ({ seconds, late }, result) =>
           note({ kind: "task", number: now.task.number, name: now.task.name, result, seconds, late }),
       }),
-    }[now.kind]();
+    };
+    const given = cards[now.kind]();
     say(at);
     shown = card({ ...given, started: true });
     put(shown.element);

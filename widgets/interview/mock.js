@@ -1,31 +1,49 @@
-/** A mock interview as a pure function of what has happened: `step` says what comes next, by the rules of mock.py. */
+/**
+ * A mock interview as a pure function of what has happened: `step` says what comes next, by the rules of mock.py.
+ * @typedef {import("./boxes.js").Question} Question
+ * @typedef {import("./boxes.js").Answer} Answer
+ * @typedef {{kind: "opening" | "question" | "follow" | "task", seconds: number, late: boolean, said?: string,
+ *   id?: string, level?: string, of?: number, ticked?: number[], ask?: number, had?: boolean, number?: string,
+ *   name?: string, result?: string}} Event what was done, and how it went
+ * @typedef {{begun: string, elapsed: number, events: Event[]}} Mock
+ * @typedef {{number: string, name: string, title: string, lesson: number, minutes: number, file: string}} Task
+ * @typedef {{parts: [name: string, minutes: number][], rules: [when: string, then: string][], opening: string,
+ *   nine: [name: string, point: string, lesson: number][], nineLink: string, followUps: number, good: number,
+ *   tasks: Task[], questions: Question[], titles: Record<string, string>, boxes: import("./boxes.js").Boxes}} Data
+ */
 
 import { LEVELS, chosen } from "./boxes.js";
 
-/** @param {string} when @returns a mock that has just begun */
+/** @param {string} when @returns {Mock} one that has just begun */
 export const begun = (when) => ({ begun: when, elapsed: 0, events: [] });
 
-/** Seconds after which a part ends. @param {[string, number][]} parts */
+/** Seconds after which a part ends. @param {Data["parts"]} parts @returns {Record<string, number>} */
 export function ends(parts) {
   let minutes = 0;
   return Object.fromEntries(parts.map(([name, length]) => [name, 60 * (minutes += length)]));
 }
 
-/** What a question earned: the share of its points, a follow-up that was had counting as one. */
+/**
+ * What a question earned: the share of its points, a follow-up that was had counting as one.
+ * @param {Event[]} events @param {number} at
+ */
 export function earned(events, at) {
   const { ticked, of } = events[at];
   let had = 0;
-  for (let i = at + 1; events[i]?.kind === "follow"; i += 1) had += events[i].had;
+  for (let i = at + 1; events[i]?.kind === "follow"; i += 1) had += Number(events[i].had);
   return Math.min(1, (ticked.length + had) / of);
 }
 
-/** The follow-ups of the points that were missed, each once, first things first. */
+/**
+ * The follow-ups of the points that were missed, each once, first things first.
+ * @param {Pick<Question, "asks">} question @param {number[]} ticked @param {number} most
+ */
 export function followUps({ asks }, ticked, most) {
   const missed = asks.filter((_, point) => !ticked.includes(point));
   return [...new Set(missed)].slice(0, most);
 }
 
-/** The level of the next question. */
+/** The level of the next question. @param {Event[]} events @param {Pick<Data, "boxes" | "good">} data */
 function level(events, { boxes, good }) {
   const at = events.findLastIndex((each) => each.kind === "question");
   if (at < 0) return events[0].ticked.length >= good ? 1 : 0;
@@ -35,7 +53,10 @@ function level(events, { boxes, good }) {
   return Math.min(Math.max(before + way, 0), LEVELS.length - 1);
 }
 
-/** The next question that fits into `seconds`, or undefined. */
+/**
+ * The next question that fits into `seconds`, or undefined.
+ * @param {Event[]} events @param {Data} data @param {Answer[]} answers @param {number} seconds
+ */
 function question(events, data, answers, seconds) {
   const asked = events.filter((each) => each.kind === "question").map((each) => each.id);
   const missed = data.nine.filter((_, point) => !events[0].ticked.includes(point)).map(([, , lesson]) => lesson);
@@ -57,7 +78,10 @@ function question(events, data, answers, seconds) {
   return undefined;
 }
 
-/** The exercise for the whiteboard: of the lesson that went worst and has one, and not the last mock's. */
+/**
+ * The exercise for the whiteboard: of the lesson that went worst and has one, and not the last mock's.
+ * @param {Event[]} events @param {Data} data @param {Mock[]} before
+ */
 function task(events, data, before) {
   const done = before.flatMap((mock) => mock.events).filter((each) => each.kind === "task").map((each) => each.number);
   const worst = lessons(events, data).sort((a, b) => a.made / a.of - b.made / b.of).map((each) => each.lesson);
@@ -69,12 +93,9 @@ function task(events, data, before) {
 
 /**
  * What comes now.
- * @param {{elapsed: number, events: object[]}} mock
- * @param {object} data
- * @param {object[]} answers
- * @param {object[]} before
- * @returns {{kind: "opening" | "question" | "follow" | "task" | "report", question?: object, ask?: number, task?:
- *   object}}
+ * @param {Pick<Mock, "elapsed" | "events">} mock @param {Data} data @param {Answer[]} answers @param {Mock[]} before
+ * @returns {{kind: "opening" | "question" | "follow" | "task" | "report", question?: Question, ask?: number,
+ *   task?: Task}}
  */
 export function step({ elapsed, events }, data, answers, before) {
   if (!events.length) return { kind: "opening" };
@@ -93,7 +114,10 @@ export function step({ elapsed, events }, data, answers, before) {
   return { kind: "report" };
 }
 
-/** By lesson: questions asked, points made and possible, answers that were late, follow-ups had and asked. */
+/**
+ * By lesson: questions asked, points made and possible, answers that were late, follow-ups had and asked.
+ * @param {Event[]} events @param {Data} data
+ */
 export function lessons(events, data) {
   const found = new Map();
   events.forEach((event, at) => {
@@ -103,9 +127,9 @@ export function lessons(events, data) {
     row.asked += 1;
     row.made += event.ticked.length;
     row.of += event.of;
-    row.late += event.late;
+    row.late += Number(event.late);
     for (let i = at + 1; events[i]?.kind === "follow"; i += 1) {
-      row.had += events[i].had;
+      row.had += Number(events[i].had);
       row.followed += 1;
     }
     found.set(lesson, row);

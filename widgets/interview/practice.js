@@ -10,6 +10,11 @@ export function headline(kept, { all, asked, due }, why) {
   return [kept, `${due} due`, `, ${asked} of ${all} asked. ${CAME[why]}`];
 }
 
+/**
+ * @param {HTMLElement} el @param {import("./store.js").Shelf} shelf @param {boolean} live
+ * @param {{level: ?string, lesson: ?number, titles: Record<string, string>, boxes: import("./boxes.js").Boxes,
+ *   questions: import("./boxes.js").Question[]}} data
+ */
 export function practice(el, data, shelf, live) {
   let { level, lesson } = data;
   let shown = null;

@@ -1,4 +1,9 @@
-/** Where answers stay: with a kernel, in the file that Python keeps; without one, in this browser. */
+/**
+ * Where answers stay: with a kernel, in the file that Python keeps; without one, in this browser.
+ * @typedef {import("./mock.js").Mock} Mock
+ * @typedef {{answers: import("./boxes.js").Answer[], mock: ?Mock, mocks: Mock[]}} Kept
+ * @typedef {ReturnType<typeof store>} Shelf
+ */
 
 const KEY = "attention-at-length.interview";
 
@@ -16,7 +21,10 @@ export function isWhole(kept) {
   );
 }
 
-/** All of both; of an open mock the one that got further, none once it has ended. As `union` of keep.py. */
+/**
+ * All of both; of an open mock the one that got further, none once it has ended. As `union` of keep.py.
+ * @param {Kept} one @param {Kept} other @returns {Kept}
+ */
 export function union(one, other) {
   const by = (name, list) =>
     Object.values(Object.fromEntries(list.map((each) => [name(each), each]))).sort((a, b) =>
@@ -35,12 +43,13 @@ export function union(one, other) {
 }
 
 /**
- * @param {object} model @param {?Storage} storage null where the browser lends none
+ * @param {import("../kit/mount.js").Model} model @param {?Storage} storage null where the browser lends none
  * @returns what was kept, a way to keep more, and what a reader should know about it
  */
 export function store(model, storage) {
   const data = model.get("data");
   const live = model.get("live");
+  /** @type {Kept} */
   let kept = { answers: [], mock: null, mocks: [], ...model.get("reader") };
   let notice = data.notice;
   const read = () => {
@@ -70,7 +79,7 @@ export function store(model, storage) {
       : storage
         ? "kept in this browser"
         : "this browser keeps nothing: answers last until the page is closed",
-    /** Add to what is kept. @param {object} change {answers, mock, mocks}, each as a whole */
+    /** Add to what is kept. @param {Partial<Kept>} change each as a whole */
     keep(change) {
       kept = { ...kept, ...change };
       if (live) {

@@ -12,12 +12,19 @@ function filled(node, attributes, children) {
   return node;
 }
 
-/** @param {string} tag @param {object} [attributes] "on..." adds a listener @param {...(Node | string)} children */
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag @param {Record<string, any>} [attributes] "on..." adds a listener
+ * @param {...(Node | string)} children @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function html(tag, attributes, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** @param {string} tag @param {object} [attributes] @param {...(Node | string)} children */
+/**
+ * @param {keyof SVGElementTagNameMap} tag @param {Record<string, any>} [attributes]
+ * @param {...(Node | string)} children @returns {SVGElement}
+ */
 export function svg(tag, attributes, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }

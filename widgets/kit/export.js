@@ -19,7 +19,7 @@ function linesOf(element) {
   const lines = [];
   const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-    for (const { 0: word, index } of node.data.matchAll(/\S+\s*/g)) {
+    for (const { 0: word, index } of node.nodeValue.matchAll(/\S+\s*/g)) {
       const range = document.createRange();
       range.setStart(node, index);
       range.setEnd(node, index + word.trimEnd().length);
@@ -50,9 +50,9 @@ export function figureSvg(root) {
   );
   for (const picture of root.querySelectorAll(".al-body svg")) {
     const at = picture.getBoundingClientRect();
-    const copy = picture.cloneNode(true);
-    copy.setAttribute("x", at.left - box.left);
-    copy.setAttribute("y", at.top - box.top);
+    const copy = /** @type {Element} */ (picture.cloneNode(true));
+    copy.setAttribute("x", String(at.left - box.left));
+    copy.setAttribute("y", String(at.top - box.top));
     figure.append(copy);
   }
   for (const element of root.querySelectorAll(".al-question, .al-say, .al-body [data-words], .al-provenance")) {
@@ -140,5 +140,5 @@ export function footer({ root, name, provenance, rows }) {
       button("data", () => save(new Blob([csv(rows(), provenance)], { type: "text/csv" }), `${name}.csv`)),
     ),
   );
-  return { elements: [table, element], refresh };
+  return { elements: [table, element], refresh, toggle: () => toggle.click() };
 }

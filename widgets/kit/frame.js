@@ -26,7 +26,8 @@ export function frame(el, question, switches = []) {
 
 /**
  * A small switch: one of a few words is on.
- * @param {string} label @param {string[]} options @param {string} chosen @param {(option: string) => void} choose
+ * @template {string} Word
+ * @param {string} label @param {Word[]} options @param {Word} chosen @param {(option: Word) => void} choose
  */
 export function segment(label, options, chosen, choose) {
   const buttons = options.map((option) => html("button", {

@@ -1,6 +1,9 @@
 /**
  * The static host: gives a view the part of anywidget's model that it uses, from state written in the page.
  * A classic script, since browsers refuse module scripts on file://.
+ * @typedef {{get: (name: string) => any, set: (name: string, value: any) => void, save_changes: () => void,
+ *   on: (event: string, listener: (...told: any[]) => void) => void, send: (message: any) => void,
+ *   off: (event: string, listener: (...told: any[]) => void) => void}} Model
  */
 
 /** Bytes travel as {"base64": ...} in a page and as a DataView from a kernel; a view sees a DataView in both. */
@@ -13,7 +16,7 @@ export function decode(value) {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, decode(item)]));
 }
 
-/** @param {Record<string, any>} state */
+/** @param {Record<string, any>} state @returns {Model} */
 export function staticModel(state) {
   /** @type {Record<string, Set<() => void>>} */
   const listeners = {};
@@ -61,7 +64,9 @@ function drawWhenNear(place, kinds, from) {
 
 /** Draw every instrument of the page. @param {Record<string, {render: Function}>} kinds */
 export function mount(kinds) {
-  for (const place of document.querySelectorAll("[data-instrument]:not([data-mounted])")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const places = document.querySelectorAll("[data-instrument]:not([data-mounted])");
+  for (const place of places) {
     place.dataset.mounted = "";
     const script = place.querySelector("script");
     if (script.dataset.from) drawWhenNear(place, kinds, script.dataset.from);

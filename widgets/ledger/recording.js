@@ -33,6 +33,7 @@ export function roomFor(low, high, xs, wide, tall) {
 /**
  * Roles that rise once and fall once stand at the bottom, so that what comes and goes doesn't move them; then the
  * others as they appear, and what isn't told apart on top.
+ * @param {import("./words.js").Role[]} roles
  */
 export function stackOrder(roles) {
   const key = ({ bytes, rest }) => {
@@ -42,15 +43,14 @@ export function stackOrder(roles) {
     return [rest ? 2 : moved > 2 * most ? 1 : 0, Array.from(bytes).findIndex(Boolean)];
   };
   return roles
-    .map((role) => [role, key(role)])
-    .sort(([, a], [, b]) => a[0] - b[0] || a[1] - b[1])
-    .map(([role]) => role);
+    .map((role) => ({ role, at: key(role) }))
+    .sort(({ at: a }, { at: b }) => a[0] - b[0] || a[1] - b[1])
+    .map(({ role }) => role);
 }
 
 /**
  * Bytes alive after each event, stacked by role.
- * @param {{event: ArrayLike<number>, total: number, live: ArrayLike<number>, peak: number, roles: {name: string,
- *   colour: string, bytes: ArrayLike<number>}[], limits: object[]}} run
+ * @param {import("./words.js").Recording} run @param {number} width
  */
 export function recordingChart(run, width) {
   const { event, total, live, peak, roles, limits } = run;
@@ -147,16 +147,16 @@ export function recordingChart(run, width) {
     chart,
     point(at) {
       const middle = (edges[at] + edges[at + 1]) / 2;
-      cursor.setAttribute("x", edges[at]);
-      cursor.setAttribute("width", Math.max(edges[at + 1] - edges[at], 0));
-      for (const end of ["x1", "x2"]) hair.setAttribute(end, middle);
+      cursor.setAttribute("x", String(edges[at]));
+      cursor.setAttribute("width", String(Math.max(edges[at + 1] - edges[at], 0)));
+      for (const end of ["x1", "x2"]) hair.setAttribute(end, String(middle));
       place.textContent = count(event[at] + 1);
       const half = (LETTER_WIDTH * place.textContent.length) / 2;
       const centre = Math.min(Math.max(middle, BESIDE + half), width - half - 2);
-      place.setAttribute("x", centre);
+      place.setAttribute("x", String(centre));
       // The axis's own ends give way to the place being read.
-      ends[0].style.opacity = centre - half < BESIDE + 14 ? 0 : 1;
-      ends[1].style.opacity = centre + half > width - right - LETTER_WIDTH * count(total).length - 8 ? 0 : 1;
+      ends[0].style.opacity = centre - half < BESIDE + 14 ? "0" : "1";
+      ends[1].style.opacity = centre + half > width - right - LETTER_WIDTH * count(total).length - 8 ? "0" : "1";
     },
     /** The event drawn at a place in the picture. @param {number} px */
     nearest(px) {

@@ -55,8 +55,10 @@ export function labelPlaces(tips, edge, top, floor) {
 
 /**
  * What part of the numbers the axes hold.
- * @param {{scale: string, asking: boolean, methods: object[], lengths: ArrayLike<number>, limits: object[], shown:
- *   number, range: ?[number, number]}} view
+ * @typedef {{chosen: number, at: number, scale: string, asking: boolean, range: ?[low: number, high: number],
+ *   prediction: ?number, revealedPrediction: ?number}} State what the reader has chosen, asked or said
+ * @param {Pick<import("./words.js").Sweep & State,
+ *   "scale" | "asking" | "methods" | "lengths" | "limits" | "shown" | "range">} view
  * @returns {{x: [number, number], y: [number, number]}}
  */
 export function extent({ scale, asking, methods, lengths, limits, shown, range }) {
@@ -73,6 +75,7 @@ export function extent({ scale, asking, methods, lengths, limits, shown, range }
 /**
  * Peak bytes against tokens: measured solid with points, formula dashed, limits as lines, labels at the lines' ends.
  * While a prediction is asked for, only the first points and the reader's handle.
+ * @param {import("./words.js").Sweep & State} view @param {number} width
  */
 export function sweepChart(view, width) {
   const { lengths, methods, limits, chosen, at, scale, asking, shown, prediction, revealedPrediction, what } = view;
@@ -120,6 +123,7 @@ export function sweepChart(view, width) {
       svg("line", { x1: x(lengths[at]), x2: x(lengths[at]), y1: TOP, y2: floor, style: "stroke:var(--mark)" }),
     );
 
+  /** @type {{x: number, y: number, said?: boolean, method?: import("./words.js").Method, strong?: boolean}[]} */
   const ends = drawn.map((method) => {
     const shape = SHAPES[methods.indexOf(method) % SHAPES.length];
     const strong = methods[chosen] === method;
@@ -155,7 +159,7 @@ export function sweepChart(view, width) {
       formula && build === logarithmic
         ? [formula.n.at(-1), formula.bytes.at(-1)]
         : [lengths[known - 1], bytes[known - 1]];
-    return { method, strong, shape, x: x(tip[0]), y: y(Math.max(tip[1], ys[0])) };
+    return { method, strong, x: x(tip[0]), y: y(Math.max(tip[1], ys[0])) };
   });
 
   // The reader's prediction: drawn before the measurement, and left standing beside it.

@@ -52,8 +52,9 @@ function stage(draw, { look, choose, leave }) {
   return { element, width: () => width, stop: () => observer.disconnect() };
 }
 
+/** @param {import("./words.js").Sweep} data @param {import("../kit/mount.js").Model} model @param {HTMLElement} el */
 function renderSweep(data, model, el) {
-  const { lengths, methods, limits, question, provenance } = data;
+  const { lengths, methods, question, provenance } = data;
   const last = lengths.length - 1;
   const asks = data.ask !== null;
   const reader = () => model.get("reader");
@@ -62,6 +63,7 @@ function renderSweep(data, model, el) {
   const known = asks ? methods[data.ask].bytes[data.shown - 1] : 1;
   // From half of what is known to the cube of the growth in tokens: no end of the handle gives the answer away.
   const highest = 3 * Math.log2(lengths[last] / lengths[data.shown - 1] || 2);
+  /** @type {[low: number, high: number]} */
   const range = [known / 2, known * 2 ** highest];
 
   const scales = segment("scale", ["log", "linear"], "log", (scale) => { state.scale = scale; draw(); });
@@ -206,7 +208,8 @@ function renderSweep(data, model, el) {
     if (!open) return read(state.at);
     const { prediction = null } = reader();
     handle.value = String(prediction === null ? 0 : Math.round(STEPS * Math.log2(prediction / known)));
-    handle.style.setProperty("--done", `${(100 * (handle.value - handle.min)) / (handle.max - handle.min)}%`);
+    const [value, low, high] = [handle.value, handle.min, handle.max].map(Number);
+    handle.style.setProperty("--done", `${(100 * (value - low)) / (high - low)}%`);
     handle.setAttribute("aria-valuetext", size(prediction ?? known));
     tell(asked(lengths, methods[data.ask], data.shown, prediction));
     if (picture.width()) drawChart(last);
@@ -216,6 +219,7 @@ function renderSweep(data, model, el) {
   return () => { model.off("change:reader", draw); picture.stop(); time.pause(); dispose(); };
 }
 
+/** @param {import("./words.js").Recording} data @param {HTMLElement} el */
 function renderRecording(data, el) {
   const { question, provenance, event, live, peak, roles, operations, lines } = data;
   const last = event.length - 1;

@@ -2,8 +2,16 @@ import { count, fixed, significant, size, times } from "../kit/format.js";
 
 /**
  * What a picture says in words, as parts of which every second one matters. words.py holds the same functions.
- * @typedef {{name: string, bytes: ArrayLike<number>, exponent: ?number, formula: ?{text: string, error: number}}}
- *   Method
+ * @typedef {{name: string, colour: string, shade: number, rest: boolean, bytes: Float64Array}} Role
+ * @typedef {{text: string, error: number, n: Float64Array, bytes: Float64Array, atLengths: Float64Array,
+ *   reaches: {name: string, n: number}[]}} Formula
+ * @typedef {{name: string, bytes: Float64Array, exponent: ?number, roles: Role[], formula: ?Formula}} Method
+ * @typedef {{name: string, bytes: number}} Limit of a machine
+ * @typedef {{question: string, provenance: string, lengths: Float64Array, methods: Method[], limits: Limit[],
+ *   ask: ?number, shown: number, what: string}} Sweep as view.py sends it
+ * @typedef {{question: string, provenance: string, event: Int32Array, total: number, live: Float64Array, peak: number,
+ *   roles: Role[], delta: Float64Array, role: ArrayLike<number>, operation: ArrayLike<number>, line: ArrayLike<number>,
+ *   names: string[], operations: string[], lines: string[], limits: Limit[]}} Recording as view.py sends it
  */
 
 /**
@@ -73,7 +81,7 @@ export function slope(exponent) {
 
 /**
  * What is alive after one event.
- * @param {{event: ArrayLike<number>, total: number, live: ArrayLike<number>, peak: number}} run
+ * @param {Pick<Recording, "event" | "total" | "live" | "peak">} run @param {number} at
  * @param {{name: string, bytes: number}[]} roles the largest first @returns {string[]}
  */
 export function alive({ event, total, live, peak }, at, roles) {

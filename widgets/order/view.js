@@ -11,13 +11,22 @@ const QUESTION = "Who is ahead, and what turns it?";
 const [ROW, NAMES, MEANS, AXIS] = [34, 142, 44, 40];
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** Perplexities of the seeds of one system in one cell. */
+/**
+ * Perplexities of the seeds of one system in one cell.
+ * @typedef {{systems: {name: string, bytes: number}[], perplexity: Float64Array, seeds: number, holds: number[],
+ *   facts: number[], pair: [one: string, other: string], at: [row: number, column: number], provenance: string}} Data
+ * @param {Pick<Data, "perplexity" | "seeds" | "holds" | "facts">} data @param {number} system
+ * @param {[row: number, column: number]} place
+ */
 export function cell({ perplexity, seeds, holds, facts }, system, [row, column]) {
   const start = ((system * holds.length + row) * facts.length + column) * seeds;
   return Array.from(perplexity.slice(start, start + seeds));
 }
 
-/** What a cell says of the two systems; view.py says the same. @returns {string[]} every second part matters */
+/**
+ * What a cell says of the two systems; view.py says the same.
+ * @param {Data} data @param {[row: number, column: number]} place @returns {string[]} every second part matters
+ */
 export function sentence(data, [row, column]) {
   const [one, other] = data.pair.map((name) =>
     cell(
@@ -46,8 +55,11 @@ export function ticks(low, high, most) {
 }
 
 function render({ model, el }) {
+  /** @type {Data} */
   const data = unpacked(model.get("data"));
-  let at = [...data.at];
+  const [row, column] = data.at;
+  /** @type {[row: number, column: number]} */
+  const at = [row, column];
   const { root, tell, dispose } = frame(el, QUESTION);
   const stage = html("div", { class: "al-order-stage" });
   const best = () =>

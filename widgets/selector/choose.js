@@ -17,7 +17,12 @@ const KEPT_ROWS = 24;
 
 /**
  * One layer as the page asks it: rows of scores and of weights, and the keys that each way of choosing takes.
- * @param {object} sent arrays unpacked: q (kept, heads, d), k (kv_heads, n, d), index_q, index_k, index_w
+ * @typedef {{name: string, heads: number, kv_heads: number, d: number, index_heads: number, index_dim: number,
+ *   scale: number, q: Float32Array, k: Float32Array, index_q: Float32Array, index_k: Float32Array,
+ *   index_w: Float32Array, curves: Record<string, Float32Array>}} Sent q (kept, heads, d), k (kv_heads, n, d)
+ * @typedef {ReturnType<typeof openLayer>} Layer
+ * @typedef {{low: Float64Array, high: Float64Array, mean: Float64Array}} Page
+ * @param {Sent} sent arrays unpacked
  * @param {{tokens: number, at: Int32Array, block: number}} recording
  */
 export function openLayer(sent, { tokens, at, block }) {
@@ -96,7 +101,7 @@ export function openLayer(sent, { tokens, at, block }) {
         return { low, high, mean };
       }),
     );
-  /** The votes on the first `count` pages. @param {(q, page: object, at: number) => number} fit */
+  /** The votes on the first `count` pages. @param {(q: Float32Array, page: Page, at: number) => number} fit */
   const voted = (row, size, count, fit) =>
     votes(
       Array.from({ length: heads }, (_, head) => {

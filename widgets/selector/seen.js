@@ -18,7 +18,16 @@ export function variant(selector, precision, blocks) {
   return `${selector}${selector === "indexer" ? ` ${precision}` : ""}${how}`;
 }
 
-/** A recording as the page asks it. @param {object} sent arrays unpacked */
+/**
+ * A recording as the page asks it.
+ * @typedef {{layer: number, head: number, row: number, budget: number, precision: string, blocks: boolean,
+ *   selector: string}} State
+ * @typedef {ReturnType<typeof opened>} Recording
+ * @typedef {ReturnType<Recording["look"]>} Seen
+ * @param {{name: string, tokens: number, at: Int32Array, top_k: number, budgets: Int32Array, block: number,
+ *   selectors: string[], precision: string, half: boolean, layers: import("./choose.js").Sent[], provenance: string
+ * }} sent arrays unpacked; where `half`, a layer's vectors are the bytes of float16
+ */
 export function opened(sent) {
   const layers = sent.layers.map((layer) => {
     const vectors = Object.fromEntries(
@@ -35,11 +44,7 @@ export function opened(sent) {
     return Array.from(sent.budgets, (_, i) => values.subarray(from + 3 * i, from + 3 * i + 3));
   }
 
-  /**
-   * Everything that is seen of one query, a pure function of the state.
-   * @param {{layer: number, head: number, row: number, budget: number, precision: string, blocks: boolean, selector:
-   *   string}} state
-   */
+  /** Everything that is seen of one query, a pure function of the state. @param {State} state */
   function look(state) {
     const layer = layers[state.layer];
     const k = sent.budgets[state.budget];
@@ -70,9 +75,9 @@ export function opened(sent) {
   function rank(scores, key) {
     let before = 1;
     for (let other = 0; other < scores.length; other += 1)
-      before += scores[other] > scores[key] || (scores[other] === scores[key] && other < key);
+      before += Number(scores[other] > scores[key] || (scores[other] === scores[key] && other < key));
     return before;
   }
-  const counted = sent.at.reduce((sum, at) => sum + (at >= sent.top_k), 0);
+  const counted = sent.at.reduce((sum, at) => sum + Number(at >= sent.top_k), 0);
   return { ...sent, layers, selectors, curve, look, rank, counted };
 }

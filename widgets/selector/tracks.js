@@ -33,7 +33,7 @@ export function placesOf(from, span, most) {
 
 /**
  * Bars from the middle of one key to the next, or one for each pixel where keys are narrower.
- * @param {number[]} tops NaN for none
+ * @param {{x: number, width: number, y: number}[]} bars @param {number} base
  */
 function barsPath(bars, base) {
   return bars
@@ -47,7 +47,9 @@ function barsPath(bars, base) {
 /**
  * Three tracks over the same keys: what the indexer thinks of each, what the attention pays it, and whether it is
  * taken.
- * @param {object} recording opened @param {object} state @param {object} seen what `look` found @param {number} width
+ * @param {import("./seen.js").Recording & {text: ?string[]}} recording
+ * @param {import("./seen.js").State & {from: number, span: number, cursor: number, needle?: number}} state
+ * @param {import("./seen.js").Seen} seen what `look` found @param {number} width @param {string} title
  */
 export function tracksChart(recording, state, seen, width, title) {
   const { tokens } = recording;

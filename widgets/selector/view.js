@@ -67,6 +67,7 @@ function render({ model, el }) {
       "select",
       {
         "aria-label": label,
+        /** @this {HTMLSelectElement} */
         onchange() {
           choose(Number(this.value));
         },
@@ -221,8 +222,8 @@ function render({ model, el }) {
   function set(change, soon = false) {
     Object.assign(state, change);
     const free = ["indexer", "oracle"].includes(state.selector);
-    for (const button of granularity.children) button.disabled = !free;
-    for (const button of precisions.children) button.disabled = state.selector !== "indexer";
+    for (const button of granularity.querySelectorAll("button")) button.disabled = !free;
+    for (const button of precisions.querySelectorAll("button")) button.disabled = state.selector !== "indexer";
     const blocks = state.blocks ? ` Indexer and oracle by blocks of ${recording.block}.` : "";
     note.textContent = `Tick: the middle query, bar: 10 to 90 % of them, ○: this query.${blocks}`;
     foot.elements[1].querySelector(".al-provenance").textContent = recording.provenance;
@@ -296,7 +297,7 @@ function render({ model, el }) {
       PageUp: () => toQuery(state.row - 1), PageDown: () => toQuery(state.row + 1),
       m: () => misses.length && set(follow({ cursor: misses.find((each) => each > state.cursor) ?? misses[0] })),
       "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: () => set({ from: 0, span: tokens }),
-      t: () => foot.elements[1].querySelector("[aria-expanded]").click(), " ": () => time.key(event),
+      t: foot.toggle, " ": () => time.key(event),
     };
     const act = acts[event.key] ?? acts[event.key.toLowerCase()];
     if (!act) return;

@@ -49,11 +49,8 @@ export function memoryView(redraw) {
       const width = Math.min(room, 340);
       side = width - BARS - GAP;
       const height = Math.max(60, Math.min(side * 1.2, Math.round((side * rows) / columns)));
-      for (const [name, value] of [
-        ["width", width],
-        ["height", height + MAP_TOP],
-      ])
-        axes.setAttribute(name, value);
+      axes.setAttribute("width", String(width));
+      axes.setAttribute("height", String(height + MAP_TOP));
       Object.assign(canvas.style, {
         left: `${BARS + GAP}px`,
         top: `${MAP_TOP}px`,
@@ -95,7 +92,7 @@ export function memoryView(redraw) {
           : []),
       );
       const stops = 41;
-      bar.setAttribute("width", width);
+      bar.setAttribute("width", String(width));
       const step = side / stops;
       bar.replaceChildren(
         ...Array.from({ length: stops }, (_, i) =>

@@ -44,7 +44,7 @@ export function numberView() {
               `and the value of ${name}`;
       const tall = 34;
       picture.setAttribute("width", width);
-      picture.setAttribute("height", 2 * tall + 44);
+      picture.setAttribute("height", String(2 * tall + 44));
       const row = (y, words, vector, ink) =>
         svg(
           "g",
@@ -132,6 +132,7 @@ export function tokensView(choose) {
                 "data-pair": each,
                 class: recording.needle[each] && "al-tape-needle",
                 "aria-label": `${recording.word(each) ?? "pair"} at ${count(recording.at[each])}`,
+                /** @this {HTMLButtonElement} */
                 onclick() {
                   choose(Number(this.dataset.pair));
                 },
@@ -141,7 +142,7 @@ export function tokensView(choose) {
           ),
         );
       }
-      for (const button of list.children)
+      for (const button of list.querySelectorAll("button"))
         button.setAttribute("aria-pressed", String(Number(button.dataset.pair) === pair));
     },
   };
@@ -233,7 +234,7 @@ export function curveView() {
         ),
       );
       picture.setAttribute("width", width);
-      picture.setAttribute("height", height);
+      picture.setAttribute("height", String(height));
       picture.replaceChildren(...parts);
       const half =
         seen.ratio === null || !seen.written
@@ -269,7 +270,7 @@ export function rulesView() {
       const hold = (value) => x(Math.max(-0.5, Math.min(1, value)));
       const ready = seen.written || seen.over !== null;
       picture.setAttribute("width", width);
-      picture.setAttribute("height", tall * seen.rules.length + 18);
+      picture.setAttribute("height", String(tall * seen.rules.length + 18));
       picture.replaceChildren(
         svg("line", { x1: x(0), x2: x(0), y1: 0, y2: tall * seen.rules.length, style: "stroke:var(--line)" }),
         ...seen.rules.flatMap((each, i) => {

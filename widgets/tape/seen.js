@@ -1,6 +1,18 @@
 import { RULES, cosine, fit, length, median, read, returned, share, write } from "./read.js";
 
-/** A recording as the page asks it: typed arrays and the places of pairs. @param {object} sent arrays unpacked */
+/**
+ * A recording as the page asks it: typed arrays and the places of pairs.
+ * @typedef {{segment: number, tokens: number, what: string, after: Int32Array, frame: number, d_key: number,
+ *   d_value: number, names: string[], rule: string, rules: Record<string, {memory: Float32Array, z: Float32Array}>,
+ *   at: Int32Array, needle: Uint8Array, k: Float32Array, v: Float32Array, q: Float32Array, text: ?string[],
+ *   gates: {name: string, memory: number, share: number}[], nbytes: number, provenance: string,
+ *   answers: ?{truth: string[], said: Record<string, {words: string[], p: number[]}>}}} Sent
+ * @typedef {{rule: string, memory: number, frame: number, pair: number, question: ?number, planted: number,
+ *   knocked: boolean}} State
+ * @typedef {ReturnType<typeof opened>} Recording
+ * @typedef {ReturnType<Recording["look"]>} Seen
+ * @param {Sent} sent arrays unpacked
+ */
 export function opened(sent) {
   const { segment, tokens, after, at, d_key: dKey, d_value: dValue } = sent;
   const memories = sent.names.length;
@@ -69,14 +81,11 @@ export function opened(sent) {
     return other !== pair && alike < best[0] - 1e-9 ? [alike, other] : best;
   }, [Infinity, null])[1]);
 
-  /**
-   * Everything that is seen after a frame, a pure function of the state.
-   * @param {{rule: string, memory: number, frame: number, pair: number, question: ?number, planted: number,
-   *          knocked: boolean}} state
-   */
+  /** Everything that is seen after a frame, a pure function of the state. @param {State} state */
   function look({ rule, memory, frame, pair, question, planted, knocked }) {
     const other = rival(memory, pair);
     const now = (under) => {
+      /** @type {{memory: Float32Array | Float64Array, z: Float32Array | Float64Array}} */
       let here = held(under, memory, knocked ? 0 : frame);
       for (let i = 0; i < (other === null ? 0 : planted); i += 1)
         here = write(under, key(pair, memory), value(other, memory), here);

@@ -61,7 +61,8 @@ const raisedDigits = (n) => [...String(n)].map((digit) => "⁰¹²³⁴⁵⁶⁷
 
 /**
  * The tape: every pair by where it was written and how well it is read back now, the segments, how long M and z are.
- * @param {object} recording opened @param {object} state @param {object} seen what `look` found @param {number} width
+ * @param {import("./seen.js").Recording} recording @param {import("./seen.js").State} state
+ * @param {import("./seen.js").Seen} seen what `look` found @param {number} width
  * @param {string} title what the height of a point is
  */
 export function tapeChart(recording, state, seen, width, title) {

@@ -274,7 +274,7 @@ function render({ model, el }) {
         if (tape.questions)
           ask(state.question === null ? 0 : state.question + 1 < tape.questions ? state.question + 1 : null);
       },
-      t: () => foot.elements[1].querySelector("[aria-expanded]").click(),
+      t: foot.toggle,
     };
     const act = letters[event.key.toLowerCase()];
     const up = { ArrowUp: 1, ArrowDown: -1 }[event.key];

@@ -6,7 +6,7 @@ const HIGHEST = 150;
 const APART = 22;
 const BOX_INK = { [AHEAD]: 0.14, [PAST]: 0.4, [HERE]: 0.62, [NOW]: 1 };
 
-/** How far a tensor's tiles have come by event e. */
+/** How far a tensor's tiles have come by event e. @param {import("./trace.js").Trace} trace */
 export function boxStates(trace, tensor, e) {
   const [leading, rowCount, columnCount] = trace.tensors[tensor].shape;
   const { tiles, height, width } = trace.touches(tensor);
@@ -35,11 +35,13 @@ function proportion([leading, rows, columns]) {
   return Math.min(Math.max(columns / (leading * rows), 1 / 3), 3);
 }
 
-/** Any kernel's tensors, each as its own rectangle, side by side; what is written stands last. */
+/**
+ * Any kernel's tensors, each as its own rectangle, side by side; what is written stands last.
+ * @param {import("./trace.js").Trace} trace @param {number} e @param {number} width
+ */
 export function boxes(trace, e, width) {
-  const order = trace.tensors
-    .map((_, t) => t)
-    .sort((a, b) => (a === trace.result) - (b === trace.result) || trace.tensors[a].written - trace.tensors[b].written);
+  const rank = (t) => 2 * Number(t === trace.result) + Number(trace.tensors[t].written);
+  const order = trace.tensors.map((_, t) => t).sort((a, b) => rank(a) - rank(b));
   const shapes = [];
   let [x, y, tallest] = [0, 20, 0];
   for (const tensor of order) {

@@ -21,8 +21,10 @@ export function mark(states, rows, columns, tile, state) {
 /**
  * Cells as boxes; a ragged last one is as small as it is.
  * @param {Uint8Array} states
+ * @param {{unit: number, count: number, length: number}} rows
+ * @param {{unit: number, count: number, length: number}} columns
  * @param {{x: number, y: number, w: number, h: number}} place
- * @param {(state: number) => ?object} look of a box, by state
+ * @param {(state: number) => ?import("./paint.js").Shape} look of a box, by state
  */
 export function cells(states, rows, columns, { x, y, w, h }, look) {
   const [across, down] = [w / columns.length, h / rows.length];

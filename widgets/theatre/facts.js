@@ -1,7 +1,10 @@
 import { KINDS } from "./trace.js";
 import { span } from "./say.js";
 
-/** What one event does, in the words' terms. */
+/**
+ * What one event does, in the words' terms.
+ * @param {import("./trace.js").Trace} trace @param {number} e @returns {import("./say.js").Event}
+ */
 export function eventFacts(trace, e) {
   const kind = KINDS[trace.of.kind(e)];
   if (kind === "dot") return { kind };
@@ -18,6 +21,8 @@ export function eventFacts(trace, e) {
 
 /**
  * Everything that is said of a frame: event e of the watched trace, with `bytes` on the clock. facts.py does the same.
+ * @param {import("./trace.js").Trace} trace @param {number} e @param {number} bytes @param {number} limit
+ * @param {?import("./trace.js").Trace} other @returns {import("./say.js").Facts}
  */
 export function factsOf(trace, e, bytes, limit, other) {
   const program = trace.programOf(e);

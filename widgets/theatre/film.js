@@ -79,7 +79,7 @@ function kernelMarks(trace, x, y) {
 
 /**
  * Both traces on one clock of bytes; drawn once for a width, since it holds the whole run.
- * @param {object[]} traces one or two
+ * @param {import("./trace.js").Trace[]} traces one or two @param {number} width
  */
 export function film(traces, width) {
   const { left, longest, x } = sides(traces, width);

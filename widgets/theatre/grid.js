@@ -17,7 +17,7 @@ const STRIP_INK = [0.14, 0.14, 0.4, 0.4, 0.7, 1];
 const gridLook = (state) =>
   state === NEVER ? { fill: null, stroke: "line", dash: [2, 3], r: 1 } : { fill: "s", alpha: INK[state], r: 2 };
 
-/** The head (or other leading index) and the kernel that event e works in. */
+/** The head (or other leading index) and the kernel that event e works in. @param {import("./trace.js").Trace} trace */
 function placeOf(trace, e) {
   const { met, metAt } = trace.visits;
   const last = lastAtMost(metAt, e);
@@ -25,7 +25,7 @@ function placeOf(trace, e) {
   return { leading, kernel, last };
 }
 
-/** The states of the grid's cells after event e. */
+/** The states of the grid's cells after event e. @param {import("./trace.js").Trace} trace */
 export function gridStates(trace, e) {
   const { visits } = trace;
   const tile = visits.stored.length
@@ -53,7 +53,7 @@ export function gridStates(trace, e) {
   return { rows, columns, states };
 }
 
-/** How far each tile of a tensor has come by event e: a strip of cells. */
+/** How far each tile of a tensor has come by event e: a strip of cells. @param {import("./trace.js").Trace} trace */
 export function stripStates(trace, tensor, e) {
   const [, length] = trace.tensors[tensor].shape;
   const { tiles, height } = trace.touches(tensor);
@@ -96,7 +96,10 @@ export function pairAt(trace, width, px, py) {
   return row >= 0 && row < trace.visits.queries && column >= 0 && column < trace.visits.keys ? { row, column } : null;
 }
 
-/** Q, K, V, O around the N x N of scores. @param {object} trace @param {number} e @param {number} width */
+/**
+ * Q, K, V, O around the N x N of scores.
+ * @param {import("./trace.js").Trace} trace @param {number} e @param {number} width
+ */
 export function grid(trace, e, width) {
   const { visits, tensors } = trace;
   const at = square(trace, width);

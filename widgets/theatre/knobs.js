@@ -8,9 +8,14 @@ const same = (a, b) => Object.keys(a).every((name) => a[name] === b[name]);
 /**
  * The knobs of a run. Where a kernel listens, a turn runs the code again; on a page without one it chooses among the
  * runs that were recorded.
- * @param {object} model
- * @param {{knobs: {name: string, values: any[]}[], runs: {settings: object}[], shown: number}} data
- * @param {(run: object, source: {traces: object[], codes: string[][]}) => void} show
+ * @typedef {Record<string, any>} Settings by the knobs' names; a value is whatever the run was called with
+ * @typedef {{settings: Settings, traces: number[], at?: number, provenance?: string, refused?: string}} Run
+ * @typedef {Omit<import("./trace.js").Scene, "kernels"> & {kernels: {name: string, grid: number[], code: number}[]}}
+ *   Sent as it travels: a source stands once for all kernels that have it
+ * @typedef {{traces: Sent[], codes: string[][]}} Source
+ * @typedef {Source & {question: string, limit: number, limits: {bytes: number, name: string}[], cache: number,
+ *   shown: number, knobs: {name: string, values: any[]}[], runs: Run[], nothing?: string}} Data
+ * @param {import("../kit/mount.js").Model} model @param {Data} data @param {(run: Run, source: Source) => void} show
  */
 export function knobsView(model, data, show) {
   const { knobs, runs } = data;

@@ -129,7 +129,7 @@ function statistics(trace, e, x, y, width) {
 
 /**
  * The memory: SRAM against its limit, what has come and gone by tensor, and the statistics of the rows.
- * @param {object} trace @param {number} e @param {number} width
+ * @param {import("./trace.js").Trace} trace @param {number} e @param {number} width
  * @param {{limit: number, peak: number, lane: number}} scales of both traces, so that they can be compared
  */
 export function memory(trace, e, width, { limit, peak, lane }) {

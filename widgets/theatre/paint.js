@@ -3,19 +3,20 @@ import { svg } from "../kit/dom.js";
 /**
  * A picture is a list of shapes, made by a pure function of trace and event; here it meets a canvas, or becomes SVG for
  * an export. Colours are names of tokens.
- * @typedef {{x: number, y: number, w: number, h: number, fill?: string, alpha?: number, stroke?: string, dash?:
- *   number[], hatch?: string, r?: number}} Box
- * @typedef {{text: string, x: number, y: number, fill: string, bold?: boolean, anchor?: "start" | "middle" | "end"}}
- *   Word
- * @typedef {{points: [number, number][], fill?: string, stroke?: string, width?: number, dash?: number[]}} Path
- * @typedef {Box | Word | Path} Shape
+ * A shape is a box (w, h), a word (text) or a line (points).
+ * @typedef {{x?: number, y?: number, w?: number, h?: number, r?: number, text?: string, bold?: boolean,
+ *   anchor?: "start" | "middle" | "end", points?: [number, number][], fill?: string, alpha?: number, stroke?: string,
+ *   width?: number, dash?: number[], hatch?: string}} Shape
  */
 
 const HATCH = 5; // pixels between the lines
 export const LETTER = 6.1; // of 11 px, on the safe side
 
+/** @returns {Shape} */
 export const box = (x, y, w, h, fill, alpha = 1, more = {}) => ({ x, y, w, h, fill, alpha, ...more });
+/** @returns {Shape} */
 export const word = (text, x, y, fill = "ink-2", more = {}) => ({ text, x, y, fill, ...more });
+/** @returns {Shape} */
 export const line = (x1, y1, x2, y2, stroke, more = {}) => ({ points: [[x1, y1], [x2, y2]], stroke, ...more });
 
 /** A text cut to what fits. @param {string} text @param {number} wide */
@@ -24,6 +25,7 @@ export function fitting(text, wide, letter = LETTER) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
+/** @param {Shape} box */
 function hatching({ x, y, w, h }) {
   const lines = [];
   for (let d = HATCH; d < w + h; d += HATCH)

@@ -16,7 +16,7 @@ export function panel(words, attributes) {
   return {
     element,
     width: () => element.clientWidth,
-    /** @param {object[]} now @param {number} tall */
+    /** @param {import("./paint.js").Shape[]} now @param {number} tall */
     draw(now, tall, colours) {
       [shapes, height] = [now, Math.ceil(tall)];
       width = element.clientWidth;

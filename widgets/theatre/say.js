@@ -1,6 +1,12 @@
 import { count, fixed, significant, size } from "../kit/format.js";
 
-/** What the picture says in words, as parts of which every second one matters. say.py holds the same functions. */
+/**
+ * What the picture says in words, as parts of which every second one matters. say.py holds the same functions.
+ * @typedef {{kind: string, tensor?: string, span?: string, bytes?: number, head?: string}} Event a dot has only a kind
+ * @typedef {{name: string, kernel: ?string, program: number, programs: number, event: Event, live: number,
+ *   limit: number, risen: ?[rows: number, of: number], moved: number, total: number, ended: boolean, share: number,
+ *   result: string, other: ?{name: string, share: number, total: number}}} Facts
+ */
 
 export const QUESTION = "What moves between HBM and SRAM, and when?";
 const DOES = { load: "loads", store: "stores", atomic: "adds to", dot: "multiplies two tiles in SRAM" };
@@ -23,26 +29,17 @@ export function span({ top, bottom, left, right }, [, rows, columns]) {
   return range("row", top, bottom) + (right - left < columns ? `, ${range("column", left, right)}` : "");
 }
 
-/**
- * What happens at one event.
- * @param {{kind: string, tensor: string, span: string, bytes: number, head: string}} event
- */
+/** What happens at one event. @param {Event} event */
 export function doing({ kind, tensor, span: where, bytes, head }) {
   return kind === "dot" ? DOES.dot : `${DOES[kind]} ${tensor}${head} ${where}, ${size(bytes)}`;
 }
 
-/** Who does it: "flash, program 5 of 8". */
+/** Who does it: "flash, program 5 of 8". @param {Facts} now */
 export function who({ name, kernel, program, programs }) {
   return `${name}${kernel ? `, ${kernel}` : ""}, program ${count(program)} of ${count(programs)}`;
 }
 
-/**
- * The sentence of a frame.
- * @param {{name: string, kernel: ?string, program: number, programs: number, event: object, live: number, limit:
- *   number, risen: ?[number, number],
- *          moved: number, total: number, ended: boolean, share: number, result: string, other: ?{name: string, share:
- *   number, total: number, ended: boolean}}} now
- */
+/** The sentence of a frame. @param {Facts} now */
 export function sentence(now) {
   const { name, event, live, limit, risen, moved, total, ended, share, result, other } = now;
   if (ended)

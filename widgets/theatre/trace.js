@@ -1,6 +1,19 @@
 /**
  * A recorded trace, opened: everything at event e is a look-up, so any frame costs the same. scene.py writes what is
  * read here. Event e stands for the moment after it; before the first is -1.
+ * @typedef {{name: string, colour: string, part: ?string, written: boolean, shape: [number, number, number],
+ *   element: number, dtype: string}} Tensor
+ * @typedef {{at: Int32Array, m: Uint8Array, l: Uint8Array, risen: Uint8Array}} Rows of one program, at each change
+ * @typedef {{name: string, source: string, kernels: {name: string, grid: number[], code: string[]}[],
+ *   tensors: Tensor[], first: Int32Array, kernel: Uint8Array, program: Int32Array, acts: Int32Array,
+ *   act: Uint8Array | Uint32Array, place: Uint32Array | Float64Array, live: [tile: number, bytes: number][][],
+ *   tiles: {name: string, colour: string}[], rows: Rows[], issued: number, issued_read: number, sectors: number,
+ *   l2: {words: string, bytes: number}[], compulsory: number, compulsory_read: number}} Scene
+ * @typedef {{leading: number, top: number, bottom: number, left: number, right: number}} Tile
+ * @typedef {Tile & {event: number, kernel: number, which: number, written: boolean}} Met
+ * @typedef {{queries: number, keys: number, q: number, k: number, stored: number[], met: Met[],
+ *   metAt?: number[]}} Visits
+ * @typedef {ReturnType<typeof openTrace>} Trace
  */
 
 const ACT = ["tensor", "kind", "line", "live", "height", "width", "read", "written", "masked", "flops"];
@@ -18,7 +31,7 @@ export function lastAtMost(rising, x) {
   return low;
 }
 
-/** @param {object} scene its arrays typed */
+/** @param {Scene} scene its arrays typed */
 export function openTrace(scene) {
   const { act, place, acts, first, tensors, live } = scene;
   const events = act.length;
@@ -69,6 +82,8 @@ export function openTrace(scene) {
   const finished = finishing({ events, of, place, result });
   const trace = {
     ...scene, events, of, tile, touches, moved, reads, writes, result, programOf,
+    /** @type {?Visits} */
+    visits: null,
     total: events ? moved[events - 1] : 0,
     peak: liveBytes.length ? Math.max(...liveBytes) : 0,
     isDot: (e) => of.kind(e) === DOT,
@@ -113,8 +128,7 @@ function finishing({ events, of, place, result }) {
 /**
  * What the N x N grid shows, in order: tiles of a stored score matrix where there is one, else each pair of a query
  * tile and a key tile that met in SRAM. null without queries and keys.
- * @returns {?{queries: number, keys: number, stored: object[], met: {event: number, kernel: number, leading: number,
- *   top: number, bottom: number, left: number, right: number}[]}}
+ * @param {Omit<Trace, "visits">} trace @returns {?Visits}
  */
 function visits(trace) {
   const { tensors, events, of, tile, first } = trace;
@@ -166,7 +180,7 @@ function visits(trace) {
 
 /**
  * Two traces on one clock of bytes moved. Step s is an event of the watched trace; once that has ended, of the other.
- * @param {object} watched @param {?object} other
+ * @param {Trace} watched @param {?Trace} other
  */
 export function clock(watched, other) {
   const { events, moved, total } = watched;

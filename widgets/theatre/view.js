@@ -20,6 +20,7 @@ const COLOURS = ["ink", "ink-2", "paper", "panel", "line", "mark", "bad", "q", "
 const EVENT_MS = 60; // of playing, in the mean
 const [SHORTEST_RUN, LONGEST_RUN] = [6000, 30000];
 
+/** @param {import("./knobs.js").Data} data @param {import("../kit/mount.js").Model} model @param {HTMLElement} el */
 function renderTraces(data, model, el) {
   const state = {
     run: data.runs[data.shown],
@@ -175,7 +176,9 @@ function renderTraces(data, model, el) {
   }
 
   // What is drawn ----------------------------------------------------------------------------------------------------
-  let [themed, colours, asked, loud, filmed, table] = ["", {}, 0, false, null, -1];
+  let [themed, asked, loud, filmed, table] = ["", 0, false, null, -1];
+  /** @type {Record<string, string>} */
+  let colours = {};
   function palette() {
     if (themed === root.dataset.theme) return colours;
     themed = root.dataset.theme;
