@@ -90,9 +90,9 @@ def split_attention(q: Tensor, k: Tensor, v: Tensor, splits: int) -> Tensor:
     """Attention over the keys in `splits` parts that need nothing from each other, then merged (flash-decoding).
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
-    Returns (..., queries, d_value). A part has ceil(keys / splits) keys, so the last ones may be shorter, or empty. No
-    tensor it makes is larger than the keys, the values or the scores of one part. Of half precision scores,
-    log-sum-exps and what is merged are float32 or better, and the result is rounded once.
+    Returns (..., queries, d_value) in q's dtype. A part has ceil(keys / splits) keys, so the last ones may be shorter,
+    or empty. No tensor it makes is larger than the keys, the values or the scores of one part. Of half precision
+    scores, log-sum-exps and what is merged are float32 or better, and the result is rounded once.
     """
     size, wide = math.ceil(k.shape[-2] / splits), torch.promote_types(q.dtype, torch.float32)
     q_wide = q.to(wide)

@@ -145,7 +145,7 @@ MASK = Exercise(
     reference=local_global.window_mask,
     hints=(
         "How far does key 5 stand ahead of query 7? In a causal window of 3, which of these distances are seen: "
-        "-3, -2, -1, 0, 1?",
+        "-3, -2, -1, 0, 1? And are the sinks the first keys given, or those of the first tokens?",
         "ahead = key_position - query_position[:, None] is (queries, keys). A causal window sees -(window - 1) ... 0, "
         "a two-sided one -(window // 2) ... window // 2. Sinks and global tokens are added with |, and causal has the "
         "last word.",

@@ -434,7 +434,7 @@ MERGE = Exercise(
     reference=flash.merge,
     hints=(
         "Each half has divided by its own sum. What must it be multiplied by, so that both are sums of e^score · value "
-        "again, in one unit?",
+        "again, in one unit? And what is -inf - (-inf), where neither saw a key?",
         "A part's weight is e^lse, measured from the larger of the two so that nothing overflows. The output is the "
         "weighted mean, and the new lse is that maximum plus the logarithm of the two weights' sum. Where both are "
         "-inf, nobody saw a key.",
