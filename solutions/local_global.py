@@ -51,7 +51,7 @@ def window_mask(
     query_position: (queries,); key_position: (keys,): whole numbers, counted from the start of the sequence
     window: how many keys a causal query sees, itself included; two-sided, window // 2 on each side and itself
     sinks: how many first tokens are seen from everywhere; global_tokens: positions that see all and are seen by all
-    A causal window as wide as the text sees all of it; two-sided, one twice as wide. More sinks than tokens are all tokens.
+    A causal window as wide as the text sees all of it; two-sided, one twice as wide. More sinks than tokens are all.
     Returns a boolean (queries, keys), True where the query may look. With causal, never at a key that comes later.
     """
     ahead = key_position - query_position[:, None]  # how far the key stands ahead of the query
