@@ -36,6 +36,11 @@ def partly(normal, *leading, **sizes):
     return memory * here[:, None, None], z * here[:, None]
 
 
+def few(normal, *leading, d=6, d_value=5):
+    """A memory that holds one pair only, so that gamma lies between 0 and 1."""
+    return filled(lambda *shape: 0.7 * normal(*shape) - 0.5, *leading, d=d, d_value=d_value, n=1)
+
+
 # 4.1 retrieve ----------------------------------------------------------------------------------------------------
 
 
@@ -760,7 +765,8 @@ DUAL = Exercise(
 
 def delta_by_hand(k, v, memory, z):
     weight = F.elu(k) + 1
-    known = weight @ memory / (weight @ z.unsqueeze(-1) + 1e-9)
+    total = weight @ z.unsqueeze(-1)
+    known = weight @ memory / total.masked_fill(total == 0, 1)
     return memory + weight.mT @ (v - known), z + weight.sum(-2)
 
 
@@ -788,7 +794,7 @@ def twice(function, k, v, memory, z):
 
 def faint_write(normal):
     """A memory that holds one pair with a tiny weight: it says that pair's value for any key."""
-    k, v = normal(1, 6) - 10, normal(1, 5)
+    k, v = normal(1, 6) - 20, normal(1, 5)
     return normal(4, 6), normal(4, 5), feature(k).mT @ v, feature(k).sum(dim=-2)
 
 
@@ -816,7 +822,7 @@ DELTA = Exercise(
         "It is one line: update_linear of k and the difference.",
     ),
     cases=(
-        Case("7 pairs into a filled memory", writes(), pair),
+        Case("7 pairs into a memory that holds one", writes(of=few), pair),
         Case("an empty memory, where all is new", writes(of=empty), pair),
         Case("one pair", writes(n=1), pair),
         Case("the same pair twice", writes(n=1, of=empty), twice),
@@ -873,6 +879,9 @@ DELTA = Exercise(
         "z adds up the keys without σ": lambda k, v, memory, z: (update_delta(k, v, memory, z)[0], z + k.sum(-2)),
         "something small is added to the divisor: what is stored with less weight counts as new": delta_with(
             lambda k, memory, z: feature(k) @ memory / (feature(k) @ z[..., None] + 1e-6)
+        ),
+        "the divisor has a smallest value: what is stored with less weight counts as new": delta_with(
+            lambda k, memory, z: feature(k) @ memory / (feature(k) @ z[..., None]).clamp(min=1e-6)
         ),
         "what is new is written with the keys as they are, without σ": lambda k, v, memory, z: (
             memory + k.mT @ (v - retrieve(k, memory, z)),
@@ -936,11 +945,6 @@ def gradient_of_z(function, k, v, memory, z):
             raise Rejected("the new z does not depend on the keys by a gradient; only gamma stands outside of it")
         (moved,) = torch.autograd.grad(counted.sum(), k)
     return moved
-
-
-def few(normal, *leading, d=6, d_value=5):
-    """A memory that holds one pair only, so that gamma lies between 0 and 1."""
-    return filled(lambda *shape: 0.7 * normal(*shape) - 0.5, *leading, d=d, d_value=d_value, n=1)
 
 
 def low_keys(normal):

@@ -403,6 +403,11 @@ CHOOSE = Exercise(
         "the queries are taken for the first tokens, where they are the last": ranked_by(top_left),
         "the best of all keys are chosen first and the future is struck out afterwards, so that early queries get too "
         "few": best_of_all_then_masked,
+        "the best of all keys are chosen first, and the future and scores of -inf are struck out afterwards": (
+            lambda scores, k, *, causal=True: (chosen := best_of_all_then_masked(scores, k, causal=causal)).masked_fill(
+                scores.gather(-1, chosen.clamp(min=0)) == -math.inf, -1
+            )
+        ),
         "the smallest scores are chosen": lambda scores, k, *, causal=True: select_top_k(-scores, k, causal=causal),
         "the largest scores are chosen regardless of sign": (
             lambda scores, k, *, causal=True: select_top_k(scores.abs(), k, causal=causal)
@@ -649,6 +654,9 @@ GATHER = Exercise(
         ),
         "the exponentials are taken without the largest score from each, and overflow": with_gather(
             weigh=lambda scores: scores.exp() / (total := scores.exp().sum(-1, keepdim=True)).where(total > 0, 1)
+        ),
+        "the exponentials are divided by their sum as they are: large scores overflow, no keys give nan": with_gather(
+            weigh=lambda scores: scores.exp() / scores.exp().sum(-1, keepdim=True)
         ),
         "all chosen keys count alike, whatever their scores": with_gather(
             mask=lambda scores, gone: (0 * scores).masked_fill(gone, -math.inf)
@@ -1219,6 +1227,17 @@ STAGE = Exercise(
         ),
         "the mean over the sequences is taken, but the sum over their queries (batchmean)": (
             lambda scores, probabilities, indices: sparse.sparse_loss(scores, probabilities, indices) * scores.shape[1]
+        ),
+        "the mean over queries and chosen keys is taken, where keys are added up": lambda scores, weights, indices: (
+            sparse.sparse_loss(scores, weights, indices) / indices.shape[-1]
+        ),
+        "the entropy of the target is missing (a cross-entropy): a perfect indexer does not reach 0": (
+            lambda scores, probabilities, indices: (
+                -(index_target(probabilities) * log_weights(picked(scores, indices))).sum(dim=-1).mean()
+            )
+        ),
+        "the direction is swapped, KL(softmax(scores) ‖ target), which is content with one peak of many": (
+            lambda scores, probabilities, indices: swapped(picked(scores, indices), index_target(probabilities))
         ),
         "each head has a divergence of its own, and their mean is taken": lambda scores, probabilities, indices: sum(
             sparse.sparse_loss(scores, each, indices) / probabilities.shape[1] for each in probabilities.split(1, dim=1)
