@@ -1103,6 +1103,21 @@ def test_an_error_of_the_checker_is_a_verdict_too():
     )
 
 
+@pytest.mark.parametrize("name, place, word", [("update_linear", 2, "memory"), ("needle_share", 2, "filler")])
+def test_an_input_that_a_case_hands_on_unnamed_is_watched_too(name, place, word):
+    """A case may take its inputs as *inputs: only the first of those was looked at."""
+    exercise = EXERCISES[name]
+
+    def changes(*inputs):
+        result = exercise.reference(*inputs)
+        inputs[place].mul_(2)
+        return result
+
+    verdict = exercise.verdict(changes)
+    assert verdict.refused == 0 and f"your function changed its input {word};" in verdict.message
+    assert list(exercise.shown(verdict).inputs)[place] == word
+
+
 def test_an_answer_leaves_no_trace():
     def meddles(values):
         torch.set_default_dtype(torch.float64)

@@ -153,8 +153,7 @@ class Exercise:
         refused = verdict is not None and verdict.refused is not None
         index = verdict.refused if refused else 0
         case = self.cases[index]
-        signature = self._signature(self.reference, case)
-        inputs = dict(signature.bind(*case.build()).arguments)
+        inputs = dict(self._signature(case).bind(*case.build()).arguments)
         expected = self._expected[index].value
         if not refused:
             return ShownCase(case.label, inputs, expected)
@@ -217,13 +216,20 @@ class Exercise:
         returned = str(inspect.signature(written(self.reference)).return_annotation)
         return "float" in returned and "Tensor" not in returned
 
-    def _signature(self, function: Callable, case: Case) -> inspect.Signature:
-        """Of what a case's inputs are handed to."""
-        of = self.reference if case.outcome is call else partial(case.outcome, function)
-        return inspect.signature(of)
+    def _signature(self, case: Case) -> inspect.Signature:
+        """Of what a case's inputs are handed to: of the exercise, where the case takes them as they come (*inputs)."""
+        if case.label not in self._signatures:
+            own, taken = inspect.signature(self.reference), inspect.signature(partial(case.outcome, self.reference))
+            starred = any(each.kind is each.VAR_POSITIONAL for each in taken.parameters.values())
+            self._signatures[case.label] = own if starred and takes(own, case.build()) else taken
+        return self._signatures[case.label]
+
+    @cached_property
+    def _signatures(self) -> dict[str, inspect.Signature]:
+        return {}
 
     def _run(self, function: Callable, case: Case, dtype: torch.dtype | None = None) -> Run:
-        names = list(self._signature(function, case).parameters)
+        names = list(self._signature(case).parameters)
         return run(function, case.outcome, partial(case.build, dtype), names)
 
     def _faults(self, runs: list[Run], expected: list[Run]) -> dict[int, str]:
@@ -295,6 +301,14 @@ class Exercise:
             theirs = within(None, partial(self._run, self.mistakes[sentence], self.cases[index]))
             self._mistakes_run[sentence, index] = theirs, fault(theirs, self._expected[index], self.scalar)
         return self._mistakes_run[sentence, index]
+
+
+def takes(signature: inspect.Signature, inputs: tuple) -> bool:
+    try:
+        signature.bind(*inputs)
+    except TypeError:
+        return False
+    return True
 
 
 def rounded(exact: Run, like: Run) -> Run:
