@@ -679,7 +679,7 @@ NEEDLE = Exercise(
         ),
         "the middle and the reach are returned, where the two ends are asked for": middle_and_reach,
         "a correction for continuity is added, which widens it": with_continuity,
-        "it is the exact interval for 95 % (Clopper and Pearson, `passkey.interval`), which is wider": (
+        "it is the exact interval for 95 % (Clopper and Pearson, `passkey.interval`), whatever z says": (
             lambda right, asked, z=1.96: passkey.interval(right, asked)
         ),
         "z is left out, and the interval holds two thirds of the time": ends_with(z_of=lambda z: 1.0),
