@@ -17,7 +17,7 @@ from solutions import flash
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.lesson_03_kernels import CAUSAL_FLASH_FORWARD, FLASH_FORWARD
 from solutions.checks.running import Rejected
-from solutions.flash import TileMachine, forward_bytes, peak_tile_bytes
+from solutions.flash import SRAMOverflow, TileMachine, forward_bytes, peak_tile_bytes
 from solutions.quadratic import attention
 
 TITLE = "Flash attention"
@@ -97,11 +97,11 @@ def row_in_chunks(function, scores, sizes):
 
 
 def chunk_by_chunk(function, scores, sizes):
-    """The outcome, unless a tensor is larger than the largest chunk."""
+    """The outcome, unless a tensor is larger than two chunks: what is carried may stand beside a chunk."""
     chunks = [chunk.clone() for chunk in scores.split(sizes, dim=-1)]
     with LargestMade() as largest:
         maximum, total = tensors(function(chunks), maximum=scores.shape[:-1], total=scores.shape[:-1])
-    largest.refuse_above(max(chunk.numel() for chunk in chunks), "one chunk")
+    largest.refuse_above(2 * max(chunk.numel() for chunk in chunks), "two chunks")
     return torch.stack([maximum, total])
 
 
@@ -155,6 +155,17 @@ def streamed(
 def begun_in_half(chunks):
     """A stream whose maximum begins at the most negative number of the chunks' dtype."""
     return streamed(begin=lambda chunk: torch.finfo(chunks[0].dtype).min)(chunks)
+
+
+def online_beside(chunks):
+    """What is carried stands as one more score beside the chunk."""
+    wide = torch.promote_types(chunks[0].dtype, torch.float32)
+    maximum = torch.full_like(chunks[0][..., 0], torch.finfo(wide).min, dtype=wide)
+    total = torch.zeros_like(maximum)
+    for chunk in chunks:
+        old, maximum = maximum, torch.cat([maximum[..., None], chunk.to(wide)], dim=-1).amax(dim=-1)
+        total = total * torch.exp(old - maximum) + torch.exp(chunk.to(wide) - maximum[..., None]).sum(dim=-1)
+    return maximum, total
 
 
 def unprotected(chunks):
@@ -228,11 +239,11 @@ ONLINE = Exercise(
         Case("a row that sees nothing, in float16", all_hidden, row_in_chunks, dtype=torch.float16),
         Case("2 heads of 3 rows", split_row((2, 3, 2), 2, 3), row_in_chunks),
         Case("float64", split_row((3, 4), 4), row_in_chunks, dtype=torch.float64),
-        Case("5,003 equal scores in bfloat16, 7 a chunk", flat(5_003, 7), row_in_chunks, dtype=torch.bfloat16),
+        Case("1,003 equal scores in bfloat16, 7 a chunk", flat(1_003, 7), row_in_chunks, dtype=torch.bfloat16),
         Case("80,003 equal scores in float16", flat(80_003, 40_000), row_in_chunks, dtype=torch.float16),
         Case("memory: 40 chunks of 10", split_row((10,) * 40, 3), chunk_by_chunk),
     ),
-    right_answers=(streamed(), online_by_logaddexp, online_by_pairs),
+    right_answers=(streamed(), online_by_logaddexp, online_by_pairs, online_beside),
     mistakes={
         "the old total is added as it is, though it was measured from the old maximum": streamed(
             add=lambda total, part, alpha: total + part
@@ -245,6 +256,15 @@ ONLINE = Exercise(
             add=lambda total, part, alpha: total + alpha * part
         ),
         "powers of 2 are added up, where scores ask for powers of e": streamed(exp=torch.exp2),
+        "alpha is a power of 2, where the terms are powers of e": streamed(
+            add=lambda total, part, alpha: alpha ** math.log(2) * total + part
+        ),
+        "-inf becomes the most negative finite number, and in an empty row each entry counts as e^0": streamed(
+            kept=lambda chunk: wider(chunk)[0].clamp(min=torch.finfo(wider(chunk)[0].dtype).min)
+        ),
+        "the total of a row that is nothing but -inf is 1, not 0": streamed(
+            back=lambda m, total: (m, total.masked_fill(total == 0, 1.0))
+        ),
         "the mean of the chunk's exponentials is added, not their sum": streamed(
             gather=lambda weights: weights.mean(dim=-1)
         ),
@@ -380,6 +400,41 @@ def over_rows(out_a, lse_a, out_b, lse_b):
     return share_a * out_a + share_b * out_b
 
 
+def measured_from(top):
+    """Weights measured from top(lse_a, lse_b), and 0 where it is -inf."""
+
+    def merge(out_a, lse_a, out_b, lse_b):
+        maximum = top(lse_a, lse_b)
+        maximum = maximum.masked_fill(torch.isneginf(maximum), 0.0)
+        weight_a, weight_b = torch.exp(lse_a - maximum), torch.exp(lse_b - maximum)
+        total = weight_a + weight_b
+        out = weight_a[..., None] * out_a + weight_b[..., None] * out_b
+        return out / total.masked_fill(total == 0, 1.0)[..., None], maximum + torch.log(total)
+
+    return merge
+
+
+def with_half_log_sum_exps(out_a, lse_a, out_b, lse_b):
+    return flash.merge(out_a, lse_a.to(out_a.dtype), out_b, lse_b.to(out_b.dtype))
+
+
+def any_for_all(out_a, lse_a, out_b, lse_b):
+    if torch.isneginf(lse_b).any():
+        return out_a, lse_a
+    return (out_b, lse_b) if torch.isneginf(lse_a).any() else flash.merge(out_a, lse_a, out_b, lse_b)
+
+
+def log_sum_exp_by(log, a, b):
+    """The maximum and the log of the two masses measured from it."""
+    maximum = torch.maximum(a, b).clamp(min=torch.finfo(a.dtype).min)
+    return maximum + log(torch.exp(a - maximum) + torch.exp(b - maximum))
+
+
+def unclamped(a, b):
+    maximum = torch.maximum(a, b)
+    return maximum + torch.log(torch.exp(a - maximum) + torch.exp(b - maximum))
+
+
 def overflowing(out_a, lse_a, out_b, lse_b):
     return weighted(torch.exp(lse_a), out_a, torch.exp(lse_b), out_b)
 
@@ -411,6 +466,17 @@ def halves(*shape, shift=0.0, spread=1.0, blind_a=(), blind_b=()):
         return tuple(parts)
 
     return inputs
+
+
+def rows_far_apart(normal):
+    """Row 0 lies far below row 1; in rows 2 and 3 one part lies far below the other."""
+    lse_a, lse_b = torch.tensor([-300.0, 310.0, 0.0, 150.0]), torch.tensor([-301.0, 309.5, 130.0, 20.0])
+    return normal(4, 6), normal(4) + lse_a, normal(4, 6), normal(4) + lse_b
+
+
+def finer_log_sum_exps(normal):
+    """Outputs in half precision, and log-sum-exps in float32 that half precision doesn't have."""
+    return normal(5, 6), 9.7 + normal(5).float() / 3, normal(5, 6), 9.7 + normal(5).float() / 3
 
 
 def many_parts(parts, rows=3):
@@ -452,7 +518,9 @@ MERGE = Exercise(
         Case("neither saw a key for row 2", halves(4, blind_a=(2,), blind_b=(2, 3)), merged),
         Case("2 heads of 3 rows", halves(2, 3), merged),
         Case("float64", halves(5), merged, dtype=torch.float64),
+        Case("log-sum-exps of -300, 310, 0 and 150", rows_far_apart, merged),
         Case("float16", halves(5, spread=3.0), merged, dtype=torch.float16),
+        Case("float16, log-sum-exps in float32", finer_log_sum_exps, merged, dtype=torch.float16),
         Case("132 parts in bfloat16, one after the other", many_parts(132), one_by_one, dtype=torch.bfloat16),
     ),
     right_answers=(merge_by_logaddexp, merge_by_softmax),
@@ -489,6 +557,35 @@ MERGE = Exercise(
             measured_from_nothing
         ),
         "the output of a row that neither part saw is 0 / 0": in_float32(empty_is_zero_over_zero),
+        "one maximum is taken off for all rows, and those far below it vanish": in_float32(
+            measured_from(lambda a, b: torch.maximum(a, b).max().expand(a.shape))
+        ),
+        "the first part's log-sum-exp is taken off, not the larger of the two: the second's weight overflows": (
+            in_float32(measured_from(lambda a, b: a))
+        ),
+        "the second part's log-sum-exp is taken off, not the larger of the two: the first's weight overflows": (
+            in_float32(measured_from(lambda a, b: b))
+        ),
+        "the weighted outputs are divided by the log-sum-exp, not by the sum of the weights": joined_by(
+            lambda *parts: not_divided(*parts) / torch.logaddexp(parts[1], parts[3])[..., None]
+        ),
+        "a row that saw no key in one part decides for all rows": in_float32(any_for_all),
+        "the log-sum-exp takes the logarithm in base 2": joined_by(
+            right_out, lambda a, b: log_sum_exp_by(torch.log2, a, b)
+        ),
+        "the powers and the logarithm are of base 2, though the log-sum-exps are natural": joined_by(
+            shared(lambda a, b: torch.sigmoid((a - b) * math.log(2))), torch.logaddexp2
+        ),
+        "the log-sum-exp is that of the mean of the two masses, not of their sum": joined_by(
+            right_out, lambda a, b: torch.logaddexp(a, b) - math.log(2)
+        ),
+        "the log-sum-exp of a row that neither part saw is nan: -inf - (-inf)": joined_by(right_out, unclamped),
+        "a log-sum-exp of -inf becomes -10,000, also in what is returned": joined_by(
+            right_out, lambda a, b: torch.logaddexp(a.clamp(min=-1e4), b.clamp(min=-1e4))
+        ),
+        "the log-sum-exps are rounded to the half precision of the outputs before they are used": (
+            with_half_log_sum_exps
+        ),
         "half precision is returned for half precision": half_kept,
         "what is merged is rounded to half precision on the way: near 9.7 the next bfloat16 is 0.0625 away": (
             half_carried
@@ -500,12 +597,24 @@ MERGE = Exercise(
 # 3.3 tiled_attention ---------------------------------------------------------------------------------------------
 
 
+def refuse_programs(machine: TileMachine, queries: int, block_m: int) -> None:
+    """Reject another number of programs than there are blocks of queries."""
+    ran, blocks = len({event.program for event in machine.events}), math.ceil(queries / block_m)
+    if ran != blocks:
+        raise Rejected(
+            f"{ran} program{'s' * (ran != 1)} moved tiles, but {queries} quer{'ies' if queries > 1 else 'y'} in blocks "
+            f"of {block_m} are {blocks}: one machine.program(i) for each block i"
+        )
+
+
 def on_machine(causal=False):
     """The outcome on a machine with room for all: out, and beside it the log-sum-exp."""
 
     def outcome(function, q, k, v, block_m, block_n):
-        result = function(TileMachine(), q, k, v, block_m=block_m, block_n=block_n, causal=causal)
+        machine = TileMachine()
+        result = function(machine, q, k, v, block_m=block_m, block_n=block_n, causal=causal)
         out, lse = tensors(result, out=q.shape, lse=q.shape[:1])
+        refuse_programs(machine, len(q), block_m)
         return torch.cat([out, lse[:, None]], dim=1)
 
     return outcome
@@ -570,7 +679,15 @@ def within_budgets(causal):
         side = max(block_m, block_n)
         with PastTheMachine(machine, {"q": q, "k": k, "v": v}, side * max(block_n, q.shape[1])):
             plain = inspect.unwrap(function)  # ours looks for nan in its result where it lies
-            out, lse = tensors(plain(machine, q, k, v, **settings), out=q.shape, lse=q.shape[:1])
+            try:
+                result = plain(machine, q, k, v, **settings)
+            except SRAMOverflow:
+                roomy = TileMachine()
+                plain(roomy, q, k, v, **settings)
+                refuse_programs(roomy, len(q), block_m)  # wrong blocks say more than a tile that doesn't fit
+                raise
+            out, lse = tensors(result, out=q.shape, lse=q.shape[:1])
+        refuse_programs(machine, len(q), block_m)
         budget = sum(forward_bytes(len(q), len(k), q.shape[1], block_m, block_n, causal=causal).values())
         if machine.issued_bytes() > budget:
             raise Rejected(f"{machine.issued_bytes():,} bytes are moved, and the budget is {budget:,}")
@@ -598,38 +715,51 @@ def tiled(
     hold_scores=True,
     drop_k=True,
     causal_is=lambda causal: causal,
+    begin=lambda dtype: -math.inf,
+    hidden=-math.inf,
+    mix=lambda alpha, acc, new: alpha * acc + new,
+    summed=lambda weights, plain: weights,
+    firsts=lambda queries, block_m: range(0, queries, block_m),
+    program=lambda index: index,
+    blocks=lambda block_m, block_n: (block_m, block_n),
+    values=lambda k, v: v,
+    out_in=lambda dtype: dtype,
+    statistics_in=lambda dtype: torch.promote_types(dtype, torch.float32),
 ):
     """Tiled attention in which a mistake can replace a part."""
 
     def tiled_attention(machine, q, k, v, *, block_m, block_n, causal=False):
         (queries, d), keys, causal = q.shape, len(k), causal_is(causal)
+        block_m, block_n = blocks(block_m, block_n)
         machine.hbm("q", q), machine.hbm("k", k), machine.hbm("v", v)
         wide = torch.promote_types(q.dtype, torch.float32)
-        out, lse = machine.empty("out", (queries, d), q.dtype), machine.empty("lse", (queries,), wide)
+        out = machine.empty("out", (queries, d), out_in(q.dtype))
+        lse = machine.empty("lse", (queries,), statistics_in(q.dtype))
         offset = keys - queries
         hold = machine.hold if hold_scores else lambda name, tile: tile
-        for first in range(0, queries, block_m):
-            with machine.program(first // block_m):
+        for first in firsts(queries, block_m):
+            with machine.program(program(first // block_m)):
                 rows = slice(first, first + block_m)
                 q_tile = machine.load("queries", q, rows)
                 acc = machine.hold("o", torch.zeros(len(q_tile), d, dtype=sums_in(q.dtype)))
-                m = machine.hold("maximum", torch.full((len(q_tile),), -math.inf, dtype=wide))
+                m = machine.hold("maximum", torch.full((len(q_tile),), begin(wide), dtype=wide))
                 total = machine.hold("total", torch.zeros_like(m))
                 row = torch.arange(first, first + len(q_tile))[:, None]
                 for start in starts(end(first, block_m, block_n, offset, keys, causal), block_n):
                     k_tile = machine.load("keys", k, slice(start, start + block_n))
-                    scores = hold("s", q_tile.to(wide) @ k_tile.to(wide).T / scale(d))
+                    plain = scores = hold("s", q_tile.to(wide) @ k_tile.to(wide).T / scale(d))
                     if causal:
                         key = torch.arange(start, start + len(k_tile))
-                        scores = hold("s", scores.masked_fill(ahead(key, row, offset), -math.inf))
+                        scores = hold("s", scores.masked_fill(ahead(key, row, offset), hidden))
                     if drop_k:
                         machine.drop("keys")
                     new_max = machine.hold("new maximum", torch.maximum(m, scores.amax(dim=1)))
                     for_sum, for_acc = unit(torch.exp(m - new_max))
                     weights = hold("s", weigh(scores, new_max))
-                    total = machine.hold("total", for_sum * total + weights.sum(dim=1))
-                    v_tile = machine.load("values", v, slice(start, start + block_n))
-                    acc = for_acc[:, None] * acc + weights @ v_tile.to(wide)
+                    counted = summed(weights, torch.exp(plain - new_max[:, None]))
+                    total = machine.hold("total", for_sum * total + counted.sum(dim=1))
+                    v_tile = machine.load("values", values(k, v), slice(start, start + block_n))
+                    acc = mix(for_acc[:, None], acc, weights @ v_tile.to(wide))
                     acc = machine.hold("o", acc.to(sums_in(q.dtype)))
                     machine.drop("values")
                     m = machine.hold("maximum", new_max)
@@ -639,6 +769,10 @@ def tiled(
         return out, lse
 
     return tiled_attention
+
+
+def lowest(dtype):
+    return torch.finfo(dtype).min
 
 
 def divided_each_time(machine, q, k, v, *, block_m, block_n, causal=False):
@@ -689,13 +823,19 @@ def whole_mask(machine, q, k, v, *, block_m, block_n, causal=False):
     return by_tiles(machine, q, k, v, block_m=block_m, block_n=block_n, causal=causal)
 
 
-def one_head(queries, keys, block_m, block_n, d=8, scale=1.0, capacity=None):
-    """q, k and v of one head and the blocks; keys that are larger the later they come, so that maxima arrive late."""
+def one_head(queries, keys, block_m, block_n, d=8, scale=1.0, capacity=None, apart=0.0):
+    """q, k and v of one head and the blocks; keys that are larger the later they come, so that maxima arrive late.
+
+    apart: all scores are about apart² / √d lower
+    """
 
     def inputs(normal):
         late = torch.linspace(1, 2, keys)[:, None]
         q, k, v = normal(queries, d) * scale, normal(keys, d), normal(keys, d)
-        return (q, (k * late).to(k.dtype), v, block_m, block_n, *([] if capacity is None else [capacity]))
+        k = (k * late).to(k.dtype)
+        if apart:
+            q[:, 0], k[:, 0] = apart, -apart
+        return (q, k, v, block_m, block_n, *([] if capacity is None else [capacity]))
 
     return inputs
 
@@ -729,6 +869,7 @@ TILED = Exercise(
         Case("one token", one_head(1, 1, 16, 16), on_machine(causal=True)),
         Case("scores 30 times as large", one_head(20, 20, 8, 8, scale=30.0), on_machine(causal=True)),
         Case("float64", one_head(30, 30, 16, 8), on_machine(causal=True), dtype=torch.float64),
+        Case("scores around -20,000", one_head(12, 12, 8, 4, apart=240), on_machine(causal=True), dtype=torch.float64),
         Case(
             "half precision in 48 KB: 200 tokens, d = 64, blocks of 32 × 128",
             one_head(200, 200, 32, 128, d=64, capacity=KB_48),
@@ -769,7 +910,60 @@ TILED = Exercise(
             unit=lambda a: (a ** math.log(2), a ** math.log(2)),
             weigh=lambda scores, new_max: torch.exp2(scores - new_max[:, None]),
         ),
+        "acc is brought to the new maximum's unit twice": tiled(unit=lambda a: (a, a * a)),
+        "alpha is turned around, e^(new - old)": tiled(unit=lambda a: (1 / a, 1 / a)),
+        "acc is multiplied by alpha after the block's product was added, which has the new unit already": tiled(
+            mix=lambda alpha, acc, new: alpha * (acc + new)
+        ),
+        "only the last block of keys counts: the maximum before it is not kept": tiled(
+            unit=lambda a: (torch.zeros_like(a), torch.zeros_like(a))
+        ),
+        "the maximum begins at 0, above scores that are all negative": tiled(begin=lambda dtype: 0.0),
+        "the log-sum-exp adds a logarithm in base 2 to the natural maximum": tiled(
+            finish=lambda acc, m, total: (acc / total[:, None], m + torch.log2(total))
+        ),
+        "the logarithm of the sum is taken off the maximum, not added": tiled(
+            finish=lambda acc, m, total: (acc / total[:, None], m - torch.log(total))
+        ),
+        "the row's sum is stored, where its log-sum-exp is asked for": tiled(
+            finish=lambda acc, m, total: (acc / total[:, None], total)
+        ),
+        "the log-sum-exp is stored in half precision": tiled(statistics_in=lambda dtype: dtype),
+        "the output is stored in float32, where the inputs are in half precision": tiled(
+            out_in=lambda dtype: torch.promote_types(dtype, torch.float32)
+        ),
+        "the values are taken from k": tiled(values=lambda k, v: k),
+        "block_m and block_n are swapped": tiled(blocks=lambda block_m, block_n: (block_n, block_m)),
+        "every block of queries runs as program 0": tiled(program=lambda index: 0),
+        "the last, shorter block of queries is left out": tiled(
+            firsts=lambda queries, block_m: range(0, queries // block_m * block_m, block_m)
+        ),
         "causal is not looked at": tiled(causal_is=lambda causal: False),
+        "causal is not asked, and taken for true": tiled(causal_is=lambda causal: True),
+        "hidden scores are 0, which still counts: the exponential of 0 is 1": tiled(hidden=0.0),
+        "hidden scores are -10,000, above scores that are smaller": tiled(hidden=-1e4),
+        "the row's sum is taken of all weights, also of the hidden ones": tiled(summed=lambda weights, plain: plain),
+        "the causal loop ends in time, and its last blocks are not masked": tiled(
+            ahead=lambda key, row, offset: key > row + math.inf
+        ),
+        "a row's place in its block is taken for its place among the queries": tiled(
+            ahead=lambda key, row, offset: key > row - row[0] + offset
+        ),
+        "a key's place in its block is taken for its place among the keys": tiled(
+            ahead=lambda key, row, offset: key - key[0] > row + offset
+        ),
+        "the causal mask hides the query's own key too, and the first row is 0 / 0": tiled(
+            ahead=lambda key, row, offset: key >= row + offset, begin=lowest
+        ),
+        "the causal mask hides the query's own key too, and -inf - (-inf) in the first row is nan": tiled(
+            ahead=lambda key, row, offset: key >= row + offset
+        ),
+        "the mask knows that queries are the last tokens, and the loop takes them for the first": tiled(
+            end=lambda first, block_m, block_n, offset, keys, causal: min(keys, first + block_m) if causal else keys
+        ),
+        "the causal loop ends at the block's first query, and the later ones lose keys": tiled(
+            end=lambda first, block_m, block_n, offset, keys, causal: first + offset + 1 if causal else keys
+        ),
         "the causal mask hides the query's own key too": tiled(
             ahead=lambda key, row, offset: key >= row + offset,
             finish=lambda acc, m, total: ((acc / total[:, None]).nan_to_num(), (m + torch.log(total)).nan_to_num()),
@@ -851,6 +1045,22 @@ def padded_keys(n, block_m, block_n, causal):
     return sum(math.ceil(end / block_n) * block_n for end in ends)
 
 
+def whole_blocks(n, block_m, block_n, causal):
+    """The rows that the whole blocks of queries load."""
+    ends = [first + block_m if causal else n for first in range(0, n // block_m * block_m, block_m)]
+    return sum(min(math.ceil(end / block_n) * block_n, n) for end in ends)
+
+
+def first_query_keys(n, block_m, block_n, causal):
+    ends = [first + 1 if causal else n for first in range(0, n, block_m)]
+    return sum(min(math.ceil(end / block_n) * block_n, n) for end in ends)
+
+
+def one_block_more(n, block_m, block_n, causal):
+    ends = [min(first + block_m, n) if causal else n for first in range(0, n, block_m)]
+    return sum(min((end // block_n + 1) * block_n, n) for end in ends)
+
+
 ISSUED = Exercise(
     number="3.4",
     title="predict the bytes",
@@ -892,14 +1102,17 @@ ISSUED = Exercise(
         "the log-sum-exp has 2 bytes a row, where it is stored in float32": issued(own=lambda d: 4 * d + 2),
         "the output is forgotten": issued(own=lambda d: 2 * d + 4),
         "two statistics a row are stored, where the log-sum-exp is one": issued(own=lambda d: 4 * d + 8),
-        "the output is stored in float32": issued(own=lambda d: 6 * d + 4),
+        "the output has 4 bytes an element: it is in half precision, and goes out only": issued(
+            own=lambda d: 6 * d + 4
+        ),
         "q comes in again for each block of keys, where it stays while they pass": q_each_time,
-        "the last, shorter block of queries is counted as a whole one": lambda n, head_dim, block_m, *rest: issued()(
-            math.ceil(n / block_m) * block_m, head_dim, block_m, *rest
+        "the last, shorter block of queries is counted as a whole one": lambda n, head_dim, block_m, *rest: (
+            issued()(n, head_dim, block_m, *rest) + -n % block_m * (4 * head_dim + 4)
         ),
-        "the last, shorter block of queries is left out": lambda n, head_dim, block_m, *rest: issued()(
-            n // block_m * block_m, head_dim, block_m, *rest
+        "the last, shorter block of queries is left out": lambda n, head_dim, block_m, block_n, causal=False: (
+            n // block_m * block_m * (4 * head_dim + 4) + 4 * head_dim * whole_blocks(n, block_m, block_n, causal)
         ),
+        "the last, shorter block of queries reads no keys and values": issued(rows=whole_blocks),
         "causal halves everything": lambda n, head_dim, block_m, block_n, causal=False: (
             issued()(n, head_dim, block_m, block_n) // (2 if causal else 1)
         ),
@@ -911,13 +1124,19 @@ ISSUED = Exercise(
             rows=lambda n, block_m, block_n, causal: kv_rows(n, block_m, block_n, False)
         ),
         "causal halves the keys and values, though the blocks on the diagonal are loaded whole": issued(
-            rows=lambda n, block_m, block_n, causal: kv_rows(n, block_m, block_n, False) // (2 if causal else 1)
+            rows=lambda n, block_m, block_n, causal: kv_rows(n, block_m, block_n, False) * (1 if causal else 2),
+            row=lambda d: 2 * d,
         ),
         "the blocks on the diagonal are left out": issued(rows=off_by_diagonal),
         "the last step with causal stops at the last query, though a block of keys is loaded whole": issued(
             rows=exact_diagonal
         ),
         "the last, shorter block of keys is counted as a whole one": issued(rows=padded_keys),
+        "with causal the last, shorter block of keys is counted as a whole one": issued(
+            rows=lambda n, block_m, block_n, causal: (padded_keys if causal else kv_rows)(n, block_m, block_n, causal)
+        ),
+        "with causal the keys end with those of a block's first query": issued(rows=first_query_keys),
+        "with causal a block of keys too many is loaded where the last query ends one": issued(rows=one_block_more),
     },
 )
 
@@ -966,15 +1185,28 @@ def ranged(
     place=lambda first_row, queries, keys: first_row + keys - queries,
     least=0,
     if_full=True,
+    place_hi=None,
+    cut=lambda queries, keys: keys,
 ):
-    """A range in which a mistake can replace an end: lo and hi of the first query's position."""
+    """A range in which a mistake can replace an end: lo and hi of the first query's position, hi cut at `cut`."""
 
     def key_range(first_row, block_m, block_n, queries, keys, causal=False, window=None):
         position = place(first_row, queries, keys)
         low = 0 if window is None else max(least, lo(position, window, block_m, block_n))
-        return low, hi(position, block_m, block_n, keys) if causal or not if_full else keys
+        if if_full and not causal:
+            return low, keys
+        return low, hi((place_hi or place)(first_row, queries, keys), block_m, block_n, cut(queries, keys))
 
     return key_range
+
+
+def as_first_tokens(first_row, queries, keys):
+    return first_row
+
+
+def lo_of_the_last(first_row, block_m, block_n, queries, keys, causal=False, window=None):
+    _, hi = flash.key_range(first_row, block_m, block_n, queries, keys, causal, window)
+    return 0 if window is None else max(0, hi - window) // block_n * block_n, hi
 
 
 def setting(first_row, block_m, block_n, queries, keys, causal, window) -> Case:
@@ -1058,6 +1290,47 @@ RANGE = Exercise(
         "hi is one key too far: the last query's own key is at hi - 1": ranged(
             hi=lambda position, block_m, block_n, keys: min(keys, position + block_m + 1)
         ),
+        "lo comes from the last query that exists, and the first ones lose keys": lo_of_the_last,
+        "the window is counted two tokens too narrow": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window + 3) // block_n * block_n
+        ),
+        "lo is rounded to the nearest block, not down": ranged(
+            lo=lambda position, window, block_m, block_n: (
+                (max(0, position - window + 1) + block_n // 2) // block_n * block_n
+            )
+        ),
+        "lo is the number of a block, not of its first key": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window + 1) // block_n
+        ),
+        "lo takes the queries for the first tokens, and hi doesn't": ranged(
+            place=as_first_tokens, place_hi=lambda first_row, queries, keys: first_row + keys - queries
+        ),
+        "hi takes the queries for the first tokens, and lo doesn't": ranged(place_hi=as_first_tokens),
+        "hi takes the queries for the first tokens, cut at the last query, and lo doesn't": ranged(
+            place_hi=as_first_tokens, cut=lambda queries, keys: queries
+        ),
+        "hi is cut at the number of queries, not of keys": ranged(cut=lambda queries, keys: queries),
+        "the queries are taken for the first tokens, and hi is cut at the last query": ranged(
+            place=as_first_tokens, cut=lambda queries, keys: queries
+        ),
+        "queries - keys is added to a row, where keys - queries makes it a position": ranged(
+            place=lambda first_row, queries, keys: first_row + queries - keys
+        ),
+        "hi is one too small everywhere: it stands after the last key": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m) - 1
+        ),
+        "hi ends with the first query's own key, and the later ones lose keys": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + 1)
+        ),
+        "hi is block_n after the first query, where the block has block_m": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_n)
+        ),
+        "hi is rounded down to a whole block": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m) // block_n * block_n
+        ),
+        "hi is rounded up to a whole block, also past the last key": ranged(
+            hi=lambda position, block_m, block_n, keys: math.ceil(min(keys, position + block_m) / block_n) * block_n
+        ),
         "lo is one block too early": ranged(
             lo=lambda position, window, block_m, block_n: ((position - window + 1) // block_n - 1) * block_n
         ),
@@ -1086,6 +1359,14 @@ RANGE = Exercise(
 
 
 # 3.8 largest_tile ------------------------------------------------------------------------------------------------
+
+
+def a_tile(function, head_dim, capacity):
+    """The tile; a ValueError, in whatever words, says that there is none."""
+    try:
+        return function(head_dim, capacity)
+    except ValueError as error:
+        raise Rejected("your function raises a ValueError, though a tile fits") from error
 
 
 def nothing_fits(function, head_dim, capacity):
@@ -1117,6 +1398,10 @@ def best_of(head_dim, capacity, sides):
 
 def with_a_last_resort(head_dim, capacity):
     return best_tile()(head_dim, max(capacity, peak_tile_bytes(16, 16, head_dim)))
+
+
+def with_none_at_last(head_dim, capacity):
+    return best_tile()(head_dim, capacity) if capacity >= peak_tile_bytes(16, 16, head_dim) else None
 
 
 def tile_by_descent(head_dim, capacity):
@@ -1154,21 +1439,21 @@ TILE = Exercise(
         "tile[0])).",
     ),
     cases=(
-        Case("d = 128 in 65,536 bytes", lambda normal: (128, 65_536)),
-        Case("d = 64 in 48 KB", lambda normal: (64, 49_152)),
-        Case("d = 128 in 48 KB", lambda normal: (128, 49_152)),
-        Case("d = 64 in 100 KB", lambda normal: (64, 102_400)),
-        Case("d = 64 in 49,664 bytes, where one fits exactly", lambda normal: (64, 49_664)),
-        Case("d = 64 in 49,656 bytes, where it does not", lambda normal: (64, 49_656)),
-        Case("d = 128 in 166,912 bytes, an A100's", lambda normal: (128, 166_912)),
-        Case("d = 128 in 232,448 bytes, an H100's", lambda normal: (128, 232_448)),
-        Case("d = 128 in 120,000 bytes", lambda normal: (128, 120_000)),
-        Case("d = 256 in 40,000 bytes", lambda normal: (256, 40_000)),
-        Case("d = 16 in a million bytes", lambda normal: (16, 1_000_000)),
-        Case("d = 16 in 43,520 bytes", lambda normal: (16, 43_520)),
-        Case("d = 16 in 44,520 bytes", lambda normal: (16, 44_520)),
-        Case("d = 32 in 19,688 bytes", lambda normal: (32, 19_688)),
-        Case("d = 64 in 9,344 bytes, which the smallest tile fills", lambda normal: (64, 9_344)),
+        Case("d = 128 in 65,536 bytes", lambda normal: (128, 65_536), a_tile),
+        Case("d = 64 in 48 KB", lambda normal: (64, 49_152), a_tile),
+        Case("d = 128 in 48 KB", lambda normal: (128, 49_152), a_tile),
+        Case("d = 64 in 100 KB", lambda normal: (64, 102_400), a_tile),
+        Case("d = 64 in 49,664 bytes, where one fits exactly", lambda normal: (64, 49_664), a_tile),
+        Case("d = 64 in 49,656 bytes, where it does not", lambda normal: (64, 49_656), a_tile),
+        Case("d = 128 in 166,912 bytes, an A100's", lambda normal: (128, 166_912), a_tile),
+        Case("d = 128 in 232,448 bytes, an H100's", lambda normal: (128, 232_448), a_tile),
+        Case("d = 128 in 120,000 bytes", lambda normal: (128, 120_000), a_tile),
+        Case("d = 256 in 40,000 bytes", lambda normal: (256, 40_000), a_tile),
+        Case("d = 16 in a million bytes", lambda normal: (16, 1_000_000), a_tile),
+        Case("d = 16 in 43,520 bytes", lambda normal: (16, 43_520), a_tile),
+        Case("d = 16 in 44,520 bytes", lambda normal: (16, 44_520), a_tile),
+        Case("d = 32 in 19,688 bytes", lambda normal: (32, 19_688), a_tile),
+        Case("d = 64 in 9,344 bytes, which the smallest tile fills", lambda normal: (64, 9_344), a_tile),
         Case("d = 64 in 9,343 bytes, where nothing fits", lambda normal: (64, 9_343), nothing_fits),
     ),
     right_answers=(tile_by_descent, tile_by_logarithm),
@@ -1189,6 +1474,12 @@ TILE = Exercise(
         ),
         "sides of 256 are not tried": lambda head_dim, capacity: best_of(head_dim, capacity, SIDES[:-1]),
         "sides of 16 are not tried": lambda head_dim, capacity: best_of(head_dim, capacity, SIDES[1:]),
+        "sides of 512 are tried too": lambda head_dim, capacity: best_of(head_dim, capacity, (*SIDES, 512)),
+        "sides of 8 are tried too": lambda head_dim, capacity: best_of(head_dim, capacity, (8, *SIDES)),
+        "all multiples of 16 are tried, not the powers of 2 alone": lambda head_dim, capacity: best_of(
+            head_dim, capacity, range(16, 257, 16)
+        ),
+        "the capacity is taken for KB, and it is bytes": best_tile(fits=lambda need, capacity: need <= 1024 * capacity),
         "the tile that fills the most bytes is taken": lambda head_dim, capacity: best_tile(
             worth=lambda m, n: peak_tile_bytes(m, n, head_dim)
         )(head_dim, capacity),
@@ -1211,6 +1502,7 @@ TILE = Exercise(
             worth=lambda m, n: (m + n, m)
         ),
         "where nothing fits, something is returned, and no ValueError raised": with_a_last_resort,
+        "where nothing fits, None is returned, and no ValueError raised": with_none_at_last,
         "the tile is given as (block_n, block_m)": lambda head_dim, capacity: best_tile()(head_dim, capacity)[::-1],
         "only square tiles are tried": best_tile(worth=lambda m, n: (m == n, m * n)),
         "the smallest tile is taken": best_tile(worth=lambda m, n: (-m * n, -m)),
@@ -1305,6 +1597,17 @@ def maxima_ignored(q, k, v, splits):
     return out / total
 
 
+@wide_inside
+def maxima_for_log_sum_exps(q, k, v, splits):
+    outs, maxima = [], []
+    for part in all_parts(k, splits):
+        if k[..., part, :].shape[-2]:
+            scores = q @ k[..., part, :].transpose(-2, -1) / math.sqrt(q.shape[-1])
+            maxima.append(scores.amax(dim=-1))
+            outs.append(scores.softmax(dim=-1) @ v[..., part, :])
+    return (torch.softmax(torch.stack(maxima), dim=0)[..., None] * torch.stack(outs)).sum(dim=0)
+
+
 def all_but_the_last(k, splits):
     return all_parts(k, splits)[: max(splits - 1, 1)]
 
@@ -1331,6 +1634,45 @@ def latest_only(q, k, v, splits):
     for other, other_lse in zip(outs[1:], lses[1:], strict=True):
         (out, _), lse = flash.merge(out, lse, other, other_lse), other_lse
     return out.to(q.dtype)
+
+
+def first_kept(q, k, v, splits):
+    outs, lses = partials(q, k, v, splits)
+    out = outs[0]
+    for other, other_lse in zip(outs[1:], lses[1:], strict=True):
+        out, _ = flash.merge(out, lses[0], other, other_lse)
+    return out.to(q.dtype)
+
+
+def averaged_in_turn(q, k, v, splits):
+    outs, lses = partials(q, k, v, splits)
+    out = outs[0]
+    for other, lse in zip(outs[1:], lses[1:], strict=True):
+        out = torch.where(seen(lse)[..., None], (out + other) / 2, out)
+    return out.to(q.dtype)
+
+
+def by_number_of_keys(q, k, v, splits):
+    outs, _ = partials(q, k, v, splits)
+    shares = [len(range(k.shape[-2])[part]) / k.shape[-2] for part in all_parts(k, splits)]
+    return sum(share * out for share, out in zip(shares, outs, strict=True)).to(q.dtype)
+
+
+def without_maxima(out, lse):
+    weights = torch.exp(lse)[..., None]
+    return (weights * out).sum(dim=0) / weights.sum(dim=0)
+
+
+def rounded_parts(outs_too, lses_too):
+    """Parts rounded to the dtype of the queries before they are merged."""
+
+    def split_attention(q, k, v, splits):
+        out, lse = partials(q, k, v, splits)
+        out, lse = out.to(q.dtype) if outs_too else out, lse.to(q.dtype) if lses_too else lse
+        shares = torch.softmax(wider(lse)[0], dim=0)[..., None]
+        return (shares * wider(out)[0]).sum(dim=0).to(q.dtype)
+
+    return split_attention
 
 
 def floor_parts(k, splits):
@@ -1394,13 +1736,24 @@ def a_long_row(queries, keys, splits, d=4, d_value=3):
     return inputs
 
 
-def decoding(queries, keys, splits, heads=(), d=8, d_value=6, scale=1.0):
-    return lambda normal: (
-        normal(*heads, queries, d) * scale,
-        normal(*heads, keys, d),
-        normal(*heads, keys, d_value),
-        splits,
-    )
+def that_cancel(queries, keys, splits, d=4, d_value=3):
+    """Each key comes twice, with a value near 100 and with minus that: what is rounded on the way is left over."""
+
+    def inputs(normal):
+        k, v = normal(keys // 2, d), 100 + 40 * normal(keys // 2, d_value)
+        return normal(queries, d), torch.cat([k, k]), torch.cat([v, -v]), splits
+
+    return inputs
+
+
+def decoding(queries, keys, splits, heads=(), d=8, d_value=6, scale=1.0, shift=0.0):
+    def inputs(normal):
+        q, k, v = normal(*heads, queries, d) * scale, normal(*heads, keys, d), normal(*heads, keys, d_value)
+        if shift:
+            q[..., 0], k[..., 0] = shift * math.sqrt(d), 1.0
+        return q, k, v, splits
+
+    return inputs
 
 
 SPLIT = Exercise(
@@ -1427,7 +1780,8 @@ SPLIT = Exercise(
         Case("3 keys in 7 parts", decoding(2, 3, 7)),
         Case("2 sequences of 3 heads, 2 queries", decoding(2, 23, 3, heads=(2, 3), d_value=5)),
         Case("scores 20 times as large", decoding(3, 30, 4, scale=20.0)),
-        Case("float64", decoding(2, 17, 4), dtype=torch.float64),
+        Case("scores around 800, in float64", decoding(2, 17, 4, shift=800.0), dtype=torch.float64),
+        Case("values that cancel, 2,000 keys in 3 parts, bfloat16", that_cancel(3, 2_000, 3), dtype=torch.bfloat16),
         Case("16,387 keys in 132 parts in bfloat16", a_long_row(1, 16_387, 132), dtype=torch.bfloat16),
         Case("float16", decoding(2, 23, 3), dtype=torch.float16),
         Case("memory: 403 keys in 12 parts", decoding(2, 403, 12, heads=(2,), d=3, d_value=5), in_parts),
@@ -1445,6 +1799,16 @@ SPLIT = Exercise(
                 / lse.masked_fill(~seen(lse), 0).sum(dim=0)[..., None]
             )
         ),
+        "each part is averaged with the mean of those before": averaged_in_turn,
+        "each part's log-sum-exp is in base 2, where the weights are e^lse": combined(
+            lambda out, lse: (torch.softmax(lse / math.log(2), dim=0)[..., None] * out).sum(dim=0)
+        ),
+        "e^lse is taken without a maximum, and overflows": combined(without_maxima),
+        "the parts' outputs are rounded to half precision before they are merged": rounded_parts(True, False),
+        "the parts' log-sum-exps are rounded to half precision before they are merged": rounded_parts(False, True),
+        "the merged log-sum-exp is not kept, and the first part's stands for all so far": first_kept,
+        "each part weighs the number of its keys": by_number_of_keys,
+        "only the last part is looked at": combined(lambda out, lse: out[int(seen(lse).flatten(1).any(1).sum()) - 1]),
         "each part weighs 2^lse, though its log-sum-exp is natural": combined(
             lambda out, lse: (torch.softmax(lse * math.log(2), dim=0)[..., None] * out).sum(dim=0)
         ),
@@ -1465,6 +1829,7 @@ SPLIT = Exercise(
             lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), overlapping
         ),
         "only the log-sum-exp of the part before is kept, not that of all before": latest_only,
+        "each part weighs e^maximum: its log-sum-exp lacks the logarithm of the sum": maxima_for_log_sum_exps,
         "the scores are divided by d, not by √d": divided_by_d,
         "an empty part is 0 / 0": nothing_is_nan,
         "only the first part is looked at": combined(lambda out, lse: out[0]),
@@ -1480,9 +1845,10 @@ SPLIT = Exercise(
 # 3.10 backward_tile ----------------------------------------------------------------------------------------------
 
 
-def gradients(function, q, k, v, *others):
+def gradients(function, q, k, v, grad_out, lse, delta, visible=None):
     names = {"gradient of q": q.shape, "gradient of k": k.shape, "gradient of v": v.shape}
-    return torch.cat(tensors(function(q, k, v, *others), **names))
+    masked = () if visible is None else (visible,)
+    return torch.cat(tensors(function(q, k, v, grad_out, lse, delta, *masked), **names))
 
 
 def tile_of(rows, columns, d=6, others=5, masked=None, scale=1.0):
@@ -1510,7 +1876,7 @@ def tile_by_einsum(q, k, v, grad_out, lse, delta, visible=None):
     scale = q.shape[1] ** -0.5
     weights = (torch.einsum("id,jd->ij", q, k) * scale - lse.unsqueeze(1)).exp()
     if visible is not None:
-        weights = weights * visible
+        weights[~visible] = 0
     grad = weights * (torch.einsum("id,jd->ij", grad_out, v) - delta.unsqueeze(1))
     return (
         scale * torch.einsum("ij,jd->id", grad, k),
@@ -1524,9 +1890,10 @@ def tile_by_autograd(q, k, v, grad_out, lse, delta, visible=None):
     q, k, v, grad_out = wider(q, k, v, grad_out)
     with torch.enable_grad():
         q_, k_ = q.detach().requires_grad_(), k.detach().requires_grad_()
-        weights = torch.exp(q_ @ k_.T / math.sqrt(q.shape[1]) - lse[:, None])
+        scores = q_ @ k_.T / math.sqrt(q.shape[1])
         if visible is not None:
-            weights = torch.where(visible, weights, torch.zeros_like(weights))
+            scores = scores.masked_fill(~visible, -math.inf)
+        weights = torch.exp(scores - lse[:, None])
         (weights * (grad_out @ v.T - delta[:, None])).sum().backward()
     return q_.grad, k_.grad, weights.detach().T @ grad_out
 
@@ -1539,6 +1906,8 @@ def remade(
     hide=lambda scores, visible: scores.masked_fill(~visible, -math.inf),
     for_v=lambda weights, grad_scores: weights,
     for_k=lambda weights, grad_scores: grad_scores,
+    times_k=lambda k, v: k,
+    back=lambda grad_q, grad_k, grad_v: (grad_q, grad_k, grad_v),
 ):
     """A tile's gradients in which a mistake can replace a part."""
 
@@ -1552,7 +1921,22 @@ def remade(
         grad_scores = centre(weights, grad_out @ v.T, delta)
         of_q, of_k, of_v = scales(scale)
         grad_k, grad_v = for_k(weights, grad_scores).T @ q, for_v(weights, grad_scores).T @ grad_out
-        return of_q * grad_scores @ k, of_k * grad_k, of_v * grad_v
+        return back(of_q * grad_scores @ times_k(k, v), of_k * grad_k, of_v * grad_v)
+
+    return backward_tile
+
+
+def masked_by(hide):
+    """hide(weights, grad_weights, visible) -> what v gets the weights of, and the gradient of the scores but delta."""
+
+    def backward_tile(q, k, v, grad_out, lse, delta, visible=None):
+        q, k, v, grad_out = wider(q, k, v, grad_out)
+        scale = 1 / math.sqrt(q.shape[1])
+        weights, grad_weights = torch.exp(q @ k.T * scale - lse[:, None]), grad_out @ v.T
+        visible = torch.ones_like(weights, dtype=torch.bool) if visible is None else visible
+        for_v, for_scores, grad_weights = hide(weights, grad_weights, visible)
+        grad_scores = for_scores * (grad_weights - delta[:, None])
+        return scale * grad_scores @ k, scale * grad_scores.T @ q, for_v.T @ grad_out
 
     return backward_tile
 
@@ -1586,6 +1970,12 @@ BACKWARD = Exercise(
         Case("one query, one key", tile_of(1, 1, d=4), gradients),
         Case("scores 10 times as large", tile_of(4, 6, scale=10.0), gradients),
         Case("float64", tile_of(4, 5, masked=lower_left), gradients, dtype=torch.float64),
+        Case(
+            "hidden scores a thousand above the row's log-sum-exp, in float64",
+            tile_of(5, 7, others=1, masked=lower_left, scale=4_000.0),
+            gradients,
+            dtype=torch.float64,
+        ),
         Case("float16, lse and delta in float32", tile_of(5, 8), gradients, dtype=torch.float16),
     ),
     right_answers=(tile_by_einsum, tile_by_autograd),
@@ -1600,6 +1990,27 @@ BACKWARD = Exercise(
             weigh=lambda scores, lse: torch.exp2(scores - lse[:, None])
         ),
         "the weights are e^scores, without lse": remade(weigh=lambda scores, lse: torch.exp(scores)),
+        "hidden weights are multiplied by 0, and where the exponential was infinite that is nan": masked_by(
+            lambda weights, grad_weights, visible: (weights * visible, weights * visible, grad_weights)
+        ),
+        "the mask hides the weights that v gets, and not those in the gradient of the scores": masked_by(
+            lambda weights, grad_weights, visible: (weights.masked_fill(~visible, 0), weights, grad_weights)
+        ),
+        "the mask hides the gradient of the weights, and not the weights": masked_by(
+            lambda weights, grad_weights, visible: (weights, weights, grad_weights.masked_fill(~visible, 0))
+        ),
+        "the gradients of k and v are returned in the other order": remade(back=lambda q, k, v: (q, v, k)),
+        "the gradient of q is made with v, not with k": remade(times_k=lambda k, v: v),
+        "1 / √d is missing everywhere": remade(score_scale=lambda scale: 1.0, scales=lambda scale: (1.0, 1.0, 1.0)),
+        "1 / d takes the place of 1 / √d everywhere": remade(
+            score_scale=lambda scale: scale**2, scales=lambda scale: (scale**2, scale**2, 1.0)
+        ),
+        "1 / √d is applied twice in the gradient of k: q has it already": remade(
+            scales=lambda scale: (scale, scale**2, 1.0)
+        ),
+        "1 / √d is applied twice in the gradient of q: k has it already": remade(
+            scales=lambda scale: (scale**2, scale, 1.0)
+        ),
         "delta is left out": remade(centre=lambda weights, grad, delta: weights * grad),
         "delta is added, not taken off": remade(centre=lambda weights, grad, delta: weights * (grad + delta[:, None])),
         "delta is taken off outside: weights · grad - delta": remade(
@@ -1714,6 +2125,10 @@ FLASH1 = Exercise(
         "on the first pass the statistics are not read": passing(once=lambda d: 4 * d - 8),
         "the log-sum-exp is written at the end as well": passing(once=lambda d: 4 * d + 4),
         "the output travels in float32": passing(each=lambda d: 10 * d + 16),
+        "the statistics come and go once, not on each pass": passing(each=lambda d: 6 * d, once=lambda d: 4 * d + 16),
+        "the last, shorter block of keys is counted as a whole one": lambda n, head_dim, block_n: (
+            passing()(n, head_dim, block_n) + 4 * head_dim * (-n % block_n)
+        ),
     },
 )
 

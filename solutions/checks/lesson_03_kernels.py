@@ -52,8 +52,8 @@ class Written(Listener):
             theirs = self.entries.get((program, name))
             if not theirs:
                 raise Rejected(f"program {program} stores nothing to {name}; {own} are its part")
-            there = min(theirs) // (len(stored) // (heads * n))
-            where = f"row {there % n} of head {there // n}"
+            there, column = divmod(min(theirs), len(stored) // (heads * n))
+            where = f"row {there % n}{f', column {column},' if column else ''} of head {there // n}"
             raise Rejected(f"program {program} stores nothing to {own}: what it stores begins at {where}")
 
 
@@ -71,11 +71,15 @@ class Issued(Listener):
 def run(
     kernel, heads, n, head_dim, block_m, block_n, dtype=torch.float32, size=1.0, apart=0.0
 ) -> tuple[Tensor, Tensor]:
-    """out and lse of a kernel on random q, k and v, q of standard deviation `size`, all scores apart² / √d lower."""
+    """out and lse of a kernel on random q, k and v, q of standard deviation `size`, all scores apart² / √d lower.
+
+    Of numbers that are multiples of 1/8 products are exact, however low the scores are.
+    """
     generator = torch.Generator().manual_seed(heads + n + head_dim)
     q, k, v = (torch.randn(heads, n, head_dim, generator=generator).to(dtype) for _ in "qkv")
     q = q * size
     if apart:
+        q, k = (8 * q).round() / 8, (8 * k).round() / 8
         q[..., 0], k[..., 0] = apart, -apart
     given = {name: tensor.clone() for name, tensor in zip("qkv", (q, k, v), strict=True)}
     out, lse = torch.full_like(q, math.nan), torch.full((heads, n), math.nan)
@@ -117,13 +121,14 @@ def case(label, *sizes, outcome=output) -> Case:
     return Case(label, lambda normal: sizes, outcome)
 
 
-def changed(kernel, old: str, new: str):
-    """The kernel with one piece of its source replaced, as if it stood in a file of its own."""
+def changed(kernel, *pieces: str):
+    """The kernel with pieces of its source replaced, old, new, old, new, as if it stood in a file of its own."""
     source = textwrap.dedent(inspect.getsource(kernel.fn))
-    if old not in source:
-        raise ValueError(f"{kernel.__name__} does not hold {old!r}; give a piece of its source.")
-    source = source.replace(old, new)
-    file = f"<{kernel.__name__} with {new!r} for {old!r}>"
+    for old, new in zip(pieces[::2], pieces[1::2], strict=True):
+        if old not in source:
+            raise ValueError(f"{kernel.__name__} does not hold {old!r}; give a piece of its source.")
+        source = source.replace(old, new)
+    file = f"<{kernel.__name__} with {', '.join(map(repr, pieces))}>"
     linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
     names = {"tl": tl, "triton": triton, "__name__": __name__}
     exec(compile(source, file, "exec"), names)
@@ -225,7 +230,9 @@ def mask_only_at_the_end(
 
 
 from_the_diagonal_back = changed(
-    changed(from_the_last_key, "last = (n - 1)", "last = (tl.minimum((tl.program_id(0) + 1) * BLOCK_M, n) - 1)"),
+    from_the_last_key,
+    "last = (n - 1)",
+    "last = (tl.minimum((tl.program_id(0) + 1) * BLOCK_M, n) - 1)",
     "tl.trans(keys) < n",
     "tl.trans(keys) <= rows",
 )
@@ -239,7 +246,29 @@ def mistakes_of_the_loop(kernel) -> dict:
     replaced = {
         "the sum ell is not multiplied by alpha when the maximum moves": ("alpha * ell + ", "ell + "),
         "the output acc is not multiplied by alpha when the maximum moves": ("alpha[:, None] * acc", "acc"),
+        "neither ell nor acc is multiplied by alpha when the maximum moves": (
+            "alpha * ell + ",
+            "ell + ",
+            "alpha[:, None] * acc",
+            "acc",
+        ),
+        "acc is multiplied by alpha twice": ("alpha[:, None] * acc", "alpha[:, None] * alpha[:, None] * acc"),
+        "alpha multiplies the block's own sum as well, which has the new unit already": (
+            "alpha * ell + tl.sum(p, 1)",
+            "alpha * (ell + tl.sum(p, 1))",
+        ),
         "m keeps its first value, so that alpha forgets all blocks but the last": ("        m = m_new\n", ""),
+        "m keeps its first value, so that only the last block counts, and its maximum goes to the log-sum-exp": (
+            "        m = m_new\n",
+            "",
+            "m * 0.6931471805599453",
+            "m_new * 0.6931471805599453",
+        ),
+        "hidden scores are -10,000, above scores that are smaller": ("scores, -1e30)", "scores, -1e4)"),
+        "one maximum is taken for all rows of the tile, and rows far below it are 0 / 0": (
+            "tl.max(scores, 1)",
+            "tl.max(tl.max(scores, 1), 0)",
+        ),
         "m begins at 0, above scores that are all negative": (
             "tl.full([BLOCK_M], -1e30, tl.float32)",
             "tl.zeros([BLOCK_M], tl.float32)",
@@ -284,6 +313,33 @@ def mistakes_of_the_loop(kernel) -> dict:
             "m + tl.log(ell)",
         ),
         "every head reads the keys and values of head 0": ("(first + keys)[:, None]", "keys[:, None]"),
+        "every head reads the queries of head 0": (
+            "tl.load(q + row_offsets",
+            "tl.load(q + row_offsets - first * HEAD_DIM",
+        ),
+        "heads are taken to lie inside the tokens: the offset is head * HEAD_DIM": (
+            "first = head.to(tl.int64) * n",
+            "first = head.to(tl.int64)",
+        ),
+        "a head is n * HEAD_DIM numbers, and the offset is head * n": (
+            "(first + rows)[:, None] * HEAD_DIM",
+            "first + rows[:, None] * HEAD_DIM",
+            "(first + keys)[:, None] * HEAD_DIM",
+            "first + keys[:, None] * HEAD_DIM",
+        ),
+        "block and head are swapped: axis 0 of the grid is the block": (
+            "tl.program_id(0), tl.program_id(1)",
+            "tl.program_id(1), tl.program_id(0)",
+        ),
+        "the block is taken from axis 1 of the grid, as the head is": (
+            "tl.program_id(0), tl.program_id(1)",
+            "tl.program_id(1), tl.program_id(1)",
+        ),
+        "the head is taken from axis 0 of the grid, as the block is": (
+            "tl.program_id(0), tl.program_id(1)",
+            "tl.program_id(0), tl.program_id(0)",
+        ),
+        "every step takes the first block of keys": ("keys = start + tl.arange", "keys = tl.arange"),
         "the values are read from k": ("tl.load(v +", "tl.load(k +"),
         "the head's first row is left out where lse is stored": ("lse + first + rows", "lse + rows"),
         "tl.load has a mask= and no other=: what lies beyond the end is anything, here nan": (", other=0.0", ""),
@@ -296,7 +352,7 @@ def mistakes_of_the_loop(kernel) -> dict:
 
 
 LARGE = torch.float16, 12.0  # half precision, scores up to several hundred
-LOW = torch.float16, 1.0, 24.0  # scores around -144 where d = 16: their exponentials are 0
+LOW = torch.float16, 1.0, 210.0  # scores around -11,025 where d = 16: lower than many a finite floor
 
 FLASH_FORWARD = Exercise(
     number="3.5",
@@ -325,7 +381,7 @@ FLASH_FORWARD = Exercise(
         case("37 queries, 32 a block, 16 keys a block", 1, 37, 64, 32, 16),
         case("37 queries, 16 a block, 64 keys a block", 1, 37, 32, 16, 64),
         case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
-        case("scores around -144, in half precision", 1, 20, 16, 32, 16, *LOW),
+        case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW),
     ),
     right_answers=(with_natural_powers, from_the_last_key),
     mistakes=mistakes_of_the_loop(flash_kernels.flash_forward)
@@ -335,6 +391,12 @@ FLASH_FORWARD = Exercise(
         ),
         "one key beyond the end counts (<= for <)": changed(
             flash_kernels.flash_forward, "tl.where(keys < n,", "tl.where(keys <= n,"
+        ),
+        "only the first block of keys is read": changed(
+            flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, BLOCK_N, BLOCK_N)"
+        ),
+        "the causal mask is there already": changed(
+            flash_kernels.flash_forward, "tl.where(keys < n,", "tl.where(keys <= rows[:, None],"
         ),
         "the loop steps by BLOCK_M, and blocks of keys overlap or are left out": changed(
             flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, n, BLOCK_M)"
@@ -374,7 +436,7 @@ CAUSAL_FLASH_FORWARD = Exercise(
         case("40 queries, 32 a block, 16 keys a block", 1, 40, 64, 32, 16),
         case("40 queries, 16 a block, 32 keys a block", 1, 40, 64, 16, 32),
         case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
-        case("scores around -144, in half precision", 1, 20, 16, 32, 16, *LOW),
+        case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW),
         case("the bytes of 40 queries", 1, 40, 16, 16, 16, outcome=within_budget),
         case("the bytes of 40 queries, 32 a block", 1, 40, 16, 32, 16, outcome=within_budget),
     ),
@@ -403,6 +465,15 @@ CAUSAL_FLASH_FORWARD = Exercise(
                 BOUND,
                 "tl.minimum(n, (block + 2) * BLOCK_M)",
             ),
+            "the loop steps by BLOCK_M, and blocks of keys overlap or are left out": (", BLOCK_N):", ", BLOCK_M):"),
+            "a key's place in its block is taken for its place in the sequence": (
+                "keys <= rows[:, None]",
+                "tl.arange(0, BLOCK_N) <= rows[:, None]",
+            ),
+            "only blocks of keys that begin among the block's queries are masked": (
+                "keys <= rows[:, None]",
+                "(keys <= rows[:, None]) | (start < block * BLOCK_M)",
+            ),
             "a query does not see its own key (< for <=)": ("keys <= rows[:, None]", "keys < rows[:, None]"),
             "the mask is turned around: a query sees only itself and what comes later": (
                 "keys <= rows[:, None]",
@@ -417,6 +488,15 @@ CAUSAL_FLASH_FORWARD = Exercise(
                 HIDDEN.replace("-1e30", "0.0"),
             ),
         }.items()
+    }
+    | {
+        "what a query may not see is hidden after ell has counted it": changed(
+            flash_kernels.causal_flash_forward,
+            f"        {HIDDEN}\n",
+            "",
+            "        v_tile",
+            "        p = tl.where(keys <= rows[:, None], p, 0.0)\n        v_tile",
+        ),
     },
     unjudged=interpreter.why_not,
 )
