@@ -126,15 +126,16 @@ class Tape(Instrument):
         frame = read.frame_of(recording)
         found = read.recalled(recording, recording.rule, self.memory, frame)
         own = found.pop(self.pair, None)
-        others = [cosine for pair, cosine in found.items() if not recording.needle[pair]]
+        others = [cosine for pair, cosine in found.items() if not recording.needle[pair] and cosine is not None]
         at = int(recording.at[self.pair])
         segment = at // recording.segment + 1
         begin = capital(recording.names[self.memory]), int(recording.after[frame - 1]), recording.segments
-        pair = say.pair_name(at, segment, self.text and self.text[at], what_of(recording)), segment
+        pair = say.pair_name(at, segment, None if self.text is None else self.text[at], what_of(recording)), segment
         if self.question is None:
             key = recording.k[self.pair, self.memory].astype(np.float64)
             told = [say.recall_parts(*begin, *pair, own, self.back(key), read.median(others), None, recording.nbytes)]
         else:
+            assert recording.answers is not None  # questions are a model's, and come with what it answered
             own, ratio = answered(recording, self.memory, self.question, self.pair)
             question = self.words(recording.answers.truth)[self.question]
             back = self.back(recording.q[self.question, self.memory].astype(np.float64))
@@ -261,7 +262,8 @@ def telling(recording: "Recording", memory: int | None, pair: int | None) -> tup
     if not len(marked):
         return (0 if memory is None else memory), 0, None
     frame = read.frame_of(recording)
-    best, found = -np.inf, (chosen[0], int(marked[0]), None)
+    best = -np.inf
+    found: tuple[int, int, int | None] = (chosen[0], int(marked[0]), None)
     for one in chosen:
         listened = max([gate.share for gate in recording.gates if gate.memory == one], default=1.0)
         values = recording.v[:, one].astype(np.float64)
@@ -279,9 +281,9 @@ def telling(recording: "Recording", memory: int | None, pair: int | None) -> tup
         return found
     for one in chosen:
         listened = max([gate.share for gate in recording.gates if gate.memory == one], default=1.0)
-        cosines = read.recalled(recording, recording.rule, one, frame)
-        rest = read.median([c for p, c in cosines.items() if not recording.needle[p] and c is not None]) or 0.0
+        recalled = read.recalled(recording, recording.rule, one, frame)
+        rest = read.median([c for p, c in recalled.items() if not recording.needle[p] and c is not None]) or 0.0
         for at in marked.tolist():
-            if (cosine := cosines.get(at)) is not None and listened * (cosine - rest) > best + 1e-9:
+            if (cosine := recalled.get(at)) is not None and listened * (cosine - rest) > best + 1e-9:
                 best, found = listened * (cosine - rest), (one, at, None)
     return found
