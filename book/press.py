@@ -75,7 +75,7 @@ def lessons(numbers: list[str] | None = None) -> list[Path]:
     return [every[number] for number in numbers or every]
 
 
-def mechanism(dotted: str) -> tuple[str, ast.AST]:
+def mechanism(dotted: str) -> tuple[str, ast.FunctionDef | ast.ClassDef]:
     """Source, without decorators, and syntax tree of a top-level function or class (`solutions.quadratic.softmax`)."""
     module, _, name = dotted.strip().rpartition(".")
     path = ROOT / (module.replace(".", "/") + ".py")
@@ -88,14 +88,14 @@ def mechanism(dotted: str) -> tuple[str, ast.AST]:
     raise PressError(f"the mark {dotted!r} names nothing: {path.relative_to(ROOT)} has no top-level {name}")
 
 
-def body_lines(source: str, node: ast.AST) -> int:
+def body_lines(source: str, node: ast.FunctionDef) -> int:
     """Lines of a function's body that hold code: no docstring, no blank line, no line of comment alone."""
     statements = node.body[1:] if ast.get_docstring(node) is not None else node.body
     lines = source.splitlines()[statements[0].lineno - node.lineno :]
     return sum(1 for line in lines if line.strip() and not line.strip().startswith("#"))
 
 
-def decorated(source: str, node: ast.AST) -> str:
+def decorated(source: str, node: ast.FunctionDef | ast.ClassDef) -> str:
     """`source` under `@triton.jit` where it is a kernel: the one decorator that a reader writes too."""
     return "@triton.jit\n" + source if "triton.jit" in map(ast.unparse, node.decorator_list) else source
 
@@ -105,7 +105,9 @@ def stub(dotted: str) -> str:
     source, node = mechanism(dotted)
     if not isinstance(node, ast.FunctionDef) or ast.get_docstring(node) is None:
         raise PressError(f"an exercise needs a function with a docstring, and {dotted!r} is not one")
-    head = source.splitlines()[: node.body[0].end_lineno - node.lineno + 1]
+    docstring = node.body[0]
+    assert docstring.end_lineno is not None  # ast.parse says where everything ends
+    head = source.splitlines()[: docstring.end_lineno - node.lineno + 1]
     count = body_lines(source, node)
     blank = "\n".join([*head, f"    ...  # your code here, about {count} line{'s' if count > 1 else ''}"])
     return decorated(blank, node)
@@ -152,7 +154,7 @@ def printed(path: Path, variant: str) -> NotebookNode:
 
 def ids(cells: list[NotebookNode]) -> list[str]:
     """A name for each cell, from its source; equal cells are numbered."""
-    seen = Counter()
+    seen: Counter[str] = Counter()
     names = []
     for cell in cells:
         source = f"{cell.cell_type} {cell.source}"
@@ -212,9 +214,9 @@ def keep_recordings(fresh: NotebookNode, stored: NotebookNode | None) -> Noteboo
 def join_streams(notebook: NotebookNode) -> NotebookNode:
     """A kernel sends what a cell prints in pieces, cut as the clock has it; what is stored is one piece."""
     for cell in notebook.cells:
-        joined = []
+        joined: list[NotebookNode] = []
         for output in cell.get("outputs", []):
-            before = joined[-1] if joined else {}
+            before = joined[-1] if joined else NotebookNode()
             if output.output_type == before.get("output_type") == "stream" and output.name == before.name:
                 before.text += output.text
             else:

@@ -64,7 +64,12 @@ def read(path: Path) -> Catalog:
 
 def known(path: Path) -> dict[str, str]:
     """English paragraph: its translation, as far as there is one that a person has looked at."""
-    return {each.id: each.string for each in read(path) if each.id and each.string and not each.fuzzy}
+    found = ((each.id, each.string) for each in read(path) if not each.fuzzy)
+    return {
+        english: told
+        for english, told in found
+        if isinstance(english, str) and isinstance(told, str) and english and told
+    }
 
 
 def stale(path: Path) -> list[str]:

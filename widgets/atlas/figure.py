@@ -9,7 +9,7 @@ from matplotlib.patches import Polygon, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from widgets.atlas.headmap import HeadMap
-from widgets.atlas.mask import Mask, reach_of
+from widgets.atlas.mask import Mask, band_reach
 from widgets.atlas.say import aggregate_words, percent
 from widgets.kit.format import count
 from widgets.kit.tokens import TOKENS, style
@@ -80,7 +80,7 @@ def draw_mask(axes: Axes, head: HeadMap, mask: Mask) -> None:
     n, causal = head.tokens, head.allowed.causal
     line = {"color": "white", "linewidth": 1.2, "linestyle": (0, (5, 4))}
     if mask.window is not None:
-        far = reach_of(mask.window, causal) + 1
+        far = band_reach(mask.window, causal) + 1
         axes.plot([0, n - far], [far, n], **line)
         if not causal:
             axes.plot([far, n], [0, n - far], **line)

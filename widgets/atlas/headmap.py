@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from widgets.atlas.mask import Allowed, Mask, Pairs, heaviest, reach_of, total
+from widgets.atlas.mask import Allowed, Mask, Pairs, band_reach, heaviest, total
 
 LEAST_BLOCK = 16  # tokens of a block-sparse block
 
@@ -83,7 +83,7 @@ class HeadMap:
     def tokens(self) -> int:
         return len(self.q)
 
-    def tile(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    def tile(self, queries: Sequence[int] | np.ndarray, keys: Sequence[int] | np.ndarray) -> np.ndarray:
         """Exact weights, float64 (queries, keys), for positions of queries and keys."""
         queries, keys = np.asarray(queries), np.asarray(keys)
         scores = self.scale * (self.q[queries].astype(np.float64) @ self.k[keys].astype(np.float64).T)
@@ -137,7 +137,7 @@ class HeadMap:
         """The blocks that the mask keeps beside the rest: (query blocks, key blocks). Kept keys do not weigh again."""
         if not mask.blocks:
             return np.zeros(0, int), np.zeros(0, int)
-        reach = -1 if mask.window is None else reach_of(mask.window, self.allowed.causal)
+        reach = band_reach(mask.window, self.allowed.causal)
         masses, mass = self.blocks.astype(np.float64), Mass(self)
         for key in mask.keys():
             masses[:, key // self.block] -= [mass.column_part(key, span) for span in range(len(masses))]

@@ -12,16 +12,16 @@ exact. mask.js holds the same sum; tests/js/atlas.json holds both to the same nu
 """
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
 LEAST_MASS = 1e-4  # rows; below it a block is not worth a choice, and what it seems to hold may be rounding
 
 
-def whole(value: object, least: int) -> bool:
+def whole(value: object, least: int) -> TypeGuard[int]:
     """A whole number of at least `least`; True and 2.0 are none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,12 @@ def reach_of(window: int | None, causal: bool) -> int | None:
     return window - 1 if causal else window // 2
 
 
+def band_reach(window: int | None, causal: bool) -> int:
+    """The reach of the band that a mask's window keeps: -1 without one."""
+    reach = reach_of(window, causal)
+    return -1 if reach is None else reach
+
+
 class Measure(Protocol):
     """Something that can be summed over pairs. Blocks are `block` x `block` pairs; a reach of -1 is no band at all."""
 
@@ -139,7 +145,7 @@ def total(measure: Measure, mask: Mask, causal: bool, chosen: tuple[np.ndarray, 
     """Sum of `measure` over the pairs of `mask`. chosen: the (query block, key block) indices that `blocks` names."""
     if mask.everything:
         return measure.everything()
-    reach = -1 if mask.window is None else reach_of(mask.window, causal)
+    reach = band_reach(mask.window, causal)
     queries = sorted(set(mask.global_tokens))
     keys = mask.keys()
     rows, columns = chosen
@@ -184,7 +190,7 @@ class Pairs:
     def __init__(self, tokens: int, block: int, allowed: Allowed):
         self.tokens, self.block, self.allowed = tokens, block, allowed
 
-    def seen(self, query: np.ndarray, start: np.ndarray, stop: np.ndarray) -> int:
+    def seen(self, query: np.ndarray, start: np.ndarray | int, stop: np.ndarray | int) -> int:
         """How many keys of start <= key < stop each of these queries may look at, summed."""
         reach = self.tokens if self.allowed.reach is None else self.allowed.reach
         first = np.maximum(query - reach, 0)
@@ -206,8 +212,8 @@ class Pairs:
         return self.seen(query[np.abs(query - key) > reach], key, key + 1)
 
     def row(self, query: int, reach: int) -> int:
-        query = np.array([query])
-        return self.seen(query, 0, self.tokens) - self.seen(query, query - reach, query + reach + 1)
+        one = np.array([query])
+        return self.seen(one, 0, self.tokens) - self.seen(one, one - reach, one + reach + 1)
 
     def pair(self, query: int, key: int) -> int:
         return self.seen(np.array([query]), key, key + 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from widgets.atlas import headmap, say
-from widgets.atlas.mask import Allowed, Mask, reach_of
+from widgets.atlas.mask import Allowed, Mask, band_reach, reach_of
 from widgets.kit.base import Instrument, packed
 from widgets.kit.format import count
 
@@ -20,7 +20,7 @@ CHUNK = 256  # tokens of q, of k or of L that travel together
 WHOLE_BYTES = 4_500_000  # q, k and L of one head of 8,192 tokens with head_dim 64 still travel whole
 CANDIDATES = 8  # heavy keys that may be made global where q and k are not all in the page, and sinks likewise
 RECORDED = 3  # places, beside the cursor, that are exact in a page without a kernel
-NOT_RECORDED = {"queries": [], "keys": [], "q": [], "l": [], "k": [], "places": []}
+NOT_RECORDED: dict[str, list[Any]] = {"queries": [], "keys": [], "q": [], "l": [], "k": [], "places": []}
 DEEPEST = 3  # of the pyramid's levels below the finest stored one, the page recomputes this many from q and k
 
 
@@ -263,7 +263,7 @@ class Atlas(Instrument):
     def _payload(self) -> dict[str, Any]:
         one = self.heads[self.shown].map
         causal = one.allowed.causal
-        own = [] if self.mask.window is None else [reach_of(self.mask.window, causal)]
+        own = [] if self.mask.window is None else [band_reach(self.mask.window, causal)]
         reaches = headmap.reaches(one.tokens, causal, own)
         order = [self.shown, self.second, *range(len(self.heads))]
         budget = WHOLE_BYTES
@@ -311,7 +311,6 @@ class Atlas(Instrument):
         head, one = self.heads[index], self.heads[index].map
         near = say.near_by(one.tokens)
         heavy = heavy_keys(one, self.sink)
-        whole = lines is None
         data = {
             "name": self.name(head),
             "run": head.run,
@@ -326,9 +325,9 @@ class Atlas(Instrument):
             "blocks": packed(squares(one.blocks, one.allowed.causal)),
             "first": float(one.read[: self.sink].sum() / one.tokens),
             "heavy": heavy,
-            "whole": whole,
+            "whole": lines is None,
         }
-        if whole:
+        if lines is None:
             return {**data, "q": packed(one.q), "k": packed(one.k), "l": packed(one.log_sum_exp)}
         query, key = self.cursor
         found = say.facts(one.row(query), query, self.sink, near, one.allowed.causal)

@@ -368,7 +368,7 @@ def headings(path: Path) -> dict[str, str]:
     tokens = MarkdownIt().use(front_matter_plugin).use(anchors_plugin, max_level=3)
     parsed = tokens.parse(path.read_text(encoding="utf-8"))
     return {
-        token.attrs["id"]: parsed[index + 1].content
+        str(token.attrs["id"]): parsed[index + 1].content
         for index, token in enumerate(parsed)
         if token.type == "heading_open" and "id" in token.attrs
     }

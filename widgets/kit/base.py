@@ -138,7 +138,9 @@ class Instrument(anywidget.AnyWidget):
         return path
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        bundle = super()._repr_mimebundle_(**kwargs)
+        assert bundle is not None  # every instrument has a view
+        data, metadata = bundle
         data["text/plain"] = self.twin()
         static = os.environ.get("COURSE_STATIC") == "1"
         # A live host prefers the widget. JupyterLab falls back on HTML, not on text, once the kernel is gone.

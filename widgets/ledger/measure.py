@@ -28,7 +28,8 @@ from widgets.ledger import allocator
 from widgets.ledger.roles import TEMPORARY, Roles
 
 OURS = (str(Path(torch.__file__).parent), str(Path(__file__)))
-EVENT = np.dtype([("delta", "i8"), ("live", "i8"), ("role", "i4"), ("operation", "i4"), ("line", "i4")])
+COLUMNS = ("delta", "live", "role", "operation", "line")
+EVENT = np.dtype(list(zip(COLUMNS, ("i8", "i8", "i4", "i4", "i4"), strict=True)))
 FREED = "freed"
 
 
@@ -50,7 +51,7 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage:
 
 
 def place_of(tensor: Tensor) -> str:
-    """"cpu, float32"; nothing for masks and indices, which say little about the numbers."""
+    """ "cpu, float32"; nothing for masks and indices, which say little about the numbers."""
     return f"{tensor.device}, {str(tensor.dtype).removeprefix('torch.')}" if tensor.is_floating_point() else ""
 
 
@@ -91,7 +92,7 @@ class Meter(TorchDispatchMode):
     def __init__(self, renamed: Mapping[str, str]):
         super().__init__()
         self.roles, self.operations, self.lines = Names(), Names(), Names()
-        self.columns = {name: array("q") for name in EVENT.names}
+        self.columns = {name: array("q") for name in COLUMNS}
         self.live = 0
         self.held: dict[int, Held] = {}
         self.place = ""
@@ -121,16 +122,16 @@ class Meter(TorchDispatchMode):
             self.event(storage.nbytes(), role, operation, line)
             self.hold(storage, storage.nbytes(), len(self.columns["delta"]) - 1)
         elif held.made_at is not None:
-            self.recount(storage, held, operation)
+            self.recount(storage, held, held.made_at, operation)
 
-    def recount(self, storage: torch.UntypedStorage, held: Held, operation: str) -> None:
+    def recount(self, storage: torch.UntypedStorage, held: Held, made_at: int, operation: str) -> None:
         """A storage seen again: an operation in place may have resized it, a view may have given it a variable."""
         role, line = self.columns["role"], self.columns["line"]
         if storage.nbytes() != held.nbytes:
-            self.event(storage.nbytes() - held.nbytes, role[held.made_at], operation, line[held.made_at])
+            self.event(storage.nbytes() - held.nbytes, role[made_at], operation, line[made_at])
             held.nbytes = storage.nbytes()
-        if role[held.made_at] == self.roles.index.get(TEMPORARY):
-            role[held.made_at], line[held.made_at] = self.name()
+        if role[made_at] == self.roles.index.get(TEMPORARY):
+            role[made_at], line[made_at] = self.name()
 
     def hold(self, storage: torch.UntypedStorage, nbytes: int, made_at: int | None) -> None:
         key = storage._cdata
@@ -148,14 +149,14 @@ class Meter(TorchDispatchMode):
 
     def event(self, delta: int, role: int, operation: str, line: int) -> None:
         self.live += delta
-        for name, value in zip(EVENT.names, (delta, self.live, role, self.operations[operation], line), strict=True):
+        for name, value in zip(COLUMNS, (delta, self.live, role, self.operations[operation], line), strict=True):
             self.columns[name].append(value)
 
     def stop(self) -> np.ndarray:
         """The events. What is freed from now on is no longer counted."""
         self.held.clear()
         events = np.empty(len(self.columns["delta"]), EVENT)
-        for name in EVENT.names:
+        for name in COLUMNS:
             events[name] = self.columns[name]
         return events
 

@@ -24,6 +24,7 @@ OUTPUT, TEMPORARY = "output", "temporary"
 GROWING = {"append", "appendleft", "extend", "insert"}
 
 Span = tuple[int, int, int, int]
+Placed = ast.stmt | ast.expr  # what has a place in the source
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Site:
     passed_on: bool = False  # the statement only passes *args, **kwargs on
 
 
-def span(node: ast.AST) -> Span:
+def span(node: Placed) -> Span:
+    assert node.end_lineno is not None and node.end_col_offset is not None  # ast.parse says where everything ends
     return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 
@@ -54,7 +56,7 @@ def parsed(lines: tuple[str, ...]) -> ast.Module:
         return ast.Module(body=[], type_ignores=[])
 
 
-def innermost(tree: ast.AST, kinds: type | tuple[type, ...], where: Span) -> ast.AST | None:
+def innermost(tree: ast.AST, kinds: type[Placed] | tuple[type[Placed], ...], where: Span) -> Placed | None:
     """The smallest node of these kinds around `where`."""
     around = [node for node in ast.walk(tree) if isinstance(node, kinds) and holds(span(node), where)]
     # Nested nodes: the innermost begins last, and of those that begin together it is walked last.
@@ -73,7 +75,7 @@ def variable(target: ast.AST) -> str | None:
     return None
 
 
-def assigned(statement: ast.stmt, where: Span) -> str | None:
+def assigned(statement: Placed, where: Span) -> str | None:
     """The variable that the statement fills with what it evaluates at `where`."""
     match statement:
         case ast.Assign(targets=[ast.Tuple(elts=names), *_], value=ast.Tuple(elts=values)) if len(names) == len(values):
@@ -97,7 +99,7 @@ def values(node: ast.expr | None) -> list[ast.expr]:
     return [node] if node is not None else []
 
 
-def passes_on(statement: ast.stmt, where: Span) -> bool:
+def passes_on(statement: Placed, where: Span) -> bool:
     for call in ast.walk(statement):
         if isinstance(call, ast.Call) and span(call) == where:
             return any(isinstance(arg, ast.Starred) for arg in call.args) and any(k.arg is None for k in call.keywords)
@@ -107,7 +109,7 @@ def passes_on(statement: ast.stmt, where: Span) -> bool:
 def position(code: CodeType, instruction: int) -> Span | None:
     """Where in the source the instruction at this byte offset stands."""
     line, end_line, column, end_column = list(code.co_positions())[instruction // 2]
-    if None in (line, end_line, column, end_column):
+    if line is None or end_line is None or column is None or end_column is None:
         return None
     return line, end_line, column, end_column
 
@@ -117,15 +119,15 @@ def site(code: CodeType, instruction: int, module: dict) -> Site:
     where = position(code, instruction)
     lines = tuple(linecache.getlines(code.co_filename, module))
     statement = where and innermost(parsed(lines), (ast.stmt, ast.Lambda), where)
-    if statement is None:
+    if where is None or statement is None:
         return Site(text="")
     text = lines[where[0] - 1].strip()
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Expr | ast.Return):
-        text = " ".join(ast.get_source_segment("".join(lines), statement).split())
+        text = " ".join((ast.get_source_segment("".join(lines), statement) or text).split())
     if passes_on(statement, where):
         return Site(text, passed_on=True)
     walrus = innermost(statement, ast.NamedExpr, where)
-    if walrus is not None and holds(span(walrus.value), where):
+    if isinstance(walrus, ast.NamedExpr) and holds(span(walrus.value), where):
         return Site(text, name=variable(walrus.target))
     match statement:
         case ast.Return(value=result) | ast.Lambda(body=result):

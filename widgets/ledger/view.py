@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ LEAST_SHARE = 0.02  # of the largest variable, below which one is not told apart
 FURTHEST = 1 << 30  # tokens, where a search for a limit ends
 CURVE = 49  # points of a formula's line
 
+
 def roles_told(by_role: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The largest roles, each with its colour and bytes; the rest as one, so that nothing is left out of the sum.
 
@@ -33,7 +34,7 @@ def roles_told(by_role: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     order = [name for name in sorted(most, key=lambda name: (-most[name], name)) if most[name] > 0]
     shown = [name for name in order if most[name] >= LEAST_SHARE * most[order[0]]]
     shown = shown if len(shown) == len(order) <= MOST_ROLES else shown[: MOST_ROLES - 1]
-    told = []
+    told: list[dict[str, Any]] = []
     for name in shown:
         alike = sorted((other for other in shown if colour(other) == colour(name)), key=rank)
         told.append({"name": name, "colour": colour(name), "shade": alike.index(name), "bytes": by_role[name]})
@@ -78,20 +79,24 @@ def sweep_data(sweep: "Sweep", formulas: Formulas, ask: str | None, limits: Mapp
     lengths = sweep.lengths.tolist()
     reached = {name: [first_at_least(fn, nbytes) for nbytes in limits.values()] for name, (fn, _) in formulas.items()}
     # The formulas go on for one doubling, or until the first of them has reached every limit.
-    ends = [max(found) for found in reached.values() if found and None not in found]
+    known = [[n for n in found if n is not None] for found in reached.values()]
+    ends = [max(found) for found in known if found and len(found) == len(limits)]
     far = 2 * lengths[-1]
     while ends and far < min(ends):
         far *= 2
     methods = []
     for name in sweep.methods:
-        method = {"name": name, "bytes": sweep.peak_bytes[name].astype(np.float64), "exponent": sweep.exponent(name)}
+        method: dict[str, Any] = {
+            "name": name,
+            "bytes": sweep.peak_bytes[name].astype(np.float64),
+            "exponent": sweep.exponent(name),
+        }
         method["roles"] = roles_told(sweep.by_role[name])
         method["formula"] = None
         if name in formulas:
             fn, text = formulas[name]
             at_lengths = np.array([fn(n) for n in lengths], np.float64)
-            known = len(method["bytes"])
-            miss = np.abs(at_lengths[:known] - method["bytes"])
+            miss = np.abs(at_lengths[: len(method["bytes"])] - method["bytes"])
             ns = np.unique(np.geomspace(lengths[0], far, CURVE).round())
             method["formula"] = {
                 "text": text,
@@ -116,6 +121,7 @@ def sweep_data(sweep: "Sweep", formulas: Formulas, ask: str | None, limits: Mapp
 def recording_data(recording: "Recording", limits: Mapping[str, int]) -> dict[str, Any]:
     """What the picture of a run is drawn from, with plain numpy arrays."""
     events = recording.events
+    assert recording.peak_at is not None  # there are events
     drawn = extremes(events["live"])
     of_role = [np.where(events["role"] == i, events["delta"], 0) for i in range(len(recording.roles))]
     by_role = {name: deltas.cumsum()[drawn] for name, deltas in zip(recording.roles, of_role, strict=True)}
@@ -178,19 +184,21 @@ class Ledger(Instrument):
     ):
         formulas, limits = formulas or {}, limits or {}
         if hasattr(source, "peak_bytes") and hasattr(source, "lengths"):
+            sweep = cast("Sweep", source)
             for name in [*formulas, *([] if ask is None else [ask])]:
-                if name not in source.methods:
-                    raise ValueError(f"{name!r} was not measured; the sweep holds {', '.join(source.methods)}")
-            if ask is not None and len(source.lengths) < 3:
+                if name not in sweep.methods:
+                    raise ValueError(f"{name!r} was not measured; the sweep holds {', '.join(sweep.methods)}")
+            if ask is not None and len(sweep.lengths) < 3:
                 raise ValueError("a prediction needs three lengths or more: two to go by and one to predict")
-            if ask is not None and len(source.peak_bytes[ask]) < len(source.lengths):
-                raise ValueError(f"{ask!r} was not measured at {source.lengths[-1]} tokens, so nothing can be revealed")
-            self.numbers = sweep_data(source, formulas, ask, limits)
+            if ask is not None and len(sweep.peak_bytes[ask]) < len(sweep.lengths):
+                raise ValueError(f"{ask!r} was not measured at {sweep.lengths[-1]} tokens, so nothing can be revealed")
+            self.numbers = sweep_data(sweep, formulas, ask, limits)
             self.numbers["question"] = question or "What grows with the number of tokens?"
         elif hasattr(source, "events"):
+            recording = cast("Recording", source)
             if formulas or ask is not None:
                 raise ValueError("formulas and questions are about growth: give them with a sweep, not with one run")
-            self.numbers = {"nothing": NOTHING} if len(source.events) == 0 else recording_data(source, limits)
+            self.numbers = {"nothing": NOTHING} if len(recording.events) == 0 else recording_data(recording, limits)
             self.numbers["question"] = question or "What is alive, and when?"
         else:
             raise ValueError(f"Ledger draws what record or sweep returns, and was given a {type(source).__name__}")
@@ -198,15 +206,16 @@ class Ledger(Instrument):
 
     def twin(self) -> str:
         numbers = self.numbers
+        rows: list[str] = []
         if "nothing" in numbers:
-            sentence, rows = [numbers["nothing"]], []
+            sentence = [numbers["nothing"]]
         elif "lengths" in numbers:
             sentence, rows = sweep_twin(numbers)
         else:
             peak = numbers["peak"]
             held = [{"name": role["name"], "bytes": role["bytes"][peak]} for role in numbers["roles"]]
             held = sorted((role for role in held if role["bytes"]), key=lambda role: -role["bytes"])
-            sentence, rows = words.alive(numbers, peak, held), []
+            sentence = words.alive(numbers, peak, held)
         return "\n".join([f"{numbers['question']} {''.join(sentence)}", *rows])
 
     def figure(self) -> "Figure":

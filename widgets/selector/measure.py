@@ -415,7 +415,8 @@ class Panel:
 
 def hashed(query: np.ndarray, key: np.ndarray) -> np.ndarray:
     """A whole number below 2^32 for each pair (query, key) that looks random: (queries, keys)."""
-    x = np.uint32(query)[:, None] * np.uint32(0x9E3779B1) + np.uint32(key)[None, :] * np.uint32(0x85EBCA77)
+    left, right = query.astype(np.uint32)[:, None], key.astype(np.uint32)[None, :]
+    x = left * np.uint32(0x9E3779B1) + right * np.uint32(0x85EBCA77)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
     return x ^ (x >> np.uint32(16))

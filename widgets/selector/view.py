@@ -144,11 +144,11 @@ class Eye(Instrument):
         place = f"{where[0].upper()}{where[1:]}, all heads"
         counted = say.counted_words(len(recording.counted), len(recording.at), recording.tokens)
         at = int(np.flatnonzero(recording.budgets == recording.top_k)[0])
-        middles = [float(layer.curves[name][0, at, 1]) for name in (f"indexer {recording.precision}", "oracle")]
+        mass, oracle = (float(layer.curves[name][0, at, 1]) for name in (f"indexer {recording.precision}", "oracle"))
         window = float(layer.curves["window"][0, at, 1]) if "window" in layer.curves else None
         return [
             say.query_parts(place, self.named(query), recording.tokens, recording.top_k, chooser, facts),
-            say.all_parts(recording.top_k, counted, chooser, *middles, window),
+            say.all_parts(recording.top_k, counted, chooser, mass, oracle, window),
         ]
 
     def named(self, token: int) -> str:

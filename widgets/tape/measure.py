@@ -115,11 +115,13 @@ class Writers:
     """The memories that other rules would hold: every rule's own M and z, (layers, kv_heads, d_key, d_value)."""
 
     def __init__(self, rules: Sequence[str]):
-        self.held: dict[str, tuple[Tensor, Tensor] | None] = dict.fromkeys(rules)
+        self.rules = rules
+        self.held: dict[str, tuple[Tensor, Tensor]] = {}
 
     def write(self, k: Tensor, v: Tensor) -> None:
         """One segment, (layers, kv_heads, n, d)."""
-        for rule, held in self.held.items():
+        for rule in self.rules:
+            held = self.held.get(rule)
             if held is None:
                 held = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1]), k.new_zeros(*k.shape[:2], k.shape[-1])
             self.held[rule] = RULES[rule][1](k, v, *held)
@@ -218,7 +220,9 @@ def record(
     at = sampled(after, segment, needles)
     writers = Writers([rule for rule in RULES if rule != attentions[0].rule])
     stream, before = model.new_stream(), None
-    pairs, memory, z = [], {rule: [] for rule in RULES}, {rule: [] for rule in RULES}
+    pairs: list[list[Tensor]] = []
+    memory: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}
+    z: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}
     ends = sorted({*after, cut, *range(PIECE, n // segment, PIECE)})
     with overheard(attentions) as heard:
         for begin, end in itertools.pairwise([0, *(end for end in ends if end)]):
@@ -346,7 +350,8 @@ def record_pairs(k: Any, v: Any, *, rule: str = "linear", segment: int = 1, need
     after = kept(n // segment, [at // segment + 1 for at in needles])
     at = sampled(after, segment, needles)
     writers = Writers(list(RULES))
-    memory, z = {name: [] for name in RULES}, {name: [] for name in RULES}
+    memory: dict[str, list[np.ndarray]] = {name: [] for name in RULES}
+    z: dict[str, list[np.ndarray]] = {name: [] for name in RULES}
     for number in range(n // segment):
         writers.write(*(each[None, :, number * segment : (number + 1) * segment] for each in (k, v)))
         if number + 1 in after:

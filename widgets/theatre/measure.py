@@ -167,7 +167,7 @@ class Trace:
 
         Read: issued, L2 model, compulsory; written: issued, compulsory. A dash where nothing is.
         """
-        rows = [("", "read: issued", "L2 model", "compulsory", "written: issued", "compulsory")]
+        rows: list[tuple[str, ...]] = [("", "read: issued", "L2 model", "compulsory", "written: issued", "compulsory")]
         for name in [*self.names, None]:
             found = [
                 self.issued_bytes(name, kind="read"),
@@ -207,7 +207,7 @@ class Trace:
             place = (*program, 0, 0)[:3]
             found = np.flatnonzero((self.programs == place).all(1) & (self.program_kernel == 0))
         else:
-            found = [program] if 0 <= program < len(self.programs) else []
+            found = np.array([program] if 0 <= program < len(self.programs) else [])
         if len(found) != 1:
             raise ValueError(f"no program {program!r}; there are {len(self.programs)}, numbered from 0.")
         return int(found[0])
@@ -288,7 +288,7 @@ class Trace:
         about = {"source": self.source, "kernels": self.kernels, "tensors": self.tensors, "live": self.live}
         arrays = {name: getattr(self, name) for name in ("programs", "program_kernel", "events", "runs")}
         rows = {f"rows/{program}/{name}": tile for program, by in self.rows.items() for name, tile in by.items()}
-        np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays, **rows)
+        np.savez_compressed(path, about=np.array(json.dumps(about)), **(arrays | rows))
 
     @classmethod
     def load(cls, path: str | Path) -> "Trace":
@@ -316,7 +316,8 @@ class Trace:
         before = dict(zip(kernels, itertools.accumulate([0, *counts]), strict=False))
         names = list(machine.tensors)
         kept = {before[k] + i for k, n in zip(kernels, counts, strict=True) for i in exemplars or {0, n // 2, n - 1}}
-        events, runs, live = np.zeros(len(machine.events), EVENT), [], {}
+        events, runs = np.zeros(len(machine.events), EVENT), []
+        live: dict[tuple, int] = {}
         rows: dict[int, list[dict[str, np.ndarray]]] = {program: [] for program in sorted(kept)}
         for i, noted in enumerate(machine.events):
             row, program = events[i], before[noted.kernel] + noted.program
@@ -354,7 +355,9 @@ class Trace:
         if not traces:
             raise ValueError("no traces to join; give at least one.")
         tensors: list[dict[str, Any]] = []
-        parts, live, rows = [], [], {}
+        parts: list[tuple[np.ndarray, ...]] = []
+        live: list[dict[str, list[Any]]] = []
+        rows: dict[int, dict[str, np.ndarray]] = {}
         kernels = programs = events = 0
         for trace in traces:
             index = np.full(256, NO_TENSOR, np.uint8)
@@ -378,11 +381,15 @@ class Trace:
                 programs + len(trace.programs),
                 events + len(trace.events),
             )
+        grids, program_kernel, noted, moves = map(np.concatenate, zip(*parts, strict=True))
         return cls(
             " and ".join(dict.fromkeys(trace.source for trace in traces)),
             [kernel for trace in traces for kernel in trace.kernels],
             tensors,
-            *map(np.concatenate, zip(*parts, strict=True)),
+            grids,
+            program_kernel,
+            noted,
+            moves,
             live,
             rows,
         )
@@ -456,7 +463,8 @@ class Recorder(Listener):
         self.runs: list[tuple[np.ndarray, np.ndarray]] = []
         self.live: dict[tuple, int] = {}
         self.rows: dict[int, list[dict[str, np.ndarray]]] = {program: [] for program in sorted(self.kept)}
-        self.program, self.seen = -1, Counter()
+        self.program = -1
+        self.seen: Counter = Counter()
         self.places = [self._place(argument) for argument in launch.arguments]
         self.tensors = list(dict.fromkeys(self.places))
 

@@ -183,8 +183,10 @@ def _usage(cubin: bytes) -> tuple[int, int, tuple[tuple[str, int], ...]]:
         file.write(cubin)
         file.flush()
         usage, code = _said("cuobjdump", "-res-usage", file.name), _said("nvdisasm", "-c", file.name)
-    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", usage).groups()
-    shapes = Counter()
+    counts = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    assert counts is not None  # cuobjdump says both of every kernel
+    registers, stack = counts.groups()
+    shapes: Counter[str] = Counter()
     for m, n, k, operand in re.findall(r"\bHGMMA\.(\d+)x(\d+)x(\d+)\S*\s+\S+\s+(\w+)", code):
         shapes[f"m{m}n{n}k{k} {'ss' if operand == 'gdesc' else 'rs'}"] += 1
     for m, n, k in re.findall(r"\b[HI]MMA\.(16)(8)(4|8|16|32)\b", code):
@@ -195,7 +197,9 @@ def _usage(cubin: bytes) -> tuple[int, int, tuple[tuple[str, int], ...]]:
 @functools.lru_cache(maxsize=256)
 def _warnings(ptx: str) -> tuple[str, ...]:
     """What ptxas says beside its counts, with the options that Triton gives it."""
-    target = re.search(r"^\.target\s+(\w+)", ptx, re.MULTILINE)[1]
+    named = re.search(r"^\.target\s+(\w+)", ptx, re.MULTILINE)
+    assert named is not None  # every PTX does
+    target = named[1]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"
         source.write_text(ptx)

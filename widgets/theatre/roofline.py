@@ -8,6 +8,7 @@ and by a matrix product; nothing is taken from a data sheet.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -111,7 +112,7 @@ def peaks(device: str = "cpu") -> Peaks:
     for rows, inner, columns in SHAPES:
         a = torch.randn(rows * larger, inner * larger, device=device)
         b = torch.randn(inner * larger, columns * larger, device=device)
-        seconds = fastest(lambda a=a, b=b: torch.mm(a, b), finish, SECONDS / len(SHAPES))
+        seconds = fastest(partial(torch.mm, a, b), finish, SECONDS / len(SHAPES))
         multiplied = max(multiplied, 2 * a.numel() * b.shape[1] / seconds)
     threads = torch.get_num_threads()
     place = torch.cuda.get_device_name() if on_gpu else f"this CPU with {threads} thread{'s' if threads > 1 else ''}"

@@ -109,6 +109,7 @@ class Theatre(Instrument):
     def record(self) -> None:
         """Run what a page without a kernel offers and was not run yet; `static_html` and `save_html` do it too."""
         while self.to_record:
+            assert self.run is not None  # only `of`, which sets it, leaves something to record
             settings = self.to_record.pop(0)
             try:
                 self.runs.append(self._drawn(settings, *both(self.run(**settings))))
