@@ -659,7 +659,8 @@ def main(arguments: list) -> int:
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a path may hold letters that a terminal cannot show
+        # A path may hold letters that a terminal cannot show. (typeshed has sys.stdout as what a caller may put there.)
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     # Leave through the `finally` clauses, so that JupyterLab and its kernels end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

@@ -345,7 +345,7 @@ def test_a_pair_of_nothing_is_left_out_of_what_others_bring_back():
     found = read.recalled(Tape.from_pairs(k, v).recordings[0], "linear", 0, 12)
     assert found[3] is None
     half = np.median([cosine for pair, cosine in found.items() if pair not in (0, 3)])
-    assert f"of the other pairs half come back below {half:.2f}" in Tape.from_pairs(k, v, pair=0).twin().replace("−", "-")
+    assert f"of the other pairs half come back below {say.signed(half)}" in Tape.from_pairs(k, v, pair=0).twin()
 
 
 def test_a_model_s_tape_says_what_the_model_says():

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ TOOLS = ROOT / "book/_build/tools"
 def test_no_line_of_javascript_is_longer_than_a_line_of_python(script):
     lines = script.read_text(encoding="utf-8").splitlines()
     assert [f"{number}: {line}" for number, line in enumerate(lines, 1) if len(line) > 120] == []
+
+
+@pytest.mark.slow
+def test_every_module_keeps_the_types_that_it_names():
+    """With the settings of pyproject.toml. What mypy has understood of the packages is kept for the next run."""
+    run = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.fixture(scope="module")
