@@ -53,8 +53,8 @@ def load(name: str, folder: Path = CHECKPOINTS) -> TinyTransformer:
         state = "is damaged or comes from elsewhere" if content else "is missing"
         command = f"python3 course.py train {told.get('recipe', name)} --out {folder}"
         raise ValueError(f"{path.name} {state}: its hash is not the one in {name}.json. Make it again: {command}")
-    config = {key: tuple(value) if isinstance(value, list) else value for key, value in told["config"].items()}
-    model = TinyTransformer(Config(**config))
+    config = ((key, tuple(value) if isinstance(value, list) else value) for key, value in told["config"].items())
+    model = TinyTransformer(Config(**dict(config)))
     weights = safetensors.torch.load(content)
     model.load_state_dict({key: value.float() for key, value in weights.items()})
     return model.eval()
@@ -144,7 +144,8 @@ class Draft:
         if draft is None:
             return []
         told, tensors = draft
-        weights, state = {}, {}
+        weights: dict[str, torch.Tensor] = {}
+        state: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in tensors.items():
             kind, _, name = key.partition(" ")
             if kind == "weights":

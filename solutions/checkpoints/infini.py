@@ -8,6 +8,7 @@ of their own, ten times that of the weights, and no decay. Writes infini.json an
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def train_one(
     prompt: what the prompts are like, as in `passkey.prompts`
     """
     seed, has_gates = model.config.seed, "infini" in model.config.layers
-    told = {"right": [], "gates": [], "most": FEWEST, "since": 0, "seconds": 0.0}
+    told: dict[str, Any] = {"right": [], "gates": [], "most": FEWEST, "since": 0, "seconds": 0.0}
     draft = Draft(label, folder, told=told) if folder else None
     began, cpu_began = time.perf_counter(), time.process_time()
 

@@ -21,7 +21,7 @@ from solutions.tiny import Config, TinyTransformer, train
 
 SEGMENT, WIDTH, HEADS, ROPE_BASE = 64, 64, 2, 1000.0
 SEGMENTS = {"segment": SEGMENT}
-SYSTEMS = {  # the attention of the layers, and what it takes
+SYSTEMS: dict[str, tuple[tuple[str, ...], dict[str, dict]]] = {  # the attention of the layers, and what it takes
     "window": (("window", "window"), {"window": {"window": SEGMENT}}),
     "Transformer-XL": (("xl", "xl"), {"xl": SEGMENTS}),
     "kNN memory": (("knn", "knn"), {"knn": SEGMENTS}),

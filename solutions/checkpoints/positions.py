@@ -9,6 +9,7 @@ learnt. Writes positions.json with every run, and beside it the weights of one s
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ def by_parts_of(scaling: str, bound: int, ramp: str) -> dict:
     return {"scaling": scaling, "beta": max(bound, JUST_ABOVE), "ramp": ramp, "original_length": OLD}
 
 
-RULES = {
+RULES: dict[str, dict[str, Any]] = {
     "none": {},
     "linear": {"scaling": "linear"},
     "ntk": {"scaling": "ntk"},
@@ -81,7 +82,7 @@ def config(seed: int) -> Config:
 
 def under(rule: str, model: TinyTransformer, new: int = NEW) -> TinyTransformer:
     """A copy of the model for texts of `new` tokens, with a rule's frequencies and its temperature."""
-    given = {"base": BASE, **RULES[rule]}
+    given: dict[str, Any] = {"base": BASE, **RULES[rule]}
     if "scaling" in given:
         given["factor"] = new / OLD
     temperature = yarn_temperature(new / OLD) if given.get("scaling") == "yarn" else 1.0
@@ -167,7 +168,8 @@ def tune(model: TinyTransformer, rule: str, seed: int) -> list[dict]:
 
 def learn_far(model: TinyTransformer, rule: str, seed: int) -> dict:
     """Recall by lag every FAR_EVERY steps, while lags are asked for that did not fit into the old length."""
-    model, generator, curve = under(rule, model), torch.Generator().manual_seed(2000 + seed), []
+    model, generator = under(rule, model), torch.Generator().manual_seed(2000 + seed)
+    curve: list[dict] = []
 
     def look(step: int) -> None:
         if step % FAR_EVERY == 0:

@@ -5,6 +5,7 @@ be compared prompt by prompt. Writes positions-passkey.json, with the hash of th
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,8 +17,8 @@ ASKED = "infini-full"
 OLD, NEW = 512, 1024  # tokens: in training, and then
 PROMPTS, DEPTHS = 100, (0.0, 0.5, 1.0)
 AT_ONCE = 10  # prompts that are read side by side
-BY_TURNS = {"scaling": "by-parts", "original_length": OLD}
-RULES = {
+BY_TURNS: dict[str, Any] = {"scaling": "by-parts", "original_length": OLD}
+RULES: dict[str, dict[str, Any]] = {
     "none": {},
     "linear": {"scaling": "linear"},
     "ntk": {"scaling": "ntk"},

@@ -13,6 +13,7 @@ import math
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +69,7 @@ def train_stage(stage: str, model: TinyTransformer, folder: Path | None = None) 
     folder: where a draft is kept, from which an interrupted run goes on; None for none
     """
     seed, seen = model.config.seed, unseen(sequences=GLANCE)
-    told = {"curve": []}
+    told: dict[str, list[dict]] = {"curve": []}
     draft = Draft(f"sparse-{stage}", folder, every=EVERY, told=told) if folder else None
 
     def loss(model: TinyTransformer, step: int) -> Tensor:
@@ -83,7 +84,8 @@ def train_stage(stage: str, model: TinyTransformer, folder: Path | None = None) 
         last = told["curve"][-1]
         return {name: f"{last[name]:.3f}" for name in ("divergence", "mass", "recall") if last.get(name) is not None}
 
-    groups, settings = None, {}
+    groups: list[dict] | None = None
+    settings: dict[str, Any] = {}
     if stage == "warm-up":
         model.requires_grad_(False)
         for weight in indexer_parameters(model):
@@ -154,7 +156,7 @@ def mass(model: TinyTransformer, sample: streams.Sample) -> dict:
 
     kept: share of the attention; best: the oracle's; of_best: one over the other; overlap: share of the oracle's keys
     """
-    found = {"kept": [], "best": [], "of_best": [], "overlap": []}
+    found: dict[str, list] = {"kept": [], "best": [], "of_best": [], "overlap": []}
     for selection in selections(model, sample.tokens[:GLANCE, :-1]):
         rows = slice(selection.indices.shape[-1], None)
         kept, best = selection.mass[:, rows].mean().item(), selection.best_mass[:, rows].mean().item()

@@ -111,7 +111,7 @@ class Held:
 
 def kept_for_backward(model: TinyTransformer, tokens: Tensor) -> int:
     """Bytes that one training step holds between its forward and its backward pass, the weights aside."""
-    waiting = WeakSet()
+    waiting: WeakSet[Held] = WeakSet()
 
     def hold(tensor: Tensor) -> Held:
         held = Held(tensor)
