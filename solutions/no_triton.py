@@ -6,7 +6,7 @@ written with; `language` has what a signature or a constant beside a kernel ment
 
 WHY = (
     "Triton has wheels for Linux only, and this Python has none. Kernels can be written and read here, not run; "
-    "the tile machine in solutions/flash.py counts the same bytes on every system."
+    "the tile machine of solutions/flash counts the same bytes on every system."
 )
 
 

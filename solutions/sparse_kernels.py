@@ -4,7 +4,7 @@
     select_kernel    the top_k largest of each row                    a search for the threshold, digit by digit
     gather_kernel    attention to the chosen keys                    the flash loop over gathered rows
 
-(DeepSeek-V3.2-Exp, equations 1 and 2; solutions/sparse.py says the same in torch.) The heads of the indexer lie beside
+(DeepSeek-V3.2-Exp, equations 1 and 2; solutions/sparse says the same in torch.) The heads of the indexer lie beside
 the queries in one tile, so that one dot serves decoding, where there is one query, as well as a prefill. The heads of
 the attention that share a key do the same: a gathered row is read once for all of them, and that is what pays for it.
 

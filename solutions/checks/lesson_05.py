@@ -16,7 +16,7 @@ from solutions import sparse, tiny
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.lesson_01 import LargestTensor
 from solutions.checks.running import Rejected
-from solutions.quadratic import attention, causal_mask
+from solutions.quadratic import attention, causal_mask, softmax
 from solutions.sparse import (
     FIGURE,
     V31,
@@ -518,7 +518,7 @@ def gathered_by_einsum(q, k, v, indices, *, scale=None):
 def with_gather(
     group_of=lambda head, group, kv_heads: head // group,
     mask=lambda scores, gone: scores.masked_fill(gone, -math.inf),
-    weigh=sparse.softmax,
+    weigh=softmax,
     root=lambda d, d_value, k: math.sqrt(d),
     at=lambda indices: indices.clamp(min=0),
     over=lambda scale, unit: scale,
@@ -896,7 +896,7 @@ def few_or_none(normal):
     """Two queries without any candidate, one with one, two with all."""
     scores, target = normal(1, 5, 3), normal(1, 5, 3)
     hidden = torch.tensor([[True] * 3, [False] * 3, [True] * 3, [True, False, True], [False] * 3])
-    return scores.masked_fill(hidden, -math.inf), sparse.softmax(target.masked_fill(hidden, -math.inf))
+    return scores.masked_fill(hidden, -math.inf), softmax(target.masked_fill(hidden, -math.inf))
 
 
 def pull_on_scores(function, scores, target):
@@ -1050,7 +1050,7 @@ DIVERGE = Exercise(
             ).mean()
         ),
         "the logarithm is taken of a softmax, whose smallest weights are 0 (log_softmax keeps them)": (
-            lambda scores, target: forward_rows(sparse.softmax(scores).where(target > 0, 1).log(), target).mean()
+            lambda scores, target: forward_rows(softmax(scores).where(target > 0, 1).log(), target).mean()
         ),
         "the target goes through a softmax, though it sums to 1 already": lambda scores, target: divergence(
             scores, target.softmax(dim=-1)
@@ -1139,7 +1139,7 @@ def weights_as_scores(scores, probabilities, indices):
 
 
 def squared(scores, probabilities, indices):
-    difference = sparse.softmax(picked(scores, indices)) - index_target(probabilities)
+    difference = softmax(picked(scores, indices)) - index_target(probabilities)
     return difference.square().sum(dim=-1).mean()
 
 
@@ -1220,7 +1220,7 @@ STAGE = Exercise(
             picked, lambda probabilities: probabilities.detach().sum(dim=1)
         ),
         "scores and target are swapped in the divergence": lambda scores, probabilities, indices: divergence(
-            index_target(probabilities), sparse.softmax(picked(scores, indices))
+            index_target(probabilities), softmax(picked(scores, indices))
         ),
         "the sum over the queries is taken, where it is the mean": lambda scores, probabilities, indices: (
             sparse.sparse_loss(scores, probabilities, indices) * scores.shape[:-1].numel()

@@ -306,7 +306,7 @@ class Trace:
 
     @classmethod
     def of_machine(cls, machine, exemplars: Sequence[int] | None = None) -> "Trace":
-        """What a TileMachine of solutions/flash.py has done so far.
+        """What a TileMachine of solutions/flash has done so far.
 
         A kernel is a function that ran programs. Each tensor is taken to begin on a sector and to be contiguous; a
         machine notes its tiles and rows after an event, the interpreter before it.

@@ -21,7 +21,7 @@ def attention_traces(
     """The traces of flash and of standard attention, one head in float16, n queries and n keys of head_dim.
 
     order: "Q outer" as in FlashAttention-2, "KV outer" as in FlashAttention-1, which is run on the tile machine.
-    The kernels of solutions/flash_kernels.py where Triton is, the tile machine of solutions/flash.py elsewhere; the
+    The kernels of solutions/flash_kernels.py where Triton is, the tile machine of solutions/flash elsewhere; the
     traces' `source` says which. Standard attention makes every score, also those that a mask hides.
     Raises ValueError for another order, a window that is not causal, and a window on the tile machine.
     """
