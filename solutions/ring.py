@@ -175,13 +175,16 @@ def runs(rows: Tensor) -> list[slice]:
 
 
 class RingAttention(torch.autograd.Function):
-    """Forward and backward of one rank; both are passes of all ranks together."""
+    """Forward and backward of one rank; both are passes of all ranks together.
+
+    The forward pass merges in float64, since the roundings of many ranks would add up; Apple's MPS has none.
+    """
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, ring: Ring, causal: bool) -> Tensor:
         group = q.shape[1] // k.shape[1]
         wide = torch.promote_types(q.dtype, torch.float32)
-        out = torch.zeros_like(q, dtype=torch.float64)  # as is lse: the roundings of many ranks would add up
+        out = torch.zeros_like(q, dtype=torch.float64)
         lse = torch.full_like(q[..., 0], -math.inf, dtype=torch.float64)
         for owner, block in ring.blocks(torch.stack((k, v)), "forward"):
             keys, values = block.repeat_interleave(group, dim=2).to(wide)

@@ -69,11 +69,12 @@ def split_attention(q: Tensor, k: Tensor, v: Tensor, splits: int) -> Tensor:
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     Returns (..., queries, d_value) in q's dtype. A part has ceil(keys / splits) keys, so the last ones may be shorter,
     or empty. No tensor it makes is larger than the keys, the values or the scores of one part. Of half precision
-    scores, log-sum-exps and what is merged are float32 or better, and the result is rounded once.
+    scores, log-sum-exps and what is merged are float32 or better, and the result is rounded once. (Ours merges in
+    float64, since 200 roundings in float32 add up; Apple's MPS has none.)
     """
     size, wide = math.ceil(k.shape[-2] / splits), torch.promote_types(q.dtype, torch.float32)
     q_wide = q.to(wide)
-    out = torch.zeros_like(q[..., :1] * v[..., :1, :], dtype=torch.float64)  # as is lse: 200 roundings would add up
+    out = torch.zeros_like(q[..., :1] * v[..., :1, :], dtype=torch.float64)
     lse = torch.full_like(q[..., 0], -math.inf, dtype=torch.float64)
     for start in range(0, splits * size, size):
         k_part, v_part = k[..., start : start + size, :].to(wide), v[..., start : start + size, :].to(wide)
