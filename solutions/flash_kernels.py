@@ -897,7 +897,8 @@ class FlashAttention(torch.autograd.Function):
     def backward(ctx, grad_out):
         q, k, v, out, lse = ctx.saved_tensors
         blocks = shipped(KEY_VALUE_GRADIENT, q), shipped(QUERY_GRADIENT, q)
-        gradients = attention_backward(q, k, v, out, lse, grad_out.contiguous(), *ctx.pattern, *blocks)
+        pattern: tuple[float, bool, int, int] = ctx.pattern
+        gradients = attention_backward(q, k, v, out, lse, grad_out.contiguous(), *pattern, *blocks)
         return *gradients, None, None, None, None
 
 

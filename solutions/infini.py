@@ -29,6 +29,7 @@ a matrix as a memory.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -214,6 +215,10 @@ class SegmentState:
     `reset()` makes it new, for another stream.
     """
 
+    k: Any  # both None while nothing is held
+    v: Any
+    of: tuple | None  # batch, device and dtype of what it reads
+
     def __init__(self, segment: int):
         self.segment = segment
         self.reset()
@@ -221,7 +226,7 @@ class SegmentState:
     def reset(self) -> None:
         self.k = self.v = None
         self.tokens = 0
-        self.of = None  # batch, device and dtype of what it reads
+        self.of = None
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values held, and these after them. They stay as they are here; keep what shall be kept."""
@@ -231,7 +236,7 @@ class SegmentState:
 
     def keep(self, k: Tensor | None, v: Tensor | None) -> None:
         """Hold these keys and values and no others; copied, since a view would hold the whole chunk."""
-        self.k, self.v = (k, v) if k is None else (k.clone(), v.clone())
+        self.k, self.v = (k, v) if k is None or v is None else (k.clone(), v.clone())
 
     @property
     def live(self) -> int:
@@ -256,6 +261,9 @@ class InfiniState(SegmentState):
     segment: whatever is answered after it, the memory did not help.
     """
 
+    memory: Any  # both None before the first token
+    z: Any
+
     def reset(self) -> None:
         super().reset()
         self.memory = self.z = None
@@ -276,7 +284,8 @@ class InfiniState(SegmentState):
 class SegmentAttention(Attention):
     """Attention that goes segment by segment: it cuts what comes where segments end, whatever the chunks.
 
-    Subclasses answer for a part that lies in one segment, or for several whole ones, in `look(q, k, v, state)`.
+    Subclasses answer for a part that lies in one segment, or for several whole ones, in `look(q, k, v, state)`; there
+    is always a state (so mypy is told to let `look` ask for one).
     """
 
     State = SegmentState
@@ -294,7 +303,7 @@ class SegmentAttention(Attention):
         q, k, v = self.project(x)
         self.continues(state, k, position)
         parts = zip(*(each.split(self.cuts(state, x.shape[1]), dim=-2) for each in (q, k, v)), strict=True)
-        return self.join(torch.cat([self.look(*part, state) for part in parts], dim=-2))
+        return self.join(torch.cat([self.look(q, k, v, state) for q, k, v in parts], dim=-2))
 
     def cuts(self, state, n: int) -> list[int]:
         """Lengths: what ends the live segment, the whole segments after it, and what begins the next."""
@@ -356,7 +365,7 @@ class InfiniAttention(SegmentAttention):
         self.beta = nn.Parameter(torch.zeros(self.heads))
         self.times: Tensor | None = None
 
-    def look(self, q: Tensor, k: Tensor, v: Tensor, state: InfiniState) -> Tensor:
+    def look(self, q: Tensor, k: Tensor, v: Tensor, state: InfiniState) -> Tensor:  # type: ignore[override]
         if state.memory is None:
             wide = torch.promote_types(k.dtype, torch.float32)
             shape = (*k.shape[:2], k.shape[-1], v.shape[-1])
@@ -375,7 +384,7 @@ class InfiniAttention(SegmentAttention):
         turned = self.turn(q, position), self.grouped(self.turn(k, position)), self.grouped(v)
         local = F.scaled_dot_product_attention(*(each.flatten(0, 1) for each in turned), is_causal=True)
         with wide_arithmetic(q):
-            memory, z = self.written(*(each.to(state.memory.dtype) for each in (k, v)), state)
+            memory, z = self.written(k.to(state.memory.dtype), v.to(state.memory.dtype), state)
             from_memory = self.read(q.to(memory.dtype), self.grouped(memory), self.grouped(z))
         state.tokens += k.shape[2] * self.segment
         return from_memory.flatten(2, 3), local.unflatten(0, q.shape[:2]).flatten(2, 3)
@@ -390,8 +399,8 @@ class InfiniAttention(SegmentAttention):
         with wide_arithmetic(q):
             from_memory = self.read(q.to(state.memory.dtype), self.grouped(state.memory), self.grouped(state.z))
             if not state.live:
-                whole = (each.to(state.memory.dtype)[:, :, None] for each in (k, v))
-                self.written(*whole, state, number=state.segments - 1)
+                whole_k, whole_v = (each.to(state.memory.dtype)[:, :, None] for each in (k, v))
+                self.written(whole_k, whole_v, state, number=state.segments - 1)
         state.keep(*(k, v) if state.live else (None, None))
         return from_memory, local
 
@@ -487,9 +496,9 @@ class XLAttention(SegmentAttention):
     Positions are rotated, counted from the start of the cached segment, where the paper has relative ones of its own.
     """
 
-    def look(self, q: Tensor, k: Tensor, v: Tensor, state: SegmentState) -> Tensor:
+    def look(self, q: Tensor, k: Tensor, v: Tensor, state: SegmentState) -> Tensor:  # type: ignore[override]
         parts = zip(*(each.split(self.segment, dim=-2) for each in (q, k, v)), strict=True)
-        return torch.cat([self.part_of_a_segment(*part, state) for part in parts], dim=-2)
+        return torch.cat([self.part_of_a_segment(q, k, v, state) for q, k, v in parts], dim=-2)
 
     def part_of_a_segment(self, q: Tensor, k: Tensor, v: Tensor, state: SegmentState) -> Tensor:
         if not state.live and state.k is not None:
@@ -543,9 +552,9 @@ class KNNAttention(SegmentAttention):
         self.beta = nn.Parameter(torch.zeros(self.heads))
         self.look_up = True
 
-    def look(self, q: Tensor, k: Tensor, v: Tensor, state: KNNState) -> Tensor:
+    def look(self, q: Tensor, k: Tensor, v: Tensor, state: KNNState) -> Tensor:  # type: ignore[override]
         parts = zip(*(each.split(self.segment, dim=-2) for each in (q, k, v)), strict=True)
-        return torch.cat([self.part_of_a_segment(*part, state) for part in parts], dim=-2)
+        return torch.cat([self.part_of_a_segment(q, k, v, state) for q, k, v in parts], dim=-2)
 
     def part_of_a_segment(self, q: Tensor, k: Tensor, v: Tensor, state: KNNState) -> Tensor:
         from_memory = self.nearest(q, *state.everything()) if state.far and self.look_up else torch.zeros_like(q)

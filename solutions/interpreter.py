@@ -30,7 +30,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -170,8 +170,11 @@ _listeners: list[Listener] = []
 lock = threading.RLock()  # the patches below are global: one interpreted kernel at a time
 
 
+Hears = TypeVar("Hears", bound=Listener)
+
+
 @contextmanager
-def listening(listener: Listener) -> Iterator[Listener]:
+def listening(listener: Hears) -> Iterator[Hears]:
     """While it lasts, `listener` hears every kernel interpreted through this file. Raises when the self-test fails."""
     self_test()
     with _heard_by(listener):
@@ -400,9 +403,10 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
     rmw, cas, dot = builder.create_atomic_rmw, builder.create_atomic_cas, builder.create_dot
 
     def kernel_frame() -> FrameType:
-        frame = sys._getframe(2)
-        while frame.f_code is not running.code:
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and frame.f_code is not running.code:
             frame = frame.f_back
+        assert frame is not None  # the kernel is running
         return frame
 
     def hear(kind, pointers, mask=None, undefined=False):
@@ -601,7 +605,7 @@ def _bfloat16_operations() -> dict[str, Callable]:
     } | {name: refused(name) for name in ("create_fma", "create_clampf", "create_rsqrt", "create_atomic_rmw")}
 
 
-_check_tensor = private.ReduceScanOpInterface.check_tensor if available else None
+_check_tensor: Any = private.ReduceScanOpInterface.check_tensor if available else None
 
 
 def _check_reduced(operation, tiles):

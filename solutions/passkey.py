@@ -327,7 +327,8 @@ def find_in_pieces(
     for text in tokens[:, : -len(question)]:
         last = max(len(text) - piece, 0)
         first = [*range(0, last, piece - overlap), last]
-        sure, told = [], []
+        sure: list[Tensor] = []
+        told: list[Tensor] = []
         for some in torch.stack([text[i : i + piece] for i in first]).split(at_once):
             read = [numbers(TASK).expand(len(some), -1), some, question.expand(len(some), -1)]
             stream = model.new_stream()

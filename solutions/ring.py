@@ -31,6 +31,7 @@ from itertools import pairwise
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -105,7 +106,7 @@ def ring_bytes(
 
 # The ring --------------------------------------------------------------------------------------------------------
 
-SENT = Counter()
+SENT: Counter[str] = Counter()
 """Bytes that this process sent round rings, "forward" and "backward". `SENT.clear()` starts again."""
 
 BLOCK, GRADIENT = 0, 1  # tags, so that a gradient that comes early is not taken for a block
@@ -205,7 +206,8 @@ class RingAttention(torch.autograd.Function):
         q, k, v, out, lse = ctx.saved_tensors
         ring, group = ctx.ring, q.shape[1] // k.shape[1]
         delta = (out.to(lse.dtype) * grad_out.to(lse.dtype)).sum(dim=-1)
-        grad_q, home, leaving = torch.zeros_like(q, dtype=lse.dtype), None, None
+        home: Tensor
+        grad_q, leaving = torch.zeros_like(q, dtype=lse.dtype), None
         for step, (owner, block) in enumerate(ring.blocks(torch.stack((k, v)), "backward")):
             grad_block = torch.zeros_like(block, dtype=lse.dtype)
             for rows, columns, visible in ring.pieces(owner, ctx.causal):
@@ -267,7 +269,7 @@ def ring_attention(
     if not dist.is_initialized():
         raise ValueError("there is no process group; call this in a function that run(ranks, function) starts.")
     ranks = dist.get_world_size(group)
-    held = [None] * ranks
+    held: list[Any] = [None] * ranks
     like = (q.shape[0], q.shape[1], k.shape[1], q.shape[3], str(q.dtype), rows is None)
     dist.all_gather_object(held, (like, q.shape[2] if rows is None else rows.tolist()), group=group)
     for rank, (other, _) in enumerate(held):
@@ -350,7 +352,14 @@ def run(ranks: int, function: Callable, *args, seconds: float = 30.0) -> list:
 
 def work(rank: int, ranks: int, folder: Path, seconds: float, task: bytes) -> None:
     """The life of one rank: join the group, call the function, leave the result or the error in the folder."""
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    parent = parent_process()
+    assert parent is not None  # `run` started this
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
     torch.set_num_threads(1)
     try:
@@ -450,5 +459,6 @@ def attend_in_ring(
     """
     *parts, sent = zip(*run(len(rows), attend, q, k, v, grad_out, rows, causal, seconds=seconds), strict=True)
     order = torch.cat(rows).argsort()
-    tensors = (torch.cat(part, dim=-2)[..., order, :] for part in parts)
-    return Whole(*tensors, {phase: [of_rank.get(phase, 0) for of_rank in sent] for phase in ("forward", "backward")})
+    out, grad_q, grad_k, grad_v = (torch.cat(part, dim=-2)[..., order, :] for part in parts)
+    sent_by = {phase: [of_rank.get(phase, 0) for of_rank in sent] for phase in ("forward", "backward")}
+    return Whole(out, grad_q, grad_k, grad_v, sent_by)

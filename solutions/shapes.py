@@ -164,7 +164,7 @@ def same_kind(tensors: dict[str, Tensor], any_dtype: Sequence[str] = ()) -> None
 
 def same_sizes(tensors: dict[str, Tensor], specs: dict[str, str]) -> None:
     """Raise ValueError unless every tensor can be read as its spec says, with one size for each name."""
-    known = {}
+    known: dict[str, tuple] = {}
     for name, tensor in tensors.items():
         shape, names = tuple(tensor.shape), specs[name].split()
         leading = names[0] == "..."

@@ -5,6 +5,7 @@ truth, a text, a tuple or list of such, or a dict {words: value}, whose words na
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,13 +47,13 @@ def same(one: Run, other: Run, scalar: bool = False) -> bool:
     """True if two wrong outcomes are the same: the same error, the same changed inputs, or equal values."""
     if (one.error, one.changed) != (other.error, other.changed):
         return False
-    values = tuple(tuple(value) if isinstance(value, list) else value for value in (one.value, other.value))
-    if all(type(value) in (int, float) for value in values) and type(values[0]) is not type(values[1]):
-        return near(*values)
-    return type(values[0]) is type(values[1]) and difference(*values, scalar) is None
+    left, right = (tuple(value) if isinstance(value, list) else value for value in (one.value, other.value))
+    if all(type(value) in (int, float) for value in (left, right)) and type(left) is not type(right):
+        return near(left, right)
+    return type(left) is type(right) and difference(left, right, scalar) is None
 
 
-def difference(got: object, expected: object, scalar: bool = False) -> str | None:
+def difference(got: Any, expected: Any, scalar: bool = False) -> str | None:
     """How a value differs from the expected one; None if it does not."""
     if isinstance(got, Stranger) and got.kind in ADVICE:
         return f"your function returned {ADVICE[got.kind]}"
@@ -69,14 +70,14 @@ def difference(got: object, expected: object, scalar: bool = False) -> str | Non
     return difference_of_number(got, expected)
 
 
-def is_right(got: object, expected: object) -> bool:
+def is_right(got: Any, expected: Any) -> bool:
     """For a number, a truth, a text or None."""
     if isinstance(expected, float) and type(got) in (int, float):
         return near(got, expected)
     return type(got) is type(expected) and got == expected
 
 
-def near(got: float, expected: float) -> bool:
+def near(got: Any, expected: Any) -> bool:
     try:
         close = math.isclose(got, expected, rel_tol=SCALAR_TOLERANCE, abs_tol=SCALAR_TOLERANCE / 10)
         return close or (math.isnan(got) and math.isnan(expected))
@@ -84,7 +85,7 @@ def near(got: float, expected: float) -> bool:
         return False
 
 
-def difference_of_number(got: object, expected: complex) -> str:
+def difference_of_number(got: Any, expected: complex) -> str:
     kind = type(expected).__name__
     kind = f"the int {shown(expected)}" if kind == "int" else shown(expected)
     if isinstance(got, Tensor) and got.numel() == 1:
@@ -102,7 +103,7 @@ def difference_of_number(got: object, expected: complex) -> str:
     return f"your function returned {shown(got)}, expected {shown(expected)}"
 
 
-def difference_of_tuple(got: object, expected: tuple | list, scalar: bool) -> str | None:
+def difference_of_tuple(got: Any, expected: tuple | list, scalar: bool) -> str | None:
     kind = type(expected).__name__
     if not isinstance(got, tuple | list):
         return f"your function returned a value of type {kind_of(got)}, expected a {kind} of {len(expected)}"
@@ -125,7 +126,7 @@ def difference_of_tuple(got: object, expected: tuple | list, scalar: bool) -> st
     return f"entry {first} is {words}; {len(got) - len(faults)} of {len(got)} right"
 
 
-def difference_of_labelled(got: object, expected: dict, scalar: bool) -> str | None:
+def difference_of_labelled(got: Any, expected: dict, scalar: bool) -> str | None:
     """The first of the labelled values that is wrong. A truth's label is a claim, "that ...", any other's a noun."""
     if not isinstance(got, dict) or got.keys() != expected.keys():
         return f"your function returned a value of type {kind_of(got)}, expected {' and '.join(expected)}"
@@ -140,7 +141,7 @@ def difference_of_labelled(got: object, expected: dict, scalar: bool) -> str | N
     return None
 
 
-def difference_of_tensor(got: object, expected: Tensor, scalar: bool = False) -> str | None:
+def difference_of_tensor(got: Any, expected: Tensor, scalar: bool = False) -> str | None:
     """What is wrong with a value that should be the tensor `expected`."""
     if not isinstance(got, Tensor):
         return f"your function returned a value of type {kind_of(got)}, expected a tensor"
@@ -233,7 +234,7 @@ def places(got: Tensor, expected: Tensor, wrong: Tensor) -> str:
     return min(told)[1] if told else ""
 
 
-def strength(got: object, expected: object, scalar: bool = False) -> int:
+def strength(got: Any, expected: Any, scalar: bool = False) -> int:
     """How many different floating-point numbers are among the wrong ones of an outcome: 0 for ints, truths and texts.
 
     nan is one number, unless all are nan. A whole number counts as none: 0, 1 and 2 come out of anything.
@@ -243,7 +244,7 @@ def strength(got: object, expected: object, scalar: bool = False) -> int:
     if isinstance(got, tuple | list):
         alike = isinstance(expected, tuple | list) and len(expected) == len(got)
         pairs = zip(got, expected if alike else [None] * len(got), strict=True)
-        return sum(strength(*pair, scalar) for pair in pairs if difference(*pair, scalar) is not None)
+        return sum(strength(one, other, scalar) for one, other in pairs if difference(one, other, scalar) is not None)
     if isinstance(got, dict):
         return strength(list(got.values()), list(expected.values()) if isinstance(expected, dict) else None, scalar)
     if not isinstance(got, Tensor) or not got.is_floating_point() or got.is_meta or got.isnan().all():

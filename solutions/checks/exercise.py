@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,6 +123,7 @@ class Exercise:
         """Lines of the reference's body that hold code: no docstring, no blank line, no line of comment alone."""
         source = textwrap.dedent(inspect.getsource(written(self.reference)))
         function = ast.parse(source).body[0]
+        assert isinstance(function, ast.FunctionDef | ast.ClassDef)
         first = function.body[1 if ast.get_docstring(function) is not None else 0]
         lines = (line.strip() for line in source.splitlines()[first.lineno - 1 :])
         return sum(1 for line in lines if line and not line.startswith("#"))
@@ -150,12 +152,11 @@ class Exercise:
 
     def shown(self, verdict: Verdict | None = None) -> ShownCase:
         """The case that a verdict refused, laid open; the first one where none was."""
-        refused = verdict is not None and verdict.refused is not None
-        index = verdict.refused if refused else 0
+        index = 0 if verdict is None or verdict.refused is None else verdict.refused
         case = self.cases[index]
         inputs = dict(self._signature(case).bind(*case.build()).arguments)
         expected = self._expected[index].value
-        if not refused:
+        if verdict is None or verdict.refused is None:
             return ShownCase(case.label, inputs, expected)
         return ShownCase(case.label, inputs, expected, verdict.run and verdict.run.value, verdict.fault)
 
@@ -268,7 +269,7 @@ class Exercise:
             if not told and time.monotonic() - begun > SLOW:
                 told = True
                 notice()
-        near = {}
+        near: dict[str, tuple[int, int]] = {}
         for sentence in alike:
             wrong = {index for index in range(len(runs)) if self._mistaken(sentence, index)[1]}
             equal = [i for i in faults if i in wrong and same(runs[i], self._mistaken(sentence, i)[0], self.scalar)]
@@ -276,7 +277,7 @@ class Exercise:
                 return sentence, True
             if first in equal and len(alike) < len(self.mistakes) and self._evident(runs, faults, equal, wrong):
                 near[sentence] = (len(equal), -len(wrong))
-        return max(near, key=near.get, default=None), False
+        return max(near, key=lambda sentence: near[sentence], default=None), False
 
     def _evident(self, runs: list[Run], faults: dict[int, str], equal: list[int], wrong: set[int]) -> bool:
         """True if a mistake that is wrong in the cases `wrong`, and gives the same in `equal`, does so by no chance.
@@ -316,7 +317,7 @@ def rounded(exact: Run, like: Run) -> Run:
     return Run(in_dtype_of(exact.value, like.value))
 
 
-def in_dtype_of(exact: object, like: object) -> object:
+def in_dtype_of(exact: Any, like: Any) -> Any:
     if isinstance(exact, Tensor) and isinstance(like, Tensor):
         return exact.to(like.dtype)
     if isinstance(exact, tuple | list):

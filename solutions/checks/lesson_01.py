@@ -1412,7 +1412,7 @@ def averaged_over_key_blocks(q, k, v, *, causal=False, block=64):
     visible = torch.arange(keys) <= torch.arange(queries)[:, None] + keys - queries if causal else None
     parts = []
     for columns in torch.arange(keys).split(block):
-        mask = visible[:, columns] if causal else None
+        mask = None if visible is None else visible[:, columns]
         parts.append(quadratic.attention(q, k[..., columns, :], v[..., columns, :], mask=mask))
     return torch.stack(parts).mean(0)
 

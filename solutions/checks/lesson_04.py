@@ -744,8 +744,8 @@ DUAL = Exercise(
         "the first segment reads itself, where it has nothing before it": dual_with(
             lambda i, j, segment: (j // segment < i // segment) | ((i < segment) & (j < segment))
         ),
-        "the delta rule has written what is read, where all of the values are asked for": lambda *given: dual_by_memory(
-            *given, write=update_delta
+        "the delta rule has written what is read, where all of the values are asked for": lambda q, k, v, segment: (
+            dual_by_memory(q, k, v, segment, write=update_delta)
         ),
         "tokens are numbered from 1, so that each segment begins a token early": dual_with(
             lambda i, j, segment: (j + 1) // segment < (i + 1) // segment

@@ -5,6 +5,7 @@ fewer than k keys, ties, heads that disagree, queries that are not all tokens, a
 """
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -191,7 +192,7 @@ SCORES = Exercise(
 # 5.2 select_top_k ------------------------------------------------------------------------------------------------
 
 
-def choosing(*shape, k, causal=True, change=lambda scores: scores):
+def choosing(*shape, k, causal=True, change=lambda scores: scores) -> tuple[Callable, Callable]:
     def outcome(function, scores):
         return function(scores, k, causal=causal)
 
@@ -466,7 +467,7 @@ CHOOSE = Exercise(
 # 5.3 gathered_attention ------------------------------------------------------------------------------------------
 
 
-def chosen_keys(batch, heads, kv_heads, n, m, k, d=5, d_value=7, causal=True, **options):
+def chosen_keys(batch, heads, kv_heads, n, m, k, d=5, d_value=7, causal=True, **options) -> tuple[Callable, Callable]:
     def inputs(normal):
         scores = normal(batch, n, m)
         q, keys, values = normal(batch, heads, n, d), normal(batch, kv_heads, m, d), normal(batch, kv_heads, m, d_value)
@@ -1490,7 +1491,7 @@ class ProductsSeen(TorchDispatchMode):
         super().__init__()
         self.kept = list(inputs.values())  # so that no storage is given away
         self.names = {self.place(x): frozenset([name]) for name, x in inputs.items()}
-        self.scaled = set()
+        self.scaled: set[str] = set()
 
     @staticmethod
     def place(x: Tensor) -> int:

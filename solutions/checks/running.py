@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ class Run:
     where it stopped, for the reader only; changed: names of the inputs that are no longer what they were
     """
 
-    value: object = None
+    value: Any = None
     error: str = ""
     place: str = ""
     changed: tuple[str, ...] = ()
@@ -73,7 +74,7 @@ def within(seconds: float | None, work: Callable):
     is stopped when WALL_LIMIT seconds of the clock brought next to none. A thread that does not even react to being
     interrupted (one long call into C) is left as a daemon.
     """
-    box = {}
+    box: dict[str, Any] = {}
 
     def target():
         try:
@@ -133,6 +134,7 @@ def interrupt(thread: threading.Thread) -> None:
     """Raise TimeUp inside a running thread, again and again, since a bare `except:` in a loop may swallow it."""
     until = time.monotonic() + PATIENCE
     while thread.is_alive() and time.monotonic() < until:
+        assert thread.ident is not None  # it was started
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeUp))
         thread.join(STEP)
 
@@ -237,7 +239,7 @@ def kind_of(value: object) -> str:
     return type(value).__name__
 
 
-def untouched(now: object, before: object) -> bool:
+def untouched(now: Any, before: object) -> bool:
     """True if an input is still what it was."""
     if isinstance(before, list):
         return len(now) == len(before) and all(map(untouched, now, before))
@@ -292,9 +294,10 @@ def place_of(error: BaseException, function: Callable) -> str:
     first, last = def_line(code), max(line for _, _, line in code.co_lines() if line)
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames):
-        if frame.filename == code.co_filename and first <= frame.lineno <= last:
+        line = frame.lineno or 0
+        if frame.filename == code.co_filename and first <= line <= last:
             source = f", `{frame.line}`," if frame.line else ""
-            return f"{stops} at line {frame.lineno - first + 1}{source} with "
+            return f"{stops} at line {line - first + 1}{source} with "
     if isinstance(error, TypeError) and any(words in str(error) for words in ("() missing", "() takes", "() got")):
         return f"{stops} with "
     entered = any(frame.filename == code.co_filename for frame in frames)

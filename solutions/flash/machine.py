@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, FrameType
 
 import torch
 from torch import Tensor
@@ -61,7 +61,8 @@ class TileMachine:
         self.peak = 0
         self.events: list[Event] = []
         self.code: dict[str, CodeType] = {}
-        self._program, self._running = 0, None
+        self._program = 0
+        self._running: CodeType | None = None
         self._loaded: set[str] = set()
         self._passes: dict[tuple, int] = {}
 
@@ -193,7 +194,8 @@ class TileMachine:
         self._loaded.discard(name)
 
     def _note(self, kind, tensor=None, place=(), element_bytes=0, flops=0) -> None:
-        frame = direct = sys._getframe(2)
+        direct = sys._getframe(2)
+        frame: FrameType | None = direct
         while self._running is not None and frame is not None and frame.f_code is not self._running:
             frame = frame.f_back
         frame = frame or direct

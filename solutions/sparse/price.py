@@ -175,9 +175,8 @@ def position_in_figure(position: float, phase: str = "decode", model: str = V31,
 def figure_cost(position: float, phase: str, model: str) -> float:
     """USD per million tokens at a position, on the figure's line."""
     vertices = FIGURE[phase, model]
-    for (start, low), (stop, high) in pairwise(vertices):
-        if position <= stop:
-            return low + (high - low) * (position - start) / (stop - start)
+    (start, low), (stop, high) = next(edge for edge in pairwise(vertices) if position <= edge[1][0])
+    return low + (high - low) * (position - start) / (stop - start)
 
 
 @shapes(check=position_in_figure)
