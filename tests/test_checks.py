@@ -1118,6 +1118,15 @@ def test_an_input_that_a_case_hands_on_unnamed_is_watched_too(name, place, word)
     assert list(exercise.shown(verdict).inputs)[place] == word
 
 
+def test_a_first_check_imports_no_sympy():
+    code = """import sys, torch
+from solutions.checks import EXERCISES
+EXERCISES["merge"].verdict(lambda *parts: parts[:2])
+assert "sympy" not in sys.modules, "2 seconds of the first check"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
 def test_an_answer_leaves_no_trace():
     def meddles(values):
         torch.set_default_dtype(torch.float64)

@@ -374,7 +374,7 @@ FLASH_FORWARD = Exercise(
     ),
     cases=(
         case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
-        case("one head, 64 queries, 16 a block, 32 keys a block", 1, 64, 64, 16, 32),
+        case("one head, 32 queries, 16 a block, 16 keys a block", 1, 32, 32, 16, 16),
         case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
         case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
         case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
@@ -429,7 +429,7 @@ CAUSAL_FLASH_FORWARD = Exercise(
     ),
     cases=(
         case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
-        case("one head, 64 queries, 16 a block, 32 keys a block", 1, 64, 64, 16, 32),
+        case("one head, 32 queries, 16 a block, 16 keys a block", 1, 32, 32, 16, 16),
         case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
         case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
         case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),

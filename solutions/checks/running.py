@@ -184,7 +184,9 @@ def leaving_no_trace() -> Iterator[None]:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         sys.setrecursionlimit(limit)
-        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        if now != deterministic:  # the first call imports sympy, 2 seconds
+            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.autograd.set_detect_anomaly(*anomaly)
         torch.set_float32_matmul_precision(products)
         vars(PRINT_OPTS).update(shown)
