@@ -51,7 +51,7 @@ def test_sentences_are_those_of_the_page():
 
 @pytest.mark.skipif(NODE is None, reason="needs node")
 def test_the_pages_functions_pass_their_own_tests():
-    run = subprocess.run([NODE, "--test", *map(str, sorted(JS.glob("*.mjs")))], capture_output=True, text=True)
+    run = subprocess.run([NODE, "--test", *map(str, sorted(JS.glob("*.test.mjs")))], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-4000:]
     assert re.search(r"# pass [1-9]", run.stdout)
 
@@ -83,6 +83,15 @@ def test_a_module_stands_before_what_imports_it_and_only_once(tmp_path):
     assert link.module(tmp_path / "view.js") == joined
 
 
+def test_data_stands_in_the_script_that_asks_for_it(tmp_path):
+    (tmp_path / "messages.json").write_text('{\n  "a": "‘*{b}*’"\n}\n', encoding="utf-8")
+    (tmp_path / "view.js").write_text(
+        'import SAYS from "./messages.json" with { type: "json" };\nexport default { render: () => SAYS };\n'
+    )
+    joined = 'const SAYS = {"a":"‘*{b}*’"};\nexport default { render: () => SAYS };\n'
+    assert link.module(tmp_path / "view.js") == joined
+
+
 def test_a_comment_inside_a_statement_takes_no_code_with_it(tmp_path):
     """A type stands before the value that has it; only a comment that fills its lines is left out."""
     (tmp_path / "view.js").write_text(
@@ -98,7 +107,7 @@ def test_every_kind_is_in_the_sites_assets_and_they_are_small():
     assert set(assets) == {"instruments.js", "instruments.css"}
     for kind in KINDS:
         assert f'kinds["{kind}"]' in assets["instruments.js"]
-    assert sum(len(text.encode()) for text in assets.values()) < 300_000  # all instruments together
+    assert sum(len(text.encode()) for text in assets.values()) < 305_000  # all instruments together
     assert not re.search(r"^\s*(//|/\*\*)", assets["instruments.js"], re.MULTILINE)
     assert {"ledger", "predict"} <= set(KINDS)
     own = {kind: KINDS[kind] for kind in ("ledger", "predict")}

@@ -520,7 +520,25 @@ def vectors():
             found = facts.facts(drawn[name], event, 2000, other)
             told.append([name, beside, event, plain(found), say.sentence(found)])
     shares = [[share, say.percent(share)] for share in (0, 0.004, 0.01, 0.5, 0.994, 0.999, 1)]
-    return {"scenes": plain(drawn), "told": told, "percent": shares}
+    spans = [
+        [tile, shape, say.span(dict(zip(("top", "bottom", "left", "right"), tile, strict=True)), shape)]
+        for tile, shape in (
+            ([0, 64, 0, 16], [1, 128, 16]),
+            ([1024, 1025, 8, 16], [1, 2048, 16]),
+            ([0, 1, 32, 64], [1, 1, 64]),
+            ([5, 6, 0, 1], [1, 64, 1]),
+            ([0, 1, 7, 8], [2, 1, 16]),
+            ([0, 1, 0, 1], [1, 1, 1]),
+        )
+    ]
+    atomic = {"kind": "atomic", "tensor": "dq", "head": " of head 2", "span": "rows 0 to 7", "bytes": 512}
+    lone = {"name": "flash", "kernel": "backward", "program": 2, "programs": 4096, "event": atomic, "live": 3000,
+            "limit": 2000, "risen": (3, 8), "moved": 4096, "total": 8192, "share": 0.002, "result": "dq"}  # fmt: skip
+    beside = [None] + [{"name": "naive", "share": share, "total": total} for share, total in ((1, 2**20), (0.5, 8192))]
+    facts_said = [[{**lone, "other": other}, say.sentence({**lone, "other": other})] for other in beside]
+    lines = [[name, say.numbers_line(one)] for name, one in drawn.items()]
+    found = {"percent": shares, "spans": spans, "said": facts_said, "lines": lines}
+    return {"scenes": plain(drawn), "told": told, **found, "heads": [[head, say.of_head(head)] for head in (None, 12)]}
 
 
 def test_the_shared_vectors_are_what_python_computes():

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { shown, signed } from "../../widgets/kit/format.js";
 import { signedColour } from "../../widgets/tape/colour.js";
 import { RULES, cosine, feature, fit, median, read, returned, share, write } from "../../widgets/tape/read.js";
-import { answerParts, pairName, percent, questionParts, recallParts, shown, signed } from "../../widgets/tape/say.js";
+import { answerParts, pairName, percent, questionParts, recallParts } from "../../widgets/tape/say.js";
 import { opened } from "../../widgets/tape/seen.js";
 import { cells, lengthWords } from "../../widgets/tape/tape.js";
 

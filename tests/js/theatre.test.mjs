@@ -10,10 +10,11 @@ import { film, hand } from "../../widgets/theatre/film.js";
 import { AHEAD, NEVER, NOW, PAST, grid, gridStates, pairAt, stripStates } from "../../widgets/theatre/grid.js";
 import { memory } from "../../widgets/theatre/memory.js";
 import { fitting } from "../../widgets/theatre/paint.js";
-import { percent, sentence, span } from "../../widgets/theatre/say.js";
+import { ofHead, percent, sentence, span } from "../../widgets/theatre/say.js";
 import { clock, lastAtMost, openTrace } from "../../widgets/theatre/trace.js";
 
-const { scenes, told, percent: percents } = JSON.parse(readFileSync(new URL("theatre.json", import.meta.url)));
+const vectors = JSON.parse(readFileSync(new URL("theatre.json", import.meta.url)));
+const { scenes, told, spans, said, heads } = vectors;
 
 /** The arrays of a scene as the page has them. */
 function typed(scene) {
@@ -42,7 +43,11 @@ test("facts and sentences of an event are the ones Python tells", () => {
     assert.deepEqual(found, facts, `${name} ${event}`);
     assert.deepEqual(sentence(found), parts);
   }
-  for (const [share, text] of percents) assert.equal(percent(share), text);
+  for (const [share, text] of vectors.percent) assert.equal(percent(share), text);
+  for (const [facts, parts] of said) assert.deepEqual(sentence(facts), parts);
+  for (const [head, text] of heads) assert.equal(ofHead(head), text);
+  for (const [[top, bottom, left, right], shape, text] of spans)
+    assert.equal(span({ top, bottom, left, right }, shape), text);
 });
 
 test("a tile is told by rows and columns, a vector by entries", () => {

@@ -1,5 +1,5 @@
 import { html, svg } from "../kit/dom.js";
-import { count } from "../kit/format.js";
+import { count, visible } from "../kit/format.js";
 import { cellAt, roundTicks } from "./camera.js";
 import { keepsEverything, reachOf } from "./mask.js";
 import { overlayDots } from "./overlay.js";
@@ -8,7 +8,6 @@ import { paint, paintDifference, pixelsIn, tokensOf } from "./raster.js";
 import { missing, weightAt } from "./recompute.js";
 import { codeOf, placeOf, weightOf } from "./scale.js";
 import { acrossOf, allowedShape, cutLine, downOf, keptShape, pixelsPerCell, trace, windowEdges } from "./shapes.js";
-import { shown } from "./say.js";
 
 const DEEP_TILES = 48; // a view that needs more is not worth waiting for: the stored squares stand for it
 const LABELLED_FROM = 12; // pixels of a cell from which its token is written beside it
@@ -340,7 +339,7 @@ export function mapView(data, shared) {
   function fitted(words, room) {
     const context = over.getContext("2d");
     context.font = `11px ${shared.colours().font}`;
-    const letters = [...shown(words, 40).replace(/… \(.*$/, "")];
+    const letters = [...visible(words)].slice(0, 40);
     if (context.measureText(letters.join("")).width <= room) return letters.join("");
     while (letters.length > 1 && context.measureText(`${letters.join("")}…`).width > room) letters.pop();
     return `${letters.join("")}…`;

@@ -1,4 +1,4 @@
-import { count, fixed, significant } from "../kit/format.js";
+import { count, fixed, plural, significant, visible } from "../kit/format.js";
 import { keepsEverything } from "./mask.js";
 import { raised } from "./scale.js";
 
@@ -15,22 +15,17 @@ export function percent(share) {
   return share > 0 && share < 0.0005 ? "under 0.1\u00a0%" : `${fixed(100 * share, 1)}\u00a0%`;
 }
 
-/** @param {number} number @param {string} one */
-export function plural(number, one) {
-  return `${count(number)} ${one}${number === 1 ? "" : "s"}`;
-}
-
-/** The text of a token, short enough for a sentence; spaces and line ends made visible. */
-export function shown(text, most = SHOWN) {
-  let seen = text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
-  seen = seen.replace(/^ +| +$/g, "") || seen.replaceAll(" ", "␣");
-  const letters = [...seen];
-  return letters.length <= most ? seen : `${letters.slice(0, most).join("")}… (${count(letters.length)} characters)`;
+/** The text of a token, short enough for a sentence that says how long it is. */
+export function spelled(text, most = SHOWN) {
+  const letters = [...visible(text)];
+  return letters.length <= most
+    ? letters.join("")
+    : `${letters.slice(0, most).join("")}… (${count(letters.length)} characters)`;
 }
 
 /** A position in two parts, the second of which matters. */
 export function named(at, text) {
-  return text ? [`${count(at)} `, `‘${shown(text[at])}’`] : ["", count(at)];
+  return text ? [`${count(at)} `, `‘${spelled(text[at])}’`] : ["", count(at)];
 }
 
 /**

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from widgets.atlas.mask import Mask
-from widgets.kit.format import count, fixed, significant
+from widgets.kit.format import count, fixed, plural, significant, visible
 
 QUESTION = "Where does the mass go, and how much of it does this mask keep?"
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -23,20 +23,15 @@ def percent(share: float) -> str:
     return f"{fixed(100 * share, 1)}\N{NO-BREAK SPACE}%"
 
 
-def plural(number: int, one: str) -> str:
-    return f"{count(number)} {one}{'' if number == 1 else 's'}"
-
-
-def shown(text: str) -> str:
-    """The text of a token, short enough for a sentence; spaces and line ends made visible."""
-    text = text.replace("\n", "↵").replace("\t", "⇥")
-    text = text.strip(" ") or text.replace(" ", "␣")
+def spelled(text: str) -> str:
+    """The text of a token, short enough for a sentence that says how long it is."""
+    text = visible(text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({count(len(text))} characters)"
 
 
 def named(at: int, text: Sequence[str] | None) -> tuple[str, str]:
     """A position in two parts, the second of which matters."""
-    return (f"{count(at)} ", f"‘{shown(text[at])}’") if text else ("", count(at))
+    return (f"{count(at)} ", f"‘{spelled(text[at])}’") if text else ("", count(at))
 
 
 def near_by(tokens: int) -> int:

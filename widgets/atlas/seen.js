@@ -1,6 +1,6 @@
 import { weightAt } from "./recompute.js";
 import { weightOf } from "./scale.js";
-import { shown } from "./say.js";
+import { spelled } from "./say.js";
 
 const ACROSS = 32; // squares of the table, along a side, at most
 
@@ -19,7 +19,7 @@ export function rowsSeen(head, camera, { tokens, causal, text, bits }) {
   const side = Math.ceil(tokens / size);
   const codes = level ? head.codes("max", level, false) : null;
   const range = (at) => [Math.max(0, Math.floor(at / size)), Math.min(side, Math.ceil((at + camera.span) / size))];
-  const named = (at) => (text && !level ? [at * size, shown(text[at])] : [at * size]);
+  const named = (at) => (text && !level ? [at * size, spelled(text[at])] : [at * size]);
   const written = (row, column) => {
     if (!level) return weightAt(head.vectors, row, column).toPrecision(6);
     const weight = weightOf(codes[row * side + column], bits);

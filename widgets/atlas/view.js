@@ -12,7 +12,7 @@ import { colourBar, globalWords, headsView, numberView, stepper, stripView, wind
 import { weightAt } from "./recompute.js";
 import { codeOf, differenceTable, linearTop, massTable, placeOf, weightOf } from "./scale.js";
 import { rowsSeen } from "./seen.js";
-import { QUESTION, aggregateWords, factsOf, named, percent, queryParts, shown, weightWords } from "./say.js";
+import { QUESTION, aggregateWords, factsOf, named, percent, queryParts, spelled, weightWords } from "./say.js";
 
 const BUDGET = 9; // ms of a frame that go to computing tiles
 const MOST_SINKS = 8;
@@ -377,7 +377,7 @@ function render({ model, el }) {
         tokens,
         causal,
         sink: data.sink,
-        write: (at) => shown(text[at], 14).replace(/… \(.*$/, "…"),
+        write: (at) => spelled(text[at], 14).replace(/… \(.*$/, "…"),
         heightOf: (at) => placeOf(codeOf(weightAt(head.vectors, query, at) ?? 0, bits), scaleNow()),
       });
     performance.measure("atlas words", { start: begun });

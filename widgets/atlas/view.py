@@ -11,7 +11,7 @@ import numpy as np
 from widgets.atlas import headmap, say
 from widgets.atlas.mask import Allowed, Mask, band_reach, reach_of
 from widgets.kit.base import Instrument, packed
-from widgets.kit.format import count
+from widgets.kit.format import count, plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -254,7 +254,7 @@ class Atlas(Instrument):
         head = self.heads[self.shown]
         run = " and ".join(filter(None, self.runs)) + ", " if any(self.runs) else ""
         return (
-            f"measured: {run}{count(head.map.tokens)} tokens, {say.plural(len(self.heads), 'head')}, "
+            f"measured: {run}{count(head.map.tokens)} tokens, {plural(len(self.heads), 'head')}, "
             f"head_dim {head.map.q.shape[1]}, {head.map.origin}; kept = sum of the weights in the mask / tokens"
         )
 

@@ -1,4 +1,5 @@
 import { html } from "../kit/dom.js";
+import { plural } from "../kit/format.js";
 import { frame } from "../kit/frame.js";
 import { clock } from "./boxes.js";
 import { button, card, markup, openLessons, told } from "./card.js";
@@ -6,7 +7,6 @@ import { begun, earned, ends, lessons, step } from "./mock.js";
 
 const SAVE_EVERY = 15; // seconds of an open mock that a closed page can lose
 
-const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const table = (head, rows) =>
   html(
     "table",

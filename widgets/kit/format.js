@@ -1,6 +1,6 @@
 /**
  * Numbers as a reader meets them: bytes in powers of two, tokens with a comma, three significant figures.
- * format.py holds the same functions; tests/js/format.json holds both to the same words.
+ * format.py holds the same functions; tests/js/vectors.json holds both to the same words.
  */
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -15,6 +15,15 @@ export function fixed(x, digits) {
   const [whole, fraction] = rounded(x, digits).toFixed(digits).split(".");
   const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ",");
   return fraction ? `${grouped}.${fraction}` : grouped;
+}
+
+/**
+ * A number with its sign and so many decimals: "0.98", "−0.12"; what rounds to nothing has no sign.
+ * @param {number} x @param {number} digits
+ */
+export function signed(x, digits = 2) {
+  const text = fixed(Math.abs(x), digits);
+  return x < 0 && /[1-9]/.test(text) ? `−${text}` : text;
 }
 
 /** x >= 0 to three significant figures, without the zeros that say nothing. @param {number} x */
@@ -42,4 +51,21 @@ export function size(nbytes) {
 /** A factor: "58.4 times". @param {number} ratio */
 export function times(ratio) {
   return `${significant(ratio)} times`;
+}
+
+/** So many of a thing: "1 head", "1,204 heads". @param {number} number @param {string} one */
+export function plural(number, one) {
+  return `${count(number)} ${one}${number === 1 ? "" : "s"}`;
+}
+
+/** The text of a token, its spaces and line ends made visible. @param {string} text */
+export function visible(text) {
+  const marked = text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
+  return marked.replace(/^ +| +$/g, "") || marked.replaceAll(" ", "␣");
+}
+
+/** The text of a token, short enough for a sentence. @param {string} text */
+export function shown(text, most = 18) {
+  const letters = [...visible(text)];
+  return letters.length <= most ? letters.join("") : `${letters.slice(0, most - 1).join("")}…`;
 }

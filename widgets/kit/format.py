@@ -1,6 +1,6 @@
 """Numbers as a reader meets them: bytes in powers of two, tokens with a comma, three significant figures.
 
-format.js holds the same functions; tests/js/format.json holds both to the same words. Halves round up in both, because
+format.js holds the same functions; tests/js/vectors.json holds both to the same words. Halves round up in both, because
 Python's and JavaScript's own formatting part ways exactly there.
 """
 
@@ -17,6 +17,12 @@ def rounded(x: float, digits: int) -> float:
 def fixed(x: float, digits: int) -> str:
     """x >= 0 with exactly `digits` decimals: fixed(2, 2) is "2.00"."""
     return f"{rounded(x, digits):,.{digits}f}"
+
+
+def signed(x: float, digits: int = 2) -> str:
+    """A number with its sign and so many decimals: "0.98", "−0.12"; what rounds to nothing has no sign."""
+    text = fixed(abs(x), digits)
+    return f"−{text}" if x < 0 and text.strip("0.") else text
 
 
 def significant(x: float) -> str:
@@ -46,6 +52,23 @@ def size(nbytes: float) -> str:
 def times(ratio: float) -> str:
     """A factor: "58.4 times"."""
     return f"{significant(ratio)} times"
+
+
+def plural(number: int, one: str) -> str:
+    """So many of a thing: "1 head", "1,204 heads"."""
+    return f"{count(number)} {one}{'' if number == 1 else 's'}"
+
+
+def visible(text: str) -> str:
+    """The text of a token, its spaces and line ends made visible."""
+    text = text.replace("\n", "↵").replace("\t", "⇥")
+    return text.strip(" ") or text.replace(" ", "␣")
+
+
+def shown(text: str, most: int = 18) -> str:
+    """The text of a token, short enough for a sentence."""
+    text = visible(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def capital(name: str) -> str:

@@ -2,13 +2,16 @@
 
 anywidget loads a view from a Blob URL and browsers refuse module scripts on file://: in neither can one file import
 another. So a view is written as small modules that node can import and test, and its imports are followed here.
-A module may use only `import { names } from "./path.js"` and `export` before a declaration.
+A module may use only `import { names } from "./path.js"`, `import NAME from "./path.json" with { type: "json" }` and
+`export` before a declaration.
 """
 
+import json
 import re
 from pathlib import Path
 
 IMPORT = re.compile(r'^import \{[^}]*\} from "(?P<path>\.[^"]+)";\n', re.MULTILINE)
+DATA = re.compile(r'^import (?P<name>\w+) from "(?P<path>\.[^"]+\.json)" with \{ type: "json" \};\n', re.MULTILINE)
 COMMENT = re.compile(r"^[ \t]*(/\*\*((?!\*/).)*\*/[ \t]*|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 REMARK = re.compile(r"[ \t]+//[^\n\"'`]*$", re.MULTILINE)  # beside code; with no quote in it, it stands in no string
 INDENT = re.compile(r"^\s+", re.MULTILINE)  # and lines with nothing on them
@@ -25,7 +28,13 @@ def linked(module: Path, seen: set[Path]) -> str:
     text = module.read_text(encoding="utf-8")
     before = [linked(module.parent / found["path"], seen) for found in IMPORT.finditer(text)]
     spare = INDENT.sub("", REMARK.sub("", COMMENT.sub("", text)))  # a page has no use for what explains the code to us
+    spare = DATA.sub(lambda found: f"const {found['name']} = {carried(module.parent / found['path'])};\n", spare)
     return "".join(before) + EXPORT.sub("", IMPORT.sub("", spare))
+
+
+def carried(path: Path) -> str:
+    """A file of JSON as the text of a script, on one line."""
+    return json.dumps(json.loads(path.read_text(encoding="utf-8")), ensure_ascii=False, separators=(",", ":"))
 
 
 def module(view: Path) -> str:

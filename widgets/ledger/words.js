@@ -1,7 +1,9 @@
-import { count, fixed, significant, size, times } from "../kit/format.js";
+import { Messages } from "../kit/messages.js";
+import LEDGER_SAYS from "./messages.json" with { type: "json" };
 
 /**
- * What a picture says in words, as parts of which every second one matters. words.py holds the same functions.
+ * The facts that a picture says in the words of messages.json, as parts of which every second one matters. words.py
+ * holds the same functions.
  * @typedef {{name: string, colour: string, shade: number, rest: boolean, bytes: Float64Array}} Role
  * @typedef {{text: string, error: number, n: Float64Array, bytes: Float64Array, atLengths: Float64Array,
  *   reaches: {name: string, n: number}[]}} Formula
@@ -14,69 +16,53 @@ import { count, fixed, significant, size, times } from "../kit/format.js";
  *   names: string[], operations: string[], lines: string[], limits: Limit[]}} Recording as view.py sends it
  */
 
+const says = new Messages(LEDGER_SAYS);
+
 /**
  * How all methods grow up to the length at index `at`; the one at index `chosen` is what matters.
  * @returns {string[]}
  */
 export function growth(lengths, methods, chosen, at) {
-  /** A verb, and what it says; the verb goes without saying of the others, unless it is "stays" or "was". */
-  const said = ({ bytes }) => {
-    if (at >= bytes.length) return ["was ", `not measured beyond ${count(lengths[bytes.length - 1])}`];
-    if (at === 0 || !bytes[0]) return ["takes ", size(bytes[at])];
-    if (bytes[at] === bytes[0]) return ["stays ", `at ${size(bytes[at])}`];
-    return ["grows ", `${times(bytes[at] / bytes[0])}, to ${size(bytes[at])}`];
-  };
-  const here = at === 0 ? `At ${count(lengths[0])} tokens ` : `${times(lengths[at] / lengths[0])} the tokens: `;
-  const [verb, what] = said(methods[chosen]);
-  const others = methods.filter((_, i) => i !== chosen).map((method) => {
-    const [does, words] = said(method);
-    return `; ${method.name} ${does === "was " || does === "stays " ? does : ""}${words}`;
+  const grown = ({ name, bytes }) => ({
+    name,
+    bytes: bytes[at] ?? null,
+    more: at === 0 || at >= bytes.length || !bytes[0] ? null : bytes[at] / bytes[0],
+    until: lengths[bytes.length - 1],
   });
-  return [`${here}${methods[chosen].name} ${verb}`, what, `${others.join("")}.`];
+  const others = methods.filter((_, i) => i !== chosen).map(grown);
+  const longer = at === 0 ? null : lengths[at] / lengths[0];
+  return says.parts("growth", { ...grown(methods[chosen]), tokens: lengths[0], longer, others });
 }
 
 /** What is asked before the reveal. @returns {string[]} */
-export function asked(lengths, method, shown, prediction) {
-  const [last, end] = [lengths[shown - 1], lengths[lengths.length - 1]];
-  const known = `${method.name} takes ${size(method.bytes[shown - 1])} at ${count(last)} tokens.`;
-  if (prediction === null)
-    return [`${known} `, `Where will it be at ${count(end)}?`, " Set your prediction, then reveal."];
-  return [
-    `${known} You say `,
-    size(prediction),
-    ` at ${count(end)}: ${times(end / last)} the tokens, ${times(prediction / method.bytes[shown - 1])} the memory.`,
-  ];
+export function asked(lengths, { name, bytes }, shown, prediction) {
+  const [tokens, end, last] = [lengths[shown - 1], lengths[lengths.length - 1], bytes[shown - 1]];
+  const known = { name, bytes: last, tokens, end };
+  if (prediction === null) return says.parts("asked", known);
+  return says.parts("foretold", { ...known, prediction, longer: end / tokens, more: prediction / last });
 }
 
 /** By what factor a prediction missed. @param {number} prediction @param {number} measured */
 export function missed(prediction, measured) {
-  const ratio = measured / prediction;
-  if (ratio > 1.05) return `${times(ratio)} what you said`;
-  if (ratio < 1 / 1.05) return `you said ${times(1 / ratio)} as much`;
-  return "within 5 % of what you said";
+  return says.text("missed", { more: measured / prediction, less: prediction / measured });
 }
 
 /** The reveal. @returns {string[]} */
-export function revealed(lengths, method, prediction) {
-  const last = lengths.length - 1;
-  const measured = method.bytes[last];
-  return [
-    `You said ${size(prediction)} at ${count(lengths[last])} tokens. Measured: `,
-    size(measured),
-    `, ${missed(prediction, measured)}.`,
-  ];
+export function revealed(lengths, { bytes }, prediction) {
+  const end = lengths.length - 1;
+  const measured = bytes[end];
+  const [more, less] = [measured / prediction, prediction / measured];
+  return says.parts("revealed", { prediction, end: lengths[end], measured, more, less });
 }
 
-/** How well a formula meets the measurement. */
+/** How well a formula meets the measurement. @returns {string} */
 export function fit({ text, error }, points) {
-  return error === 0
-    ? `${text}: exact at all ${points} lengths`
-    : `${text}: off by at most ${significant(100 * error)} %`;
+  return says.text("fit", { text, error, points, percent: 100 * error });
 }
 
 /** @param {?number} exponent */
 export function slope(exponent) {
-  return exponent === null ? "" : `slope ${fixed(exponent, 2)}`;
+  return says.text("slope", { exponent });
 }
 
 /**
@@ -85,8 +71,5 @@ export function slope(exponent) {
  * @param {{name: string, bytes: number}[]} roles the largest first @returns {string[]}
  */
 export function alive({ event, total, live, peak }, at, roles) {
-  const named = roles.map(({ name, bytes }) => `${name} ${size(bytes)}`).join(", ");
-  const where = `After event ${count(event[at] + 1)} of ${count(total)}, `;
-  const most = at === peak ? ", the most of the run" : "";
-  return [where, size(live[at]), ` alive${most}${named ? `: ${named}` : ""}.`];
+  return says.parts("alive", { event: event[at] + 1, total, live: live[at], most: at === peak, roles });
 }

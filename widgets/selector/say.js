@@ -1,4 +1,4 @@
-import { count, fixed } from "../kit/format.js";
+import { count, fixed, shown } from "../kit/format.js";
 
 /**
  * What the Eye says of a picture, in words: the same as say.py; tests/js/selector.json holds both to it.
@@ -6,7 +6,6 @@ import { count, fixed } from "../kit/format.js";
  */
 
 export const QUESTION = "Does it pick the tokens that the attention looks at?";
-const SHOWN = 18;
 const CHOOSERS = { indexer: "the indexer", oracle: "the oracle", window: "a window", random: "a random choice" };
 
 /** A share of 1: "93 %", "0.4 %"; what is not quite all or not quite nothing is not rounded to it. */
@@ -15,13 +14,6 @@ export function percent(share) {
   if (share >= 0.9995 && share < 1 - 1e-6) return "over 99.9\u00a0%";
   const digits = (share > 0 && share < 0.0995) || (share >= 0.995 && share < 0.9995) ? 1 : 0;
   return `${fixed(100 * share, digits)}\u00a0%`;
-}
-
-/** The text of a token, short enough for a sentence; spaces and line ends made visible. */
-export function shown(text, most = SHOWN) {
-  const seen = text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
-  const letters = [...(seen.replace(/^ +| +$/g, "") || seen.replaceAll(" ", "␣"))];
-  return letters.length <= most ? letters.join("") : `${letters.slice(0, most - 1).join("")}…`;
 }
 
 /** A token by its place and its text: "12 ‘bank’", "12". @param {?string} text */

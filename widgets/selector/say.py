@@ -6,10 +6,9 @@ A sentence is a list of parts, of which every second one matters and is set stro
 from collections.abc import Mapping
 from typing import Any
 
-from widgets.kit.format import count, fixed
+from widgets.kit.format import count, fixed, shown
 
 QUESTION = "Does it pick the tokens that the attention looks at?"
-SHOWN = 18  # characters of a token's text in a sentence
 NAMES = {"indexer": "the indexer", "oracle": "the oracle", "window": "a window", "random": "a random choice"}
 
 
@@ -21,13 +20,6 @@ def percent(share: float) -> str:
         return "over 99.9\N{NO-BREAK SPACE}%"
     digits = 1 if 0 < share < 0.0995 or 0.995 <= share < 0.9995 else 0
     return f"{fixed(100 * share, digits)}\N{NO-BREAK SPACE}%"
-
-
-def shown(text: str) -> str:
-    """The text of a token, short enough for a sentence; spaces and line ends made visible."""
-    text = text.replace("\n", "↵").replace("\t", "⇥")
-    text = text.strip(" ") or text.replace(" ", "␣")
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def named(at: int, text: str | None) -> str:

@@ -1,8 +1,7 @@
 import { svg } from "../kit/dom.js";
-import { count } from "../kit/format.js";
+import { count, shown } from "../kit/format.js";
 import { thinned } from "../kit/labels.js";
 import { linear } from "../kit/scale.js";
-import { shown } from "./say.js";
 
 const TRACK_LEFT = 52;
 const TRACK_RIGHT = 6;

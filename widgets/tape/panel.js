@@ -1,9 +1,9 @@
 import { html, svg } from "../kit/dom.js";
 import { segment } from "../kit/frame.js";
-import { count, fixed } from "../kit/format.js";
+import { count, fixed, plural, shown, signed } from "../kit/format.js";
 import { linear } from "../kit/scale.js";
 import { RULES } from "./read.js";
-import { percent, plural, rough, shown, signed } from "./say.js";
+import { percent, rough } from "./say.js";
 import { cells } from "./tape.js";
 
 const LOWEST = 1e-4; // of a value that comes back, where the axis ends

@@ -1,4 +1,4 @@
-import { count, fixed, times } from "../kit/format.js";
+import { count, fixed, plural, shown, signed, times } from "../kit/format.js";
 
 /**
  * What the Tape says of a picture, in words: the same as say.py; tests/js/tape.json holds both to it.
@@ -6,13 +6,6 @@ import { count, fixed, times } from "../kit/format.js";
  */
 
 export const QUESTION = "What does a memory of fixed size remember, and what does it lose?";
-const SHOWN = 18;
-
-/** A number with its sign and so many decimals: "0.98", "−0.12"; what rounds to nothing has no sign. */
-export function signed(x, digits = 2) {
-  const text = fixed(Math.abs(x), digits);
-  return x < 0 && Number(text.replaceAll(",", "")) ? `−${text}` : text;
-}
 
 /**
  * A share as a reader meets it, below a hundredth with its order of size: "97 %", "0.040 %", "−3.0 %".
@@ -31,17 +24,6 @@ export function percent(x) {
 export function rough(x) {
   const step = x > 0 ? 10 ** (Math.floor(Math.log10(x)) - 1) : 1;
   return Math.floor(x / step + 0.5) * step;
-}
-
-export function plural(number, one) {
-  return `${count(number)} ${one}${number === 1 ? "" : "s"}`;
-}
-
-/** The text of a token, short enough for a sentence; spaces and line ends made visible. */
-export function shown(text) {
-  const seen = text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
-  const letters = [...(seen.replace(/^ +| +$/g, "") || seen.replaceAll(" ", "␣"))];
-  return letters.length <= SHOWN ? letters.join("") : `${letters.slice(0, SHOWN - 1).join("")}…`;
 }
 
 /** A pair by its text and where it was written: "‘7’ of segment 4", "pair 12 of segment 3". @param {?string} text */
@@ -108,6 +90,7 @@ export function answerParts(state, names, said, truth) {
   const right = said.filter((word, i) => word === truth[i]).length;
   const begin = how.length ? `Asked at the end, with ${how.join(" and ")}, ` : "Asked at the end, ";
   const all = right === truth.length;
-  const score = all ? "right" : `${count(right)} of ${count(truth.length)} right; it was ${truth.map(shown).join(" ")}`;
-  return [`${begin}the model says `, said.map(shown).join(" "), `: ${score}.`];
+  const written = (texts) => texts.map((text) => shown(text)).join(" ");
+  const score = all ? "right" : `${count(right)} of ${count(truth.length)} right; it was ${written(truth)}`;
+  return [`${begin}the model says `, written(said), `: ${score}.`];
 }

@@ -6,16 +6,9 @@ A sentence is a list of parts, of which every second one matters and is set stro
 import math
 from collections.abc import Sequence
 
-from widgets.kit.format import count, fixed, times
+from widgets.kit.format import count, fixed, plural, shown, signed, times
 
 QUESTION = "What does a memory of fixed size remember, and what does it lose?"
-SHOWN = 18  # characters of a token's text in a sentence
-
-
-def signed(x: float, digits: int = 2) -> str:
-    """A number with its sign and so many decimals: "0.98", "−0.12"; what rounds to nothing has no sign."""
-    text = fixed(abs(x), digits)
-    return f"−{text}" if x < 0 and float(text) else text
 
 
 def percent(x: float) -> str:
@@ -31,17 +24,6 @@ def rough(x: float) -> float:
     """To two figures: what is measured in float32 may differ in the next on another machine. x: 0 or more"""
     step = 10.0 ** (math.floor(math.log10(x)) - 1) if x > 0 else 1.0
     return math.floor(x / step + 0.5) * step
-
-
-def plural(number: int, one: str) -> str:
-    return f"{count(number)} {one}{'' if number == 1 else 's'}"
-
-
-def shown(text: str) -> str:
-    """The text of a token, short enough for a sentence; spaces and line ends made visible."""
-    text = text.replace("\n", "↵").replace("\t", "⇥")
-    text = text.strip(" ") or text.replace(" ", "␣")
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def pair_name(at: int, segment: int, text: str | None, what: str) -> str:

@@ -1,9 +1,8 @@
 import { svg } from "../kit/dom.js";
-import { count } from "../kit/format.js";
+import { count, signed } from "../kit/format.js";
 import { thinned } from "../kit/labels.js";
 import { linear } from "../kit/scale.js";
 import { median } from "./read.js";
-import { signed } from "./say.js";
 
 const LEFT = 36;
 const RIGHT = 8;

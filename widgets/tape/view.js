@@ -1,13 +1,13 @@
 import { html } from "../kit/dom.js";
 import { footer } from "../kit/export.js";
-import { count } from "../kit/format.js";
+import { count, shown } from "../kit/format.js";
 import { frame, segment } from "../kit/frame.js";
 import { unpacked } from "../kit/numbers.js";
 import { player, stepped } from "../kit/player.js";
 import { memoryView } from "./memory.js";
 import { answerView, curveView, gatesView, numberView, probeView, rulesView, stepper, tokensView } from "./panel.js";
 import { RULES } from "./read.js";
-import { QUESTION, answerParts, pairName, questionParts, recallParts, shown } from "./say.js";
+import { QUESTION, answerParts, pairName, questionParts, recallParts } from "./say.js";
 import { opened } from "./seen.js";
 import { tapeChart } from "./tape.js";
 

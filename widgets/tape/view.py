@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from widgets.kit.base import Instrument, packed
-from widgets.kit.format import capital, count
+from widgets.kit.format import capital, count, plural
 from widgets.tape import read, say
 
 if TYPE_CHECKING:  # the recorder brings torch, which a picture does not need
@@ -161,7 +161,7 @@ class Tape(Instrument):
     def provenance(self, recording: "Recording") -> str:
         """Where the numbers come from, and what of a long stream is kept."""
         rule = read.RULES[recording.rule]
-        length = say.plural(recording.tokens, what_of(recording))
+        length = plural(recording.tokens, what_of(recording))
         told = f"measured: {self.run}, {length}, {recording.place}, written by the {rule} rule"
         if recording.gates:
             told += "; the other rules write the same keys and values"

@@ -1,5 +1,5 @@
 import { KINDS } from "./trace.js";
-import { span } from "./say.js";
+import { ofHead, span } from "./say.js";
 
 /**
  * What one event does, in the words' terms.
@@ -15,7 +15,7 @@ export function eventFacts(trace, e) {
     tensor: name,
     span: span(tile, shape),
     bytes: trace.of.read(e) || trace.of.written(e),
-    head: shape[0] > 1 ? ` of head ${tile.leading + 1}` : "",
+    head: ofHead(shape[0] > 1 ? tile.leading + 1 : null),
   };
 }
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from widgets.theatre.say import span
+from widgets.theatre.say import of_head, span
 from widgets.theatre.scene import ACT, KINDS
 
 Scene = dict[str, Any]
@@ -80,7 +80,7 @@ def event_facts(scene: Scene, event: int) -> dict[str, Any]:
         "tensor": tensor["name"],
         "span": span(tile, tensor["shape"]),
         "bytes": act["read"] or act["written"],
-        "head": f" of head {head + 1}" if leading > 1 else "",
+        "head": of_head(head + 1 if leading > 1 else None),
     }
 
 

@@ -2,7 +2,7 @@ import { html } from "../kit/dom.js";
 import { segment } from "../kit/frame.js";
 import { unpacked } from "../kit/numbers.js";
 
-const shown = (value) => (value === true ? "on" : value === false ? "off" : value === null ? "none" : String(value));
+const wordFor = (value) => (value === true ? "on" : value === false ? "off" : value === null ? "none" : String(value));
 const same = (a, b) => Object.keys(a).every((name) => a[name] === b[name]);
 
 /**
@@ -22,8 +22,8 @@ export function knobsView(model, data, show) {
   let [settings, live, waiting] = [{ ...runs[data.shown].settings }, false, false];
   const note = html("span", { class: "al-caption", role: "status" });
   const controls = knobs.map(({ name, values }) => {
-    const group = segment(name, values.map(shown), shown(settings[name]), (chosen) =>
-      turn(name, values[values.map(shown).indexOf(chosen)]),
+    const group = segment(name, values.map(wordFor), wordFor(settings[name]), (chosen) =>
+      turn(name, values[values.map(wordFor).indexOf(chosen)]),
     );
     return html("div", { class: "al-theatre-knob" }, html("span", { class: "al-caption" }, name), group);
   });
