@@ -215,7 +215,7 @@ class RingAttention(torch.autograd.Function):
                     one, shared = (sequence, head, rows), (sequence, head // group, columns)
                     grads = backward_tile(
                         q[one], *block[:, *shared], grad_out[one], lse[one], delta[one], visible
-                    )  # lesson 3's tile, as one device uses it
+                    )  # flash attention's tile, as one device uses it
                     grad_q[one] += grads[0]
                     grad_block[:, *shared] += torch.stack(grads[1:])
             if step == 0:

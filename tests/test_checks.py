@@ -31,12 +31,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from solutions import checks, quadratic
+from solutions import checks, quadratic, references
 from solutions.checks import EXERCISES, Case, Exercise, case, check, hint, progress, showing
 from solutions.checks import exercise as exercise_module
 from solutions.checks.comparing import close
 from solutions.checks.exercise import TIME_LIMIT
 from solutions.checks.running import is_blank, written
+from solutions.lessons import lessons
 
 running_module = importlib.import_module("solutions.checks.running")
 progress_module = importlib.import_module("solutions.checks.progress")
@@ -150,7 +151,7 @@ def test_exercise_is_complete(exercise):
     assert len(exercise.mistakes) >= 4
     assert len(exercise.hints) == 3
     assert 1 <= exercise.difficulty <= 5 and exercise.minutes > 0
-    assert re.fullmatch(r"\d+\.\d+", exercise.number) and exercise.lesson == f"{int(exercise.number.split('.')[0]):02}"
+    assert exercise.number == references.number(exercise.name) and exercise.lesson in {each.name for each in lessons()}
     labels = [case.label for case in exercise.cases]
     assert len(set(labels)) == len(labels)
     assert all(not sentence.endswith(".") and "!" not in sentence for sentence in exercise.mistakes)
@@ -198,19 +199,19 @@ def test_exercises_are_in_order_and_named_once():
     numbers = [tuple(map(int, exercise.number.split("."))) for exercise in EXERCISES.values()]
     assert numbers == sorted(set(numbers))
     assert all(name == exercise.name for name, exercise in EXERCISES.items())
-    assert len(EXERCISES) == sum(len(lesson.EXERCISES) for lesson in checks.LESSONS)
+    modules = [importlib.import_module(f"solutions.checks.{name}") for each in lessons() for name in each.checks]
+    assert len(EXERCISES) == sum(len(module.EXERCISES) for module in modules)
 
 
 def test_the_section_is_the_heading_above_the_exercise():
-    for text in sorted(Path("book/lessons").glob("0*.md")):
-        section = None
+    for row in lessons():
+        text, section = Path(f"book/lessons/{row.name}.md"), None
         for cell in jupytext.read(text).cells:
             for line in cell.source.splitlines() if cell.cell_type == "markdown" else []:
                 if line.startswith("## "):
                     section = line.removeprefix("## ")
-                if (found := re.match(r"### Exercise (\d+\.\d+)", line)) is not None:
-                    exercise = next(each for each in EXERCISES.values() if each.number == found[1])
-                    assert exercise.section == section, f"{exercise.number} stands under {section!r}"
+                if (found := references.HEADING.fullmatch(line)) is not None:
+                    assert EXERCISES[found[1]].section == section, f"{found[1]} stands under {section!r}"
 
 
 def test_headline():
@@ -527,7 +528,6 @@ def test_an_answer_may_print(capsys):
 
 def toy(cases, mistakes):
     return Exercise(
-        number="9.9",
         title="toy",
         section="Toys",
         difficulty=1,
@@ -1526,7 +1526,7 @@ def test_check_returns_ours_for_a_blank_or_wrong_answer(capsys):
     assert len(said) == 2
 
 
-def test_check_on_lesson_00s_wrong_answer(capsys):
+def test_check_on_the_first_lessons_wrong_answer(capsys):
     check(named("uniform_attention")(lambda values: values.sum(0)))
     assert capsys.readouterr().out == (
         "uniform_attention: not yet. Your output equals what you get when the rows are added but not divided by their "
@@ -1684,15 +1684,24 @@ def test_progress_as_text_and_table(capsys):
     check(named("attention")(raises))
     shown = progress()
     assert repr(shown).splitlines()[:3] == [
-        "lesson                        done  tried  open",
-        "0. Start here                    1      0     0",
-        "1. Quadratic attention           1      1     6",
+        "lesson                         done  tried  open",
+        "Start here                        1      0     0",
+        "1. Quadratic attention            1      1     6",
     ]
     assert repr(shown).endswith("Next: 1.1, stable softmax.")
     assert '<tr><th scope="row">1. Quadratic attention</th><td>1</td><td>1</td><td>6</td></tr>' in shown._repr_html_()
+    alone = progress("quadratic_attention")
+    assert repr(alone).splitlines() == [
+        "lesson                  done  tried  open",
+        "1. Quadratic attention     1      1     6",
+        "Next: 1.1, stable softmax.",
+    ]
+    with pytest.raises(ValueError, match="there is no lesson 'quadratic'; there are start_here, quadratic_attention"):
+        progress("quadratic")
     for name in EXERCISES:
         progress_module.note(name, "done")
     assert repr(progress()).endswith("All exercises are done.")
+    assert repr(progress("start_here")).endswith("All exercises of this lesson are done.")
 
 
 def test_progress_is_kept_and_done_stays_done(kept):
@@ -1721,7 +1730,7 @@ def test_states_that_this_version_does_not_know_are_kept(kept):
     assert json.loads(kept.read_text()) == theirs
     check(named("attention_scores")(lambda q, k, scale=None: q))
     assert json.loads(kept.read_text()) == {**theirs, "attention_scores": "tried"}
-    assert repr(progress()).splitlines()[2] == "1. Quadratic attention           1      3     4"
+    assert repr(progress()).splitlines()[2] == "1. Quadratic attention            1      3     4"
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'"done"', b"\xff\xfe\x00"])

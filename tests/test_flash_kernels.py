@@ -11,7 +11,7 @@ from torch import Tensor
 
 from solutions import flash, interpreter
 from solutions import flash_kernels as kernels
-from solutions.checks import lesson_03_kernels as exercises
+from solutions.checks import flash_in_triton as exercises
 from solutions.flash_kernels import (
     HEAD_DIMS,
     Blocks,

@@ -1,4 +1,4 @@
-"""The language models of lesson 4: equal but for their memory, made again in pieces, and what was found."""
+"""The language models: equal but for their memory, made again in pieces, and what was found."""
 
 import json
 from dataclasses import replace

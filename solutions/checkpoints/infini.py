@@ -1,4 +1,4 @@
-"""The passkey model of lesson 4: Infini-attention, two layers, trained on at most 512 tokens at a time.
+"""The passkey model: Infini-attention, two layers, trained on at most 512 tokens at a time.
 
 What training sees: prompts of 2 to 8 segments of 64 tokens, more as it gets better, with five digits to find. Once they
 are longer than two segments, segments of filler alone are written to the memory as if they came up to 3,000 times: the

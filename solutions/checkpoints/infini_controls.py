@@ -1,4 +1,4 @@
-"""What the passkey model of lesson 4 is compared with: the same recipe with one thing changed. Writes infini-NAME.*
+"""What the passkey model is compared with: the same recipe with one thing changed. Writes infini-NAME.*
 
     plain    Infini-attention that never met the memory of a long stream: no simulated repetition
     window   a window of 64 with 4 sinks           xl     Transformer-XL's cache of one segment

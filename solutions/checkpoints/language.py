@@ -1,4 +1,4 @@
-"""The language models of lesson 4: equal in all but their memory, trained on documents whose facts recur.
+"""The language models: equal in all but their memory, trained on documents whose facts recur.
 
 Two layers; the loss is the mean over all tokens. Far memory is learnt because the first documents are short and have
 few facts (STAGES); none is longer than 512 tokens. All systems see the same documents. They are tried on documents of

@@ -1,4 +1,4 @@
-"""The trained comparison of lesson 6: one model that knows 128 positions, read at 1,024 under every rule.
+"""The trained comparison of positions: one model that knows 128 positions, read at 1,024 under every rule.
 
 The model copies symbols from an exact number of tokens back, at most 31: what it needs is never far, only the positions
 are new. Loss by position is measured under every rule without training, by parts with every bound of BOUNDS, over

@@ -1,7 +1,7 @@
-"""The passkey of lesson 6: a model that knows 512 tokens is asked at 1,024 under every rule, without training.
+"""The passkey under every rule of position: a model of 512 tokens is asked at 1,024, without training.
 
-The model is lesson 4's with the full cache. Every rule gets the same prompts, PROMPTS at each depth, so that rules can
-be compared prompt by prompt. Writes positions-passkey.json, with the hash of the weights that were asked.
+The model is `infini-full`. Every rule gets the same prompts, PROMPTS at each depth, so that rules can be compared
+prompt by prompt. Writes positions-passkey.json, with the hash of the weights that were asked.
 """
 
 from pathlib import Path

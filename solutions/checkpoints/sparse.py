@@ -1,4 +1,4 @@
-"""Sparse attention trained in DeepSeek's two stages, on the recall stream of lesson 2.
+"""Sparse attention trained in DeepSeek's two stages, on the recall stream of `streams`.
 
     dense      a model of two full layers, trained on the task
     warm-up    an indexer in each layer, all else frozen: it learns what the dense attention looks at

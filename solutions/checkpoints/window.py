@@ -1,4 +1,4 @@
-"""The trained comparison of lesson 2: every layer global, none, or every third, at equal size, data and steps.
+"""The trained comparison of patterns: every layer global, none, or every third, at equal size, data and steps.
 
 Each model reads the recall stream. How far back a value may lie is a matter of the pattern; the words ask for nothing
 far. Writes window.json with every run, and the weights of one seed of each pattern.

@@ -3,28 +3,41 @@
     softmax = check(softmax)     # yours if it is right, else ours; says which, and names the mistake
     case(softmax)                # what was put in where it was refused, what was expected, what came out
     hint(softmax)                # three levels, one a call
-    progress()                   # done, tried and open by lesson
+    progress("infini_attention") # done, tried and open in a lesson; progress() shows them all
 
 COURSE_STRICT=1 turns a blank or wrong answer into an AssertionError with the same words, for grading.
 """
 
+import dataclasses
 import difflib
 import functools
+import importlib
 import os
 import re
 from collections import Counter
 from collections.abc import Callable
 
-from solutions.checks import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06
 from solutions.checks import progress as _progress
 from solutions.checks.exercise import Case, Exercise, Verdict
 from solutions.checks.running import code_of
 from solutions.checks.showing import ShownCase
+from solutions.lessons import Lesson, lessons
+from solutions.lessons import lesson as _lesson
 
 __all__ = ["EXERCISES", "Case", "Exercise", "Verdict", "case", "check", "hint", "meant", "progress", "remember"]
 
-LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06)
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
+
+def _exercises_of(lesson: Lesson) -> list[Exercise]:
+    """The exercises of a lesson's checks, in order, each with its lesson and its number."""
+    modules = [importlib.import_module(f"solutions.checks.{name}") for name in lesson.checks]
+    found = [exercise for module in modules for exercise in module.EXERCISES]
+    return [
+        dataclasses.replace(exercise, lesson=lesson.name, number=f"{lesson.number}.{place}")
+        for place, exercise in enumerate(found, start=1)
+    ]
+
+
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in lessons() for exercise in _exercises_of(lesson)}
 _hints_given: Counter[str] = Counter()
 _last: dict[str, tuple[Callable, Verdict]] = {}  # by exercise: the last answer, and what was said of it
 _advised: set[str] = set()  # exercises whose last named mistake a hint has spoken about
@@ -107,10 +120,13 @@ def hint(function: Callable) -> None:
     print(f"{exercise.name}, hint {level + 1} of {len(exercise.hints)}: {exercise.hints[level]} {taught}")
 
 
-def progress() -> _progress.Progress:
-    """A table of the exercises done, tried and open in each lesson."""
-    titles = {lesson.EXERCISES[0].lesson: lesson.TITLE for lesson in LESSONS}
-    return _progress.summary(titles, list(EXERCISES.values()))
+def progress(lesson: str | None = None) -> _progress.Progress:
+    """A table of the exercises done, tried and open: of one lesson by its name, or of each.
+
+    Raises ValueError, which names the lessons that there are, for another name.
+    """
+    rows = lessons() if lesson is None else (_lesson(lesson),)
+    return _progress.summary({row.name: row.heading for row in rows}, list(EXERCISES.values()))
 
 
 def _exercise(function: Callable) -> Exercise | None:

@@ -84,7 +84,7 @@ class Verdict:
 class Exercise:
     """One exercise of a lesson. `name` is that of the reference, and of the function that a reader writes.
 
-    number: "1.2"; title: as in the heading; section: the `##` heading of the lesson under which it stands
+    title: as in the heading; section: the `##` heading of the lesson under which it stands
     difficulty: 1 to 5; minutes: for a reader
     hints: three, from a question to almost the code
     right_answers: functions written differently that must pass
@@ -93,9 +93,9 @@ class Exercise:
     mistakes: sentence -> function that commits it; the sentence completes "Your output equals what you get when ..."
     unjudged: why answers can't be run on this system, in a sentence; "" where they can
     advice: sentence of a mistake -> the hint that helps who makes it; without one, the hint that shares most words
+    lesson, number: the lesson's name and "1.2", which the table of lessons and the order of exercises give
     """
 
-    number: str
     title: str
     section: str
     difficulty: int
@@ -108,15 +108,12 @@ class Exercise:
     unjudged: str = ""
     variants: dict[str, Callable] = field(default_factory=dict, repr=False)
     advice: dict[str, str] = field(default_factory=dict, repr=False)
+    lesson: str = ""
+    number: str = ""
 
     @property
     def name(self) -> str:
         return self.reference.__name__
-
-    @property
-    def lesson(self) -> str:
-        """Two digits, as the lesson's file begins."""
-        return f"{int(self.number.split('.')[0]):02}"
 
     @property
     def lines(self) -> int:

@@ -191,13 +191,14 @@ class Progress:
 
 
 def summary(titles: dict[str, str], exercises: list) -> Progress:
-    """Count states by lesson. titles: lesson -> title; exercises: in order, with name, number, title and lesson."""
+    """Count states by lesson. titles: lesson -> heading; exercises: in order, with name, number, title and lesson."""
     states = load()
-    rows = []
+    rows, shown = [], [exercise for exercise in exercises if exercise.lesson in titles]
     for lesson, title in titles.items():
-        here = [states.get(exercise.name, "open") for exercise in exercises if exercise.lesson == lesson]
+        here = [states.get(exercise.name, "open") for exercise in shown if exercise.lesson == lesson]
         here = [state if state in STATES else "tried" for state in here]  # another version's: begun, as far as we know
-        rows.append((f"{int(lesson)}. {title}", here.count("done"), here.count("tried"), here.count("open")))
-    left = [exercise for exercise in exercises if states.get(exercise.name) != "done"]
-    upcoming = f"Next: {left[0].number}, {left[0].title}." if left else "All exercises are done."
-    return Progress(tuple(rows), upcoming)
+        if here or len(titles) == 1:
+            rows.append((title, here.count("done"), here.count("tried"), here.count("open")))
+    left = [exercise for exercise in shown if states.get(exercise.name) != "done"]
+    done = "All exercises are done." if len(titles) > 1 else "All exercises of this lesson are done."
+    return Progress(tuple(rows), f"Next: {left[0].number}, {left[0].title}." if left else done)

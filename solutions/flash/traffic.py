@@ -67,7 +67,7 @@ def forward_bytes(
 ) -> dict[str, int]:
     """Bytes that the forward issues for one query head, by tensor; of one program if given.
 
-    window and sinks as in lesson 2; sinks take an extra pass over the first blocks, up to where the window begins.
+    window, sinks: as in `local_global`; sinks take an extra pass over the first blocks, up to where the window begins.
     Grouped heads change nothing here: each query head loads its keys itself.
     """
     rows = key_rows = 0

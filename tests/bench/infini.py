@@ -6,9 +6,9 @@ baselines   the same prompts through a window with sinks, Transformer-XL's cache
 controls    Infini-attention trained without simulated repetition, with slow gates, with other rules
 alignment   question and answer across the border of a segment, which training never shows; all 64 places of the border
 speed       tokens per second and resident memory while a million tokens stream by, for each rule
-haystacks   random words, several keys, a key said again: as trained for lesson 4, and trained on the harder task; prose
+haystacks   random words, several keys, a key said again: as shipped, and trained on the harder task; prose
 language    a stream whose answers recur far back: nats per token against bytes, five memories, three seeds
-plug        the local model of lesson 2 with Infini-attention in place of its attention, before and after some steps
+plug        the local model with Infini-attention in place of its attention, before and after some steps
 
 Each part writes results/infini_PART.json, the first results/infini.json. Models that are not shipped are trained when
 they are first asked for, and kept in work/bench; so is every cell that was measured: run it again to go on. Times are
@@ -402,7 +402,7 @@ PLUG_STEPS, PLUG_SEGMENT = 300, 8
 
 
 def plug_part() -> dict:
-    """Lesson 2's local model, its window of 8 exchanged for Infini-attention with segments of 8: one number a head."""
+    """The local model, its window of 8 exchanged for Infini-attention with segments of 8: one number a head."""
     local = load("window-all-local")
     layers = len(local.config.layers)
     runs = []

@@ -1,10 +1,10 @@
-"""Three ways on one task: lesson 2's pattern, lesson 4's memory, lesson 5's choice; `python tests/bench/together.py`.
+"""Three ways on one task: a pattern, a memory, a choice; `python tests/bench/together.py`.
 
-The models of lesson 2 in all but the attention: six layers of two heads of 32 on the recall stream of 96 tokens. Each
-query of each layer has about 21 keys, the mean of all positions and layers:
+The models of `checkpoints.window` in all but the attention: six layers of two heads of 32 on the recall stream of 96
+tokens. Each query of each layer has about 21 keys, the mean of all positions and layers:
 
     window               the last 24
-    every third global   the last 8, and in every third layer all: lesson 2's models, and their runs
+    every third global   the last 8, and in every third layer all: the models as they are, and their runs
     Infini               segments of 8, 4.5 on average, and a memory as large as 16.5 keys
     chosen               24 of all, by an indexer; from the dense model by a warm-up and a sparse stage
 
@@ -57,7 +57,7 @@ def choosing(model: TinyTransformer, **options) -> TinyTransformer:
 
 
 def chosen(seed: int) -> TinyTransformer:
-    """The dense model of lesson 2 through DeepSeek's two stages; rates as in the recipe of lesson 5."""
+    """The dense model through DeepSeek's two stages; rates as in the recipe of `checkpoints.sparse`."""
     dense = load("window-all-global") if seed == 0 else lesson2.train_one("all-global", seed, lesson2.STEPS)[0]
     model, draw = choosing(dense, top_k=TOP_K, selector="all"), batches(1000 + seed)
     model.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Record the traces that lesson 3 shows where Triton isn't installed.
+"""Record the traces that the lessons show where Triton isn't installed.
 
     python tests/bench/traces.py
 

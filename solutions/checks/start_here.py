@@ -1,11 +1,9 @@
-"""Exercise of lesson 00: one, trivial, to see how an exercise works."""
+"""The first lesson's exercise: one, trivial, to see how an exercise works."""
 
 import torch
 
 from solutions import quadratic
 from solutions.checks.exercise import Case, Exercise
-
-TITLE = "Start here"
 
 
 def row_after_row(values):
@@ -17,7 +15,6 @@ def row_after_row(values):
 
 EXERCISES = (
     Exercise(
-        number="0.1",
         title="equal attention",
         section="How a lesson works",
         difficulty=1,

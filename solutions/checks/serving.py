@@ -1,4 +1,4 @@
-"""The exercises of lesson 06 on serving: equal work, the bytes of a cache, the requests on a node, what a test proves.
+"""Exercises on serving: equal work, the bytes of a cache, the requests on a node, what a test proves.
 
 Their answers are numbers, and a wrong one looks as good as a right one. So there is a model of every kind (multi-head,
 grouped, latent, windowed), contexts shorter than a window, a node on which nothing fits, and a test that is all right.
@@ -15,7 +15,7 @@ from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
 from solutions.serving import H100_BYTES, MODELS, Model, kv_bytes, weight_bytes
 
-# 6.7 zigzag_rows -------------------------------------------------------------------------------------------------
+# zigzag_rows -----------------------------------------------------------------------------------------------------
 
 
 def parts_of(result, ranks) -> list[Tensor]:
@@ -110,7 +110,6 @@ def row_after_row(n, ranks):
 
 
 ZIGZAG = Exercise(
-    number="6.7",
     title="equal work in a causal ring",
     section="Past one device: ring attention",
     difficulty=2,
@@ -178,7 +177,7 @@ ZIGZAG = Exercise(
     },
 )
 
-# 6.8 kv_bytes ----------------------------------------------------------------------------------------------------
+# kv_bytes --------------------------------------------------------------------------------------------------------
 
 ODD = Model("odd", layers=5, heads=1, kv_heads=1, head_dim=3, parameters=1)
 TINY = Model("tiny", layers=6, heads=6, kv_heads=3, head_dim=32, parameters=1, window=10, global_every=3)
@@ -273,7 +272,6 @@ def latent_as(numbers):
 
 
 KV_BYTES = Exercise(
-    number="6.8",
     title="the cache of real models",
     section="Serving 128K",
     difficulty=2,
@@ -386,7 +384,7 @@ KV_BYTES = Exercise(
     },
 )
 
-# 6.9 requests_that_fit -------------------------------------------------------------------------------------------
+# requests_that_fit -----------------------------------------------------------------------------------------------
 
 
 def node(label, model, tokens, **given):
@@ -442,7 +440,6 @@ def one_by_device(
 
 
 FIT = Exercise(
-    number="6.9",
     title="how many requests a node holds",
     section="Serving 128K",
     difficulty=2,
@@ -528,7 +525,7 @@ FIT = Exercise(
     },
 )
 
-# 6.10 needle_interval --------------------------------------------------------------------------------------------
+# needle_interval ------------------------------------------------------------------------------------------------
 
 
 def both_ends(function, *given):
@@ -620,7 +617,6 @@ def error_of_the_moved(seen, asked, z):
 
 
 NEEDLE = Exercise(
-    number="6.10",
     title="what ten needles prove",
     section="Usable length",
     difficulty=3,

@@ -1,4 +1,4 @@
-"""Exercises of lesson 03: a softmax in pieces, tiles in a small memory, the bytes they move, the gradients made again.
+"""Exercises: a softmax in pieces, tiles in a small memory, the bytes they move, keys in parts.
 
 What is wrong with a flash attention is seldom seen in a friendly case: a missing key bound hides behind the causal
 mask, a forgotten change of unit behind scores that hardly differ, a whole N x N matrix behind right numbers. So lengths
@@ -15,12 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from solutions import flash
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.lesson_03_kernels import CAUSAL_FLASH_FORWARD, FLASH_FORWARD
 from solutions.checks.running import Rejected
 from solutions.flash import SRAMOverflow, TileMachine, forward_bytes, peak_tile_bytes
 from solutions.quadratic import attention
-
-TITLE = "Flash attention"
 
 
 def tensors(result, **expected: torch.Size) -> list[Tensor]:
@@ -77,7 +74,7 @@ class LargestMade(TorchDispatchMode):
             )
 
 
-# 3.1 online_softmax ----------------------------------------------------------------------------------------------
+# online_softmax --------------------------------------------------------------------------------------------------
 
 
 def row_in_chunks(function, scores, sizes):
@@ -210,7 +207,6 @@ def afterwards(maximum, total):
 
 
 ONLINE = Exercise(
-    number="3.1",
     title="a softmax in pieces",
     section="A row in pieces",
     difficulty=2,
@@ -304,7 +300,7 @@ ONLINE = Exercise(
 )
 
 
-# 3.2 merge -------------------------------------------------------------------------------------------------------
+# merge -----------------------------------------------------------------------------------------------------------
 
 
 def merged(function, out_a, lse_a, out_b, lse_b):
@@ -492,7 +488,6 @@ def many_parts(parts, rows=3):
 
 
 MERGE = Exercise(
-    number="3.2",
     title="merge two halves",
     section="A row in pieces",
     difficulty=2,
@@ -594,7 +589,7 @@ MERGE = Exercise(
 )
 
 
-# 3.3 tiled_attention ---------------------------------------------------------------------------------------------
+# tiled_attention -------------------------------------------------------------------------------------------------
 
 
 def refuse_programs(machine: TileMachine, queries: int, block_m: int) -> None:
@@ -844,7 +839,6 @@ HALF = {"dtype": torch.float16}
 KB_48 = 48 * 1024
 
 TILED = Exercise(
-    number="3.3",
     title="attention in tiles, in 48 KB",
     section="Two memories",
     difficulty=4,
@@ -990,7 +984,7 @@ TILED = Exercise(
 )
 
 
-# 3.4 flash_issued_bytes ------------------------------------------------------------------------------------------
+# flash_issued_bytes ----------------------------------------------------------------------------------------------
 
 
 def kv_rows(n, block_m, block_n, causal):
@@ -1062,7 +1056,6 @@ def one_block_more(n, block_m, block_n, causal):
 
 
 ISSUED = Exercise(
-    number="3.4",
     title="predict the bytes",
     section="How many bytes, exactly",
     difficulty=2,
@@ -1141,376 +1134,7 @@ ISSUED = Exercise(
 )
 
 
-# 3.6 key_range ---------------------------------------------------------------------------------------------------
-
-
-def ends(**pattern):
-    def outcome(function, *arguments):
-        result = function(*arguments, **pattern)
-        if isinstance(result, list | tuple) and len(result) == 2:
-            return tuple(result)
-        return result
-
-    return outcome
-
-
-def range_by_looking(first_row, block_m, block_n, queries, keys, causal=False, window=None):
-    positions = [row + keys - queries for row in range(first_row, first_row + block_m)]
-    seen = [
-        key
-        for key in range(keys)
-        for position in positions
-        if (not causal or key <= position) and (window is None or key > position - window)
-    ]
-    if window is None and not causal:
-        return 0, keys
-    return min(seen) - min(seen) % block_n if window else 0, max(seen) + 1
-
-
-def range_in_steps(first_row, block_m, block_n, queries, keys, causal=False, window=None):
-    last = first_row + block_m - 1 + keys - queries
-    lo, hi = 0, keys
-    if causal and last + 1 < keys:
-        hi = last + 1
-    if window:
-        oldest = first_row + keys - queries - (window - 1)
-        while lo + block_n <= oldest:
-            lo += block_n
-    return lo, hi
-
-
-def ranged(
-    lo=lambda position, window, block_m, block_n: (position - window + 1) // block_n * block_n,
-    hi=lambda position, block_m, block_n, keys: min(keys, position + block_m),
-    place=lambda first_row, queries, keys: first_row + keys - queries,
-    least=0,
-    if_full=True,
-    place_hi=None,
-    cut=lambda queries, keys: keys,
-):
-    """A range in which a mistake can replace an end: lo and hi of the first query's position, hi cut at `cut`."""
-
-    def key_range(first_row, block_m, block_n, queries, keys, causal=False, window=None):
-        position = place(first_row, queries, keys)
-        low = 0 if window is None else max(least, lo(position, window, block_m, block_n))
-        if if_full and not causal:
-            return low, keys
-        return low, hi((place_hi or place)(first_row, queries, keys), block_m, block_n, cut(queries, keys))
-
-    return key_range
-
-
-def as_first_tokens(first_row, queries, keys):
-    return first_row
-
-
-def lo_of_the_last(first_row, block_m, block_n, queries, keys, causal=False, window=None):
-    _, hi = flash.key_range(first_row, block_m, block_n, queries, keys, causal, window)
-    return 0 if window is None else max(0, hi - window) // block_n * block_n, hi
-
-
-def setting(first_row, block_m, block_n, queries, keys, causal, window) -> Case:
-    """One of many settings, chosen so that no two formulas that are wrong by one, or round otherwise, agree in all."""
-    rows = f"queries {first_row} to {first_row + block_m - 1} of {queries}, {keys} keys in blocks of {block_n}"
-    pattern = f", a window of {window}" if window else ", causal" if causal else ", all keys"
-    arguments = first_row, block_m, block_n, queries, keys
-    return Case(rows + pattern, lambda normal: arguments, ends(causal=causal, window=window))
-
-
-SETTINGS = (
-    (18, 24, 4, 111, 210, True, 87),
-    (0, 4, 8, 3, 58, True, 24),
-    (120, 40, 4, 180, 199, True, 78),
-    (1, 40, 8, 10, 17, True, 1),
-    (31, 64, 4, 111, 140, True, 102),
-    (0, 24, 16, 136, 185, True, 194),
-    (182, 24, 32, 210, 265, False, None),
-    (0, 64, 4, 29, 93, True, 48),
-    (120, 24, 16, 182, 197, False, None),
-    (40, 40, 64, 127, 271, True, 17),
-    (20, 4, 24, 27, 223, True, None),
-    (8, 8, 32, 60, 290, True, None),
-    (64, 64, 4, 83, 146, True, 25),
-)
-
-RANGE = Exercise(
-    number="3.6",
-    title="the blocks worth loading",
-    section="Skip what is masked",
-    difficulty=3,
-    minutes=12,
-    reference=flash.key_range,
-    hints=(
-        "Queries 64 to 95 stand together, causal, with a window of 40. Which is the oldest key that query 64 sees? "
-        "Which is the newest that query 95 sees?",
-        "The first query decides where the range begins, and the last where it ends. The first stands at position "
-        "first_row + keys - queries. lo goes down to a multiple of block_n, and never below 0; hi is not rounded.",
-        "A query at position p with a window sees p - window + 1 to p. So lo comes from position - window + 1, by "
-        "// block_n * block_n, and hi, if causal, from position + block_m, cut at keys. Without a window lo is 0.",
-    ),
-    cases=(
-        Case("queries 64 to 127 of 256, all keys", lambda normal: (64, 64, 32, 256, 256), ends()),
-        Case("queries 64 to 127 of 256, causal", lambda normal: (64, 64, 32, 256, 256), ends(causal=True)),
-        Case("the first queries, causal", lambda normal: (0, 16, 32, 100, 100), ends(causal=True)),
-        Case("the last queries of 100, causal", lambda normal: (96, 16, 32, 100, 100), ends(causal=True)),
-        Case("10 queries, 100 keys, causal", lambda normal: (4, 4, 16, 10, 100), ends(causal=True)),
-        Case("a window of 40", lambda normal: (192, 32, 16, 256, 256), ends(causal=True, window=40)),
-        Case("a window of 64, blocks of 64 × 32", lambda normal: (128, 64, 32, 512, 512), ends(causal=True, window=64)),
-        Case(
-            "a window that reaches back to the start", lambda normal: (16, 16, 16, 64, 64), ends(causal=True, window=40)
-        ),
-        Case("a window of 1", lambda normal: (48, 16, 16, 64, 64), ends(causal=True, window=1)),
-        Case("10 queries, 100 keys, a window of 33", lambda normal: (4, 4, 16, 10, 100), ends(causal=True, window=33)),
-        *(setting(*one) for one in SETTINGS),
-    ),
-    right_answers=(range_by_looking, range_in_steps),
-    mistakes={
-        "lo comes from the last query of the block, and the first ones lose keys": ranged(
-            lo=lambda position, window, block_m, block_n: (position + block_m - window) // block_n * block_n
-        ),
-        "lo is not rounded down to a whole block": ranged(lo=lambda position, window, *blocks: position - window + 1),
-        "lo is rounded up, and keys are lost": ranged(
-            lo=lambda position, window, block_m, block_n: math.ceil((position - window + 1) / block_n) * block_n
-        ),
-        "the window is counted one token too wide: a window of W is W keys, the query's own included": ranged(
-            lo=lambda position, window, block_m, block_n: (position - window) // block_n * block_n
-        ),
-        "the window is counted one token too narrow, and the oldest key of the first query is lost": ranged(
-            lo=lambda position, window, block_m, block_n: (position - window + 2) // block_n * block_n
-        ),
-        "the position and the window are rounded down to blocks apart": ranged(
-            lo=lambda position, window, block_m, block_n: (position // block_n - window // block_n) * block_n
-        ),
-        "the window is counted two tokens too wide": ranged(
-            lo=lambda position, window, block_m, block_n: (position - window - 1) // block_n * block_n
-        ),
-        "lo is rounded down to a multiple of block_m, where the loop steps by block_n": ranged(
-            lo=lambda position, window, block_m, block_n: (position - window + 1) // block_m * block_m
-        ),
-        "hi is one key too far: the last query's own key is at hi - 1": ranged(
-            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m + 1)
-        ),
-        "lo comes from the last query that exists, and the first ones lose keys": lo_of_the_last,
-        "the window is counted two tokens too narrow": ranged(
-            lo=lambda position, window, block_m, block_n: (position - window + 3) // block_n * block_n
-        ),
-        "lo is rounded to the nearest block, not down": ranged(
-            lo=lambda position, window, block_m, block_n: (
-                (max(0, position - window + 1) + block_n // 2) // block_n * block_n
-            )
-        ),
-        "lo is the number of a block, not of its first key": ranged(
-            lo=lambda position, window, block_m, block_n: (position - window + 1) // block_n
-        ),
-        "lo takes the queries for the first tokens, and hi doesn't": ranged(
-            place=as_first_tokens, place_hi=lambda first_row, queries, keys: first_row + keys - queries
-        ),
-        "hi takes the queries for the first tokens, and lo doesn't": ranged(place_hi=as_first_tokens),
-        "hi takes the queries for the first tokens, cut at the last query, and lo doesn't": ranged(
-            place_hi=as_first_tokens, cut=lambda queries, keys: queries
-        ),
-        "hi is cut at the number of queries, not of keys": ranged(cut=lambda queries, keys: queries),
-        "the queries are taken for the first tokens, and hi is cut at the last query": ranged(
-            place=as_first_tokens, cut=lambda queries, keys: queries
-        ),
-        "queries - keys is added to a row, where keys - queries makes it a position": ranged(
-            place=lambda first_row, queries, keys: first_row + queries - keys
-        ),
-        "hi is one too small everywhere: it stands after the last key": ranged(
-            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m) - 1
-        ),
-        "hi ends with the first query's own key, and the later ones lose keys": ranged(
-            hi=lambda position, block_m, block_n, keys: min(keys, position + 1)
-        ),
-        "hi is block_n after the first query, where the block has block_m": ranged(
-            hi=lambda position, block_m, block_n, keys: min(keys, position + block_n)
-        ),
-        "hi is rounded down to a whole block": ranged(
-            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m) // block_n * block_n
-        ),
-        "hi is rounded up to a whole block, also past the last key": ranged(
-            hi=lambda position, block_m, block_n, keys: math.ceil(min(keys, position + block_m) / block_n) * block_n
-        ),
-        "lo is one block too early": ranged(
-            lo=lambda position, window, block_m, block_n: ((position - window + 1) // block_n - 1) * block_n
-        ),
-        "the window is not looked at: lo is 0": ranged(lo=lambda *arguments: 0),
-        "lo falls below 0": ranged(least=-(10**9)),
-        "lo is the block's own start: that is chunked attention, where nobody sees over the edge": ranged(
-            lo=lambda position, window, block_m, block_n: position // block_n * block_n
-        ),
-        "hi is the block's first query, and the diagonal is lost": ranged(
-            hi=lambda position, block_m, block_n, keys: min(keys, position)
-        ),
-        "hi is the block's last query, whose own key is lost": ranged(
-            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m - 1)
-        ),
-        "hi is rounded up to a whole block": ranged(
-            hi=lambda position, block_m, block_n, keys: min(keys, math.ceil((position + block_m) / block_n) * block_n)
-        ),
-        "hi passes the last key": ranged(hi=lambda position, block_m, block_n, keys: position + block_m),
-        "hi is all keys, causal or not": ranged(hi=lambda position, block_m, block_n, keys: keys),
-        "hi is the diagonal, causal or not": ranged(if_full=False),
-        "the queries are taken for the first tokens when there are more keys than queries": ranged(
-            place=lambda first_row, queries, keys: first_row
-        ),
-    },
-)
-
-
-# 3.8 largest_tile ------------------------------------------------------------------------------------------------
-
-
-def a_tile(function, head_dim, capacity):
-    """The tile; a ValueError, in whatever words, says that there is none."""
-    try:
-        return function(head_dim, capacity)
-    except ValueError as error:
-        raise Rejected("your function raises a ValueError, though a tile fits") from error
-
-
-def nothing_fits(function, head_dim, capacity):
-    """True if the answer says so with a ValueError."""
-    try:
-        given = function(head_dim, capacity)
-    except ValueError:
-        return torch.tensor(True)
-    raise Rejected(f"your function returned {given!r}, but not even (16, 16) fits: raise a ValueError")
-
-
-SIDES = (16, 32, 64, 128, 256)
-
-
-def best_tile(room=peak_tile_bytes, fits=lambda need, capacity: need <= capacity, worth=lambda m, n: (m * n, m)):
-    """The best tile for what one needs, what fits, and what it is worth, so that a mistake can replace each."""
-
-    def largest_tile(head_dim, capacity):
-        fitting = [(m, n) for m in SIDES for n in SIDES if fits(room(m, n, head_dim), capacity)]
-        return max(fitting, key=lambda tile: worth(*tile))
-
-    return largest_tile
-
-
-def best_of(head_dim, capacity, sides):
-    fitting = [(m, n) for m in sides for n in sides if peak_tile_bytes(m, n, head_dim) <= capacity]
-    return max(fitting, key=lambda tile: (tile[0] * tile[1], tile[0]))
-
-
-def with_a_last_resort(head_dim, capacity):
-    return best_tile()(head_dim, max(capacity, peak_tile_bytes(16, 16, head_dim)))
-
-
-def with_none_at_last(head_dim, capacity):
-    return best_tile()(head_dim, capacity) if capacity >= peak_tile_bytes(16, 16, head_dim) else None
-
-
-def tile_by_descent(head_dim, capacity):
-    best = (0, 0)
-    for block_m in reversed(SIDES):
-        for block_n in reversed(SIDES):
-            need = 6 * block_m * head_dim + 8 * block_m + 2 * block_n * head_dim + 4 * block_m * block_n
-            if need <= capacity and block_m * block_n > best[0] * best[1]:
-                best = block_m, block_n
-    if best == (0, 0):
-        raise ValueError("nothing fits")
-    return best
-
-
-def tile_by_logarithm(head_dim, capacity):
-    tiles = [(2**i, 2 ** (total - i)) for total in range(16, 7, -1) for i in range(8, 3, -1) if 4 <= total - i <= 8]
-    for tile in tiles:
-        if peak_tile_bytes(*tile, head_dim) <= capacity:
-            return tile
-    raise ValueError(f"no tile fits in {capacity} bytes")
-
-
-TILE = Exercise(
-    number="3.8",
-    title="the largest tile that fits",
-    section="What fits",
-    difficulty=2,
-    minutes=8,
-    reference=flash.largest_tile,
-    hints=(
-        "What lies in SRAM at the worst moment of your loop? How many bytes is each, and which are in float32?",
-        "Try all 25 pairs of 16, 32, 64, 128 and 256, keep those whose peak_tile_bytes is at most the capacity, and "
-        "take the one with the largest product. Of equal products, the larger block_m.",
-        "A list comprehension over m and n with the condition, then max(..., key=lambda tile: (tile[0] * tile[1], "
-        "tile[0])).",
-    ),
-    cases=(
-        Case("d = 128 in 65,536 bytes", lambda normal: (128, 65_536), a_tile),
-        Case("d = 64 in 48 KB", lambda normal: (64, 49_152), a_tile),
-        Case("d = 128 in 48 KB", lambda normal: (128, 49_152), a_tile),
-        Case("d = 64 in 100 KB", lambda normal: (64, 102_400), a_tile),
-        Case("d = 64 in 49,664 bytes, where one fits exactly", lambda normal: (64, 49_664), a_tile),
-        Case("d = 64 in 49,656 bytes, where it does not", lambda normal: (64, 49_656), a_tile),
-        Case("d = 128 in 166,912 bytes, an A100's", lambda normal: (128, 166_912), a_tile),
-        Case("d = 128 in 232,448 bytes, an H100's", lambda normal: (128, 232_448), a_tile),
-        Case("d = 128 in 120,000 bytes", lambda normal: (128, 120_000), a_tile),
-        Case("d = 256 in 40,000 bytes", lambda normal: (256, 40_000), a_tile),
-        Case("d = 16 in a million bytes", lambda normal: (16, 1_000_000), a_tile),
-        Case("d = 16 in 43,520 bytes", lambda normal: (16, 43_520), a_tile),
-        Case("d = 16 in 44,520 bytes", lambda normal: (16, 44_520), a_tile),
-        Case("d = 32 in 19,688 bytes", lambda normal: (32, 19_688), a_tile),
-        Case("d = 64 in 9,344 bytes, which the smallest tile fills", lambda normal: (64, 9_344), a_tile),
-        Case("d = 64 in 9,343 bytes, where nothing fits", lambda normal: (64, 9_343), nothing_fits),
-    ),
-    right_answers=(tile_by_descent, tile_by_logarithm),
-    mistakes={
-        "the scores are not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * n),
-        "the scores are counted in half precision": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * n),
-        "the output is counted in half precision, or q is not counted": best_tile(
-            lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * d
-        ),
-        "q is counted in float32": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) + 2 * m * d),
-        "the block of k or v is not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * n * d),
-        "the scores are counted twice": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) + 4 * m * n),
-        "one of the two numbers of each row is not counted": best_tile(
-            lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m
-        ),
-        "block_m and block_n are swapped where the room is counted": best_tile(
-            lambda m, n, d: peak_tile_bytes(n, m, d)
-        ),
-        "sides of 256 are not tried": lambda head_dim, capacity: best_of(head_dim, capacity, SIDES[:-1]),
-        "sides of 16 are not tried": lambda head_dim, capacity: best_of(head_dim, capacity, SIDES[1:]),
-        "sides of 512 are tried too": lambda head_dim, capacity: best_of(head_dim, capacity, (*SIDES, 512)),
-        "sides of 8 are tried too": lambda head_dim, capacity: best_of(head_dim, capacity, (8, *SIDES)),
-        "all multiples of 16 are tried, not the powers of 2 alone": lambda head_dim, capacity: best_of(
-            head_dim, capacity, range(16, 257, 16)
-        ),
-        "the capacity is taken for KB, and it is bytes": best_tile(fits=lambda need, capacity: need <= 1024 * capacity),
-        "the tile that fills the most bytes is taken": lambda head_dim, capacity: best_tile(
-            worth=lambda m, n: peak_tile_bytes(m, n, head_dim)
-        )(head_dim, capacity),
-        "the tile with the longest side is taken": best_tile(worth=max),
-        "the output is not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * d),
-        "the maximum and the sum of each row are not counted": best_tile(
-            lambda m, n, d: peak_tile_bytes(m, n, d) - 8 * m
-        ),
-        "k and v are both counted, though k can leave before v arrives": best_tile(
-            lambda m, n, d: peak_tile_bytes(m, n, d) + 2 * n * d
-        ),
-        "everything is counted in float32": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d, element_bytes=4)),
-        "a tile that fits exactly is refused (< for <=)": best_tile(fits=lambda need, capacity: need < capacity),
-        "of equal products the larger block_n is taken": best_tile(worth=lambda m, n: (m * n, n)),
-        "the largest block_m is taken first, not the largest product": best_tile(worth=lambda m, n: (m, n)),
-        "the largest block_n is taken first, or the largest sum of both, not the largest product": best_tile(
-            worth=lambda m, n: (n, m)
-        ),
-        "the largest sum of both is taken, and of equal sums the larger block_m, not the largest product": best_tile(
-            worth=lambda m, n: (m + n, m)
-        ),
-        "where nothing fits, something is returned, and no ValueError raised": with_a_last_resort,
-        "where nothing fits, None is returned, and no ValueError raised": with_none_at_last,
-        "the tile is given as (block_n, block_m)": lambda head_dim, capacity: best_tile()(head_dim, capacity)[::-1],
-        "only square tiles are tried": best_tile(worth=lambda m, n: (m == n, m * n)),
-        "the smallest tile is taken": best_tile(worth=lambda m, n: (-m * n, -m)),
-    },
-)
-
-
-# 3.9 split_attention ---------------------------------------------------------------------------------------------
+# split_attention -------------------------------------------------------------------------------------------------
 
 
 def in_parts(function, q, k, v, splits):
@@ -1759,7 +1383,6 @@ def decoding(queries, keys, splits, heads=(), d=8, d_value=6, scale=1.0, shift=0
 
 
 SPLIT = Exercise(
-    number="3.9",
     title="split the keys",
     section="One query at a time",
     difficulty=3,
@@ -1843,307 +1466,4 @@ SPLIT = Exercise(
     },
 )
 
-
-# 3.10 backward_tile ----------------------------------------------------------------------------------------------
-
-
-def gradients(function, q, k, v, grad_out, lse, delta, visible=None):
-    names = {"gradient of q": q.shape, "gradient of k": k.shape, "gradient of v": v.shape}
-    masked = () if visible is None else (visible,)
-    return torch.cat(tensors(function(q, k, v, grad_out, lse, delta, *masked), **names))
-
-
-def tile_of(rows, columns, d=6, others=5, masked=None, scale=1.0):
-    """A tile in the middle of a row: lse and delta belong to more keys than the tile holds."""
-
-    def inputs(normal):
-        q, k, v, grad_out = normal(rows, d) * scale, normal(columns, d), normal(columns, d), normal(rows, d)
-        scores = torch.cat([q @ k.T, q @ normal(others, d).T], dim=1) / math.sqrt(d)
-        scores = scores.to(torch.promote_types(q.dtype, torch.float32))
-        visible = None if masked is None else masked(rows, columns)
-        if visible is not None:
-            scores[:, :columns] = scores[:, :columns].masked_fill(~visible, -math.inf)
-        lse = torch.logsumexp(scores, dim=1)
-        return q, k, v, grad_out, lse, normal(rows).to(lse.dtype), *([] if visible is None else [visible])
-
-    return inputs
-
-
-def lower_left(rows, columns):
-    return torch.arange(columns) <= torch.arange(rows)[:, None]
-
-
-def tile_by_einsum(q, k, v, grad_out, lse, delta, visible=None):
-    q, k, v, grad_out = wider(q, k, v, grad_out)
-    scale = q.shape[1] ** -0.5
-    weights = (torch.einsum("id,jd->ij", q, k) * scale - lse.unsqueeze(1)).exp()
-    if visible is not None:
-        weights[~visible] = 0
-    grad = weights * (torch.einsum("id,jd->ij", grad_out, v) - delta.unsqueeze(1))
-    return (
-        scale * torch.einsum("ij,jd->id", grad, k),
-        scale * torch.einsum("ij,id->jd", grad, q),
-        torch.einsum("ij,id->jd", weights, grad_out),
-    )
-
-
-def tile_by_autograd(q, k, v, grad_out, lse, delta, visible=None):
-    """The sum of weights · (dP - delta) with everything but the scores held still has just this tile's gradients."""
-    q, k, v, grad_out = wider(q, k, v, grad_out)
-    with torch.enable_grad():
-        q_, k_ = q.detach().requires_grad_(), k.detach().requires_grad_()
-        scores = q_ @ k_.T / math.sqrt(q.shape[1])
-        if visible is not None:
-            scores = scores.masked_fill(~visible, -math.inf)
-        weights = torch.exp(scores - lse[:, None])
-        (weights * (grad_out @ v.T - delta[:, None])).sum().backward()
-    return q_.grad, k_.grad, weights.detach().T @ grad_out
-
-
-def remade(
-    weigh=lambda scores, lse: torch.exp(scores - lse[:, None]),
-    centre=lambda weights, grad, delta: weights * (grad - delta[:, None]),
-    score_scale=lambda scale: scale,
-    scales=lambda scale: (scale, scale, 1.0),
-    hide=lambda scores, visible: scores.masked_fill(~visible, -math.inf),
-    for_v=lambda weights, grad_scores: weights,
-    for_k=lambda weights, grad_scores: grad_scores,
-    times_k=lambda k, v: k,
-    back=lambda grad_q, grad_k, grad_v: (grad_q, grad_k, grad_v),
-):
-    """A tile's gradients in which a mistake can replace a part."""
-
-    def backward_tile(q, k, v, grad_out, lse, delta, visible=None):
-        q, k, v, grad_out = wider(q, k, v, grad_out)
-        scale = 1 / math.sqrt(q.shape[1])
-        scores = q @ k.T * score_scale(scale)
-        if visible is not None:
-            scores = hide(scores, visible)
-        weights = weigh(scores, lse)
-        grad_scores = centre(weights, grad_out @ v.T, delta)
-        of_q, of_k, of_v = scales(scale)
-        grad_k, grad_v = for_k(weights, grad_scores).T @ q, for_v(weights, grad_scores).T @ grad_out
-        return back(of_q * grad_scores @ times_k(k, v), of_k * grad_k, of_v * grad_v)
-
-    return backward_tile
-
-
-def masked_by(hide):
-    """hide(weights, grad_weights, visible) -> what v gets the weights of, and the gradient of the scores but delta."""
-
-    def backward_tile(q, k, v, grad_out, lse, delta, visible=None):
-        q, k, v, grad_out = wider(q, k, v, grad_out)
-        scale = 1 / math.sqrt(q.shape[1])
-        weights, grad_weights = torch.exp(q @ k.T * scale - lse[:, None]), grad_out @ v.T
-        visible = torch.ones_like(weights, dtype=torch.bool) if visible is None else visible
-        for_v, for_scores, grad_weights = hide(weights, grad_weights, visible)
-        grad_scores = for_scores * (grad_weights - delta[:, None])
-        return scale * grad_scores @ k, scale * grad_scores.T @ q, for_v.T @ grad_out
-
-    return backward_tile
-
-
-def masked_late(q, k, v, grad_out, lse, delta, visible=None):
-    grads = [remade()(q, k, v, grad_out, lse, delta, *seen) for seen in ([visible], [])]
-    return *grads[0][:2], grads[1][2]
-
-
-BACKWARD = Exercise(
-    number="3.10",
-    title="the gradients of one tile",
-    section="Backwards",
-    difficulty=4,
-    minutes=15,
-    reference=flash.backward_tile,
-    hints=(
-        "The forward threw the weights away and kept one number a row. How do you get a tile of weights back from q, k "
-        "and that number?",
-        "weights = e^(scores - lse). The gradient of the weights is grad_out @ v.T; that of the scores is weights · "
-        "(it - delta), where delta stands for all the keys of the row, also those outside the tile. Then the chain "
-        "rule through scores = q kᵀ / √d.",
-        "grad_scores = weights * (grad_weights - delta[:, None]) * scale serves both q (times k) and k (its transpose "
-        "times q). v gets weights.T @ grad_out, without a scale. Hidden scores are -inf before the exponential.",
-    ),
-    cases=(
-        Case("4 queries, 7 keys", tile_of(4, 7), gradients),
-        Case("7 queries, 3 keys", tile_of(7, 3), gradients),
-        Case("a tile on the diagonal", tile_of(5, 5, masked=lower_left), gradients),
-        Case("6 queries, 4 keys, masked", tile_of(6, 4, masked=lower_left), gradients),
-        Case("one query, one key", tile_of(1, 1, d=4), gradients),
-        Case("scores 10 times as large", tile_of(4, 6, scale=10.0), gradients),
-        Case("float64", tile_of(4, 5, masked=lower_left), gradients, dtype=torch.float64),
-        Case(
-            "hidden scores a thousand above the row's log-sum-exp, in float64",
-            tile_of(5, 7, others=1, masked=lower_left, scale=4_000.0),
-            gradients,
-            dtype=torch.float64,
-        ),
-        Case("float16, lse and delta in float32", tile_of(5, 8), gradients, dtype=torch.float16),
-    ),
-    right_answers=(tile_by_einsum, tile_by_autograd),
-    mistakes={
-        "the weights are made from the tile's own maximum, and never divided by the row's sum": remade(
-            weigh=lambda scores, lse: torch.exp(scores - scores.amax(dim=1, keepdim=True))
-        ),
-        "the softmax is taken over the tile, though lse stands for the whole row": remade(
-            weigh=lambda scores, lse: torch.softmax(scores, dim=1)
-        ),
-        "the weights are powers of 2, though lse is natural": remade(
-            weigh=lambda scores, lse: torch.exp2(scores - lse[:, None])
-        ),
-        "the weights are e^scores, without lse": remade(weigh=lambda scores, lse: torch.exp(scores)),
-        "hidden weights are multiplied by 0, and where the exponential was infinite that is nan": masked_by(
-            lambda weights, grad_weights, visible: (weights * visible, weights * visible, grad_weights)
-        ),
-        "the mask hides the weights that v gets, and not those in the gradient of the scores": masked_by(
-            lambda weights, grad_weights, visible: (weights.masked_fill(~visible, 0), weights, grad_weights)
-        ),
-        "the mask hides the gradient of the weights, and not the weights": masked_by(
-            lambda weights, grad_weights, visible: (weights, weights, grad_weights.masked_fill(~visible, 0))
-        ),
-        "the gradients of k and v are returned in the other order": remade(back=lambda q, k, v: (q, v, k)),
-        "the gradient of q is made with v, not with k": remade(times_k=lambda k, v: v),
-        "1 / √d is missing everywhere": remade(score_scale=lambda scale: 1.0, scales=lambda scale: (1.0, 1.0, 1.0)),
-        "1 / d takes the place of 1 / √d everywhere": remade(
-            score_scale=lambda scale: scale**2, scales=lambda scale: (scale**2, scale**2, 1.0)
-        ),
-        "1 / √d is applied twice in the gradient of k: q has it already": remade(
-            scales=lambda scale: (scale, scale**2, 1.0)
-        ),
-        "1 / √d is applied twice in the gradient of q: k has it already": remade(
-            scales=lambda scale: (scale**2, scale, 1.0)
-        ),
-        "delta is left out": remade(centre=lambda weights, grad, delta: weights * grad),
-        "delta is added, not taken off": remade(centre=lambda weights, grad, delta: weights * (grad + delta[:, None])),
-        "delta is taken off outside: weights · grad - delta": remade(
-            centre=lambda weights, grad, delta: weights * grad - delta[:, None]
-        ),
-        "delta is made anew from the tile, though it sums over all the keys of the row": remade(
-            centre=lambda weights, grad, delta: weights * (grad - (weights * grad).sum(dim=1, keepdim=True))
-        ),
-        "the weights are missing in the gradient of the scores": remade(
-            centre=lambda weights, grad, delta: grad - delta[:, None]
-        ),
-        "1 / √d is missing in the gradients of q and k": remade(scales=lambda scale: (1.0, 1.0, 1.0)),
-        "1 / √d is missing in the gradient of q": remade(scales=lambda scale: (1.0, scale, 1.0)),
-        "1 / √d is missing in the gradient of k": remade(scales=lambda scale: (scale, 1.0, 1.0)),
-        "1 / √d is applied to the gradient of v too": remade(scales=lambda scale: (scale, scale, scale)),
-        "the scores are made without 1 / √d": remade(score_scale=lambda scale: 1.0),
-        "1 / √d is applied twice in the gradients of q and k": remade(scales=lambda scale: (scale**2, scale**2, 1.0)),
-        "delta is added up over the rows, where each row has its own": remade(
-            centre=lambda weights, grad, delta: weights * (grad - delta.sum())
-        ),
-        "the signs of delta and the gradient of the weights are swapped": remade(
-            centre=lambda weights, grad, delta: weights * (delta[:, None] - grad)
-        ),
-        "the derivative of a sigmoid is taken, weights · (1 - weights), where a softmax has delta": remade(
-            centre=lambda weights, grad, delta: weights * (1 - weights) * grad
-        ),
-        "hidden scores are 0, which still counts: the exponential of 0 is 1": remade(
-            hide=lambda scores, visible: scores.masked_fill(~visible, 0)
-        ),
-        "the mask hides the gradient of the scores, and the weights that v gets are not hidden": masked_late,
-        "the gradient of k is made from the weights, not from the gradient of the scores": remade(
-            for_k=lambda weights, grad_scores: weights
-        ),
-        "the gradient of v is made from the gradient of the scores, with 1 / √d": remade(
-            for_v=lambda weights, grad_scores: grad_scores, scales=lambda scale: (scale, scale, scale)
-        ),
-        "the mask is not looked at": remade(hide=lambda scores, visible: scores),
-        "the mask hides what it should show": remade(
-            hide=lambda scores, visible: scores.masked_fill(visible, -math.inf)
-        ),
-        "the gradient of v is made from the gradient of the scores, not from the weights": remade(
-            for_v=lambda weights, grad_scores: grad_scores
-        ),
-    },
-)
-
-
-# 3.11 flash1_issued_bytes ----------------------------------------------------------------------------------------
-
-
-def flash1_by_loops(n, head_dim, block_n):
-    moved = 0
-    for start in range(0, n, block_n):
-        moved += 2 * 2 * head_dim * (min(start + block_n, n) - start)
-        moved += n * (2 * head_dim + 2 * 2 * head_dim + 2 * 4 + 2 * 4)
-    return moved
-
-
-def flash1_by_paper(n, head_dim, block_n):
-    passes = -(-n // block_n)
-    return 2 * (3 * passes + 2) * n * head_dim + 4 * 4 * n * passes
-
-
-def passing(each=lambda d: 6 * d + 16, once=lambda d: 4 * d, passes=lambda n, block_n: math.ceil(n / block_n)):
-    """n · (passes · each(d) + once(d))."""
-    return lambda n, head_dim, block_n: n * (passes(n, block_n) * each(head_dim) + once(head_dim))
-
-
-FLASH1 = Exercise(
-    number="3.11",
-    title="the other loop order",
-    section="Which loop goes outside",
-    difficulty=2,
-    minutes=8,
-    reference=flash.flash1_issued_bytes,
-    hints=(
-        "The loop over keys is outside now. When a block of queries is left and comes by again later, where have its "
-        "output, its maximum and its sum been in between?",
-        "k and v come in once. On each of the ceil(n / block_n) passes all of q comes in, all of the output comes in "
-        "and goes back, and so do two float32 numbers a row.",
-        "Once: 2 * n * row with row = 2 * head_dim bytes. Each pass: 3 * n * row for q and the output, and 4 numbers "
-        "of 4 bytes for each of n rows.",
-    ),
-    cases=(
-        Case("512 tokens, d = 64, blocks of 64", lambda normal: (512, 64, 64)),
-        Case("blocks of 128", lambda normal: (512, 64, 128)),
-        Case("1,000 tokens, blocks of 384", lambda normal: (1000, 64, 384)),
-        Case("d = 128, blocks of 96", lambda normal: (4096, 128, 96)),
-        Case("a block longer than the text", lambda normal: (100, 32, 256)),
-        Case("one token", lambda normal: (1, 16, 16)),
-    ),
-    right_answers=(flash1_by_loops, flash1_by_paper),
-    mistakes={
-        "the order does not matter: q and out once, k and v for each block of queries": (
-            lambda n, head_dim, block_n: flash.flash_issued_bytes(n, head_dim, block_n, block_n)
-        ),
-        "the maximum and the sum stay on the chip": passing(each=lambda d: 6 * d),
-        "the statistics are counted half: only one of them, only one way, or with 2 bytes": passing(
-            each=lambda d: 6 * d + 8
-        ),
-        "the output is written back, but never read": passing(each=lambda d: 4 * d + 16),
-        "the output stays on the chip until the end": passing(each=lambda d: 2 * d + 16, once=lambda d: 6 * d),
-        "q is loaded once, and stays": passing(each=lambda d: 4 * d + 16, once=lambda d: 6 * d),
-        "k and v come in on every pass": passing(each=lambda d: 10 * d + 16, once=lambda d: 0),
-        "elements are counted, where an element has 2 bytes": passing(each=lambda d: 3 * d + 4, once=lambda d: 2 * d),
-        "the last, shorter block of keys has no pass": passing(passes=lambda n, block_n: n // block_n),
-        "there is a pass for each key, not for each block of keys": passing(passes=lambda n, block_n: n),
-        "the zeros and -inf at the beginning are counted as written": passing(once=lambda d: 6 * d + 8),
-        "on the first pass the output is not read, or only one of k and v is counted": passing(once=lambda d: 2 * d),
-        "k and v are not counted": passing(once=lambda d: 0),
-        "on the first pass neither the output nor its statistics are read": passing(once=lambda d: 2 * d - 8),
-        "on the first pass the statistics are not read": passing(once=lambda d: 4 * d - 8),
-        "the log-sum-exp is written at the end as well": passing(once=lambda d: 4 * d + 4),
-        "the output travels in float32": passing(each=lambda d: 10 * d + 16),
-        "the statistics come and go once, not on each pass": passing(each=lambda d: 6 * d, once=lambda d: 4 * d + 16),
-        "the last, shorter block of keys is counted as a whole one": lambda n, head_dim, block_n: (
-            passing()(n, head_dim, block_n) + 4 * head_dim * (-n % block_n)
-        ),
-    },
-)
-
-EXERCISES = (
-    ONLINE,
-    MERGE,
-    TILED,
-    ISSUED,
-    FLASH_FORWARD,
-    RANGE,
-    CAUSAL_FLASH_FORWARD,
-    TILE,
-    SPLIT,
-    BACKWARD,
-    FLASH1,
-)
+EXERCISES = (ONLINE, MERGE, TILED, ISSUED, SPLIT)

@@ -1,8 +1,8 @@
-"""Exercises of lesson 06: which pairs break past the trained length, the rules that slow them, where a model fails.
+"""Exercises: which pairs break past the trained length, the rules that slow them, where a model fails.
 
 An error of this field hides in the fast pairs or in the slow ones, and shows only far from home. So the rules are asked
 about every pair of a real head, in float64, and about pairs that do not come in order. What it takes to serve the
-longer text is asked in `lesson_06_serving`.
+longer text is asked in `serving`.
 """
 
 import math
@@ -11,16 +11,12 @@ import torch
 from torch.nn.functional import cross_entropy, pad, scaled_dot_product_attention
 
 from solutions import positions
-from solutions.checks import lesson_06_serving
 from solutions.checks.exercise import Case, Exercise
 from solutions.positions import tempered_attention
 from solutions.quadratic import attention
 from solutions.tiny import Config, TinyTransformer
 
-TITLE = "From 2K to 128K"
-
-
-# 6.1 never_turned ------------------------------------------------------------------------------------------------
+# never_turned ----------------------------------------------------------------------------------------------------
 
 
 def never_turned_one_by_one(head_dim, base, length):
@@ -57,7 +53,6 @@ def never_turned_rounded_down(head_dim, base, length):
 
 
 NEVER_TURNED = Exercise(
-    number="6.1",
     title="count the pairs that never turned",
     section="Which pairs break",
     difficulty=1,
@@ -130,7 +125,7 @@ NEVER_TURNED = Exercise(
 )
 
 
-# 6.2 interpolated_angles -----------------------------------------------------------------------------------------
+# interpolated_angles ---------------------------------------------------------------------------------------------
 
 
 def squeezed(first, last, pairs, factor):
@@ -167,7 +162,6 @@ def as_they_are(position, factor):
 
 
 INTERPOLATED = Exercise(
-    number="6.2",
     title="position interpolation",
     section="Four rules, each a few lines",
     difficulty=1,
@@ -241,7 +235,7 @@ INTERPOLATED = Exercise(
 )
 
 
-# 6.3 ntk_base ----------------------------------------------------------------------------------------------------
+# ntk_base --------------------------------------------------------------------------------------------------------
 
 
 def ntk_base_from_the_last_pair(head_dim, base, factor):
@@ -260,7 +254,6 @@ def ntk_base_with(exponent):
 
 
 NTK_BASE = Exercise(
-    number="6.3",
     title="the NTK-aware base",
     section="Four rules, each a few lines",
     difficulty=2,
@@ -335,7 +328,7 @@ NTK_BASE = Exercise(
 )
 
 
-# 6.4 by_parts ----------------------------------------------------------------------------------------------------
+# by_parts --------------------------------------------------------------------------------------------------------
 
 
 def head(head_dim, base, *rule):
@@ -412,7 +405,6 @@ def by_parts_with(turned=None, keep=None, blend=None):
 
 
 BY_PARTS = Exercise(
-    number="6.4",
     title="interpolate by parts",
     section="Four rules, each a few lines",
     difficulty=3,
@@ -542,7 +534,7 @@ BY_PARTS = Exercise(
 )
 
 
-# 6.5 tempered_attention ------------------------------------------------------------------------------------------
+# tempered_attention ----------------------------------------------------------------------------------------------
 
 
 def tempered(queries, keys, factor, *leading):
@@ -582,7 +574,6 @@ def tempered_of_the_first(q, k, v, factor):
 
 
 TEMPERED = Exercise(
-    number="6.5",
     title="the temperature of YaRN",
     section="Four rules, each a few lines",
     difficulty=2,
@@ -657,7 +648,7 @@ TEMPERED = Exercise(
 )
 
 
-# 6.6 loss_by_position --------------------------------------------------------------------------------------------
+# loss_by_position ------------------------------------------------------------------------------------------------
 
 READER = TinyTransformer(Config(11, ("full",), width=16, heads=2, rope_share=1.0, seed=4)).requires_grad_(False)
 
@@ -756,7 +747,6 @@ def text_by_text(cost, keep):
 
 
 LOSS_BY_POSITION = Exercise(
-    number="6.6",
     title="loss by position",
     section="Measured on our model",
     difficulty=3,
@@ -831,5 +821,4 @@ EXERCISES = (
     BY_PARTS,
     TEMPERED,
     LOSS_BY_POSITION,
-    *lesson_06_serving.EXERCISES,
 )

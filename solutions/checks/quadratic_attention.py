@@ -1,4 +1,4 @@
-"""Exercises of lesson 01: quadratic attention from softmax to row blocks.
+"""Exercises: quadratic attention from softmax to row blocks.
 
 Inputs have variance 1 throughout: with large ones softmax saturates, and no scale, a wrong scale and even a hard choice
 of the best key all give the same output. Rows and columns differ in number, and lengths divide nothing.
@@ -18,11 +18,10 @@ from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
 from solutions.quadratic import KVCache, attention_scores, causal_mask, grouped_attention
 
-TITLE = "Quadratic attention"
 INF = math.inf
 
 
-# 1.1 softmax -----------------------------------------------------------------------------------------------------
+# softmax ---------------------------------------------------------------------------------------------------------
 
 
 def softmax_by_rows(scores):
@@ -99,7 +98,6 @@ def with_and_without_empty_rows(mistakes):
 
 
 SOFTMAX = Exercise(
-    number="1.1",
     title="stable softmax",
     section="A softmax that survives",
     difficulty=1,
@@ -227,7 +225,7 @@ SOFTMAX = Exercise(
 )
 
 
-# 1.2 attention_scores --------------------------------------------------------------------------------------------
+# attention_scores ------------------------------------------------------------------------------------------------
 
 
 def scores_one_by_one(q, k, scale=None):
@@ -260,7 +258,6 @@ def root(q, k=None):
 
 
 SCORES = Exercise(
-    number="1.2",
     title="scaled scores",
     section="Why divide by the square root of d",
     difficulty=1,
@@ -337,7 +334,7 @@ SCORES = Exercise(
 )
 
 
-# 1.3 causal_mask -------------------------------------------------------------------------------------------------
+# causal_mask -----------------------------------------------------------------------------------------------------
 
 
 def mask_one_by_one(queries, keys, device=None):
@@ -365,7 +362,6 @@ def on_another_device(function, queries, keys):
 
 
 MASK = Exercise(
-    number="1.3",
     title="the causal mask",
     section="The mask comes first",
     difficulty=2,
@@ -426,7 +422,7 @@ MASK = Exercise(
 )
 
 
-# 1.4 attention ---------------------------------------------------------------------------------------------------
+# attention -------------------------------------------------------------------------------------------------------
 
 
 def visible_pairs(q, k, causal, mask):
@@ -551,7 +547,6 @@ def some_pairs(normal, queries, keys, for_nobody=()):
 
 
 ATTENTION = Exercise(
-    number="1.4",
     title="attention",
     section="The mask comes first",
     difficulty=2,
@@ -717,7 +712,7 @@ ATTENTION = Exercise(
 )
 
 
-# 1.5 multi_head_attention ----------------------------------------------------------------------------------------
+# multi_head_attention --------------------------------------------------------------------------------------------
 
 
 def split(y, heads):
@@ -804,7 +799,6 @@ def heads_depend_on(function, x, *weights_and_heads):
 
 
 HEADS = Exercise(
-    number="1.5",
     title="many heads",
     section="Many heads",
     difficulty=3,
@@ -912,7 +906,7 @@ HEADS = Exercise(
 )
 
 
-# 1.6 cached_attention --------------------------------------------------------------------------------------------
+# cached_attention ------------------------------------------------------------------------------------------------
 
 
 def in_chunks(function, q, k, v, *lengths):
@@ -1075,7 +1069,6 @@ def text_in(*lengths, heads=2, kv_heads=None):
 
 
 CACHE = Exercise(
-    number="1.6",
     title="attend with a cache",
     section="One token at a time",
     difficulty=2,
@@ -1140,7 +1133,7 @@ CACHE = Exercise(
 )
 
 
-# 1.7 attention_multiplications -----------------------------------------------------------------------------------
+# attention_multiplications ---------------------------------------------------------------------------------------
 
 
 def counted_by_halves(n, head_dim, heads=1, *, causal=False):
@@ -1167,7 +1160,6 @@ def counted_causally(function, *sizes):
 
 
 COUNT = Exercise(
-    number="1.7",
     title="count the multiplications",
     section="Count before you measure",
     difficulty=1,
@@ -1253,7 +1245,7 @@ COUNT = Exercise(
 )
 
 
-# 1.8 blocked_attention -------------------------------------------------------------------------------------------
+# blocked_attention -----------------------------------------------------------------------------------------------
 
 
 class LargestTensor(TorchDispatchMode):
@@ -1427,7 +1419,6 @@ def tokens_in_blocks(queries, keys, block, heads=(), d_value=5):
 
 
 BLOCKS = Exercise(
-    number="1.8",
     title="attention in row blocks",
     section="Never hold the matrix",
     difficulty=3,

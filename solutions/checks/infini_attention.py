@@ -1,4 +1,4 @@
-"""Exercises of lesson 04: read and write a matrix that remembers, keep its order, mend its delta rule, count its cost.
+"""Exercises: read and write a matrix that remembers, keep its order, mend its delta rule, count its cost.
 
 The bugs of this field do not show in a loss: a write before the read, a sum where an average was meant, a z that counts
 what was not written. So memories come filled, keys and values have different widths, and segments end raggedly.
@@ -15,8 +15,6 @@ from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
 from solutions.infini import feature, gate, retrieve, segment_step, update_delta, update_gamma, update_linear
 from solutions.quadratic import attention
-
-TITLE = "Infini-attention"
 
 
 def filled(normal, *leading, d=6, d_value=5, n=11):
@@ -41,7 +39,7 @@ def few(normal, *leading, d=6, d_value=5):
     return filled(lambda *shape: 0.7 * normal(*shape) - 0.5, *leading, d=d, d_value=d_value, n=1)
 
 
-# 4.1 retrieve ----------------------------------------------------------------------------------------------------
+# retrieve --------------------------------------------------------------------------------------------------------
 
 
 def reads(*leading, n=7, of=filled, **sizes):
@@ -108,7 +106,6 @@ def read_with(weigh=feature, divide=divided):
 
 
 RETRIEVE = Exercise(
-    number="4.1",
     title="read the memory",
     section="Reading is an average",
     difficulty=2,
@@ -199,7 +196,7 @@ RETRIEVE = Exercise(
     },
 )
 
-# 4.2 update_linear -----------------------------------------------------------------------------------------------
+# update_linear ---------------------------------------------------------------------------------------------------
 
 
 def pair(function, *inputs):
@@ -245,7 +242,6 @@ def write_with(weigh=feature, add=lambda memory, new: memory + new, count=lambda
 
 
 LINEAR = Exercise(
-    number="4.2",
     title="write a segment",
     section="Reading is an average",
     difficulty=2,
@@ -317,7 +313,7 @@ LINEAR = Exercise(
     },
 )
 
-# 4.3 gate --------------------------------------------------------------------------------------------------------
+# gate ------------------------------------------------------------------------------------------------------------
 
 
 def gated(*leading, heads=3, n=7, d=5, scale=1.0):
@@ -355,7 +351,6 @@ def felt_by_the_gates(function, beta, from_memory, local):
 
 
 GATE = Exercise(
-    number="4.3",
     title="the gate",
     section="One segment",
     difficulty=1,
@@ -405,7 +400,7 @@ GATE = Exercise(
     },
 )
 
-# 4.4 segment_step ------------------------------------------------------------------------------------------------
+# segment_step ----------------------------------------------------------------------------------------------------
 
 
 def everything(function, q, k, v, memory, z, beta):
@@ -496,7 +491,6 @@ def felt_by_what_was_written(function, q, k, v, memory, z, beta):
 
 
 STEP = Exercise(
-    number="4.4",
     title="one segment through one layer",
     section="One segment",
     difficulty=3,
@@ -580,7 +574,7 @@ STEP = Exercise(
     },
 )
 
-# 4.5 dual_form ---------------------------------------------------------------------------------------------------
+# dual_form -------------------------------------------------------------------------------------------------------
 
 
 def in_segments(*leading, n=11, d=6, d_value=5, segment=4, mean=0.0):
@@ -648,7 +642,6 @@ def averaged_over_segments(q, k, v, segment):
 
 
 DUAL = Exercise(
-    number="4.5",
     title="the same read without a memory",
     section="One segment",
     difficulty=3,
@@ -760,7 +753,7 @@ DUAL = Exercise(
     },
 )
 
-# 4.6 update_delta ------------------------------------------------------------------------------------------------
+# update_delta ----------------------------------------------------------------------------------------------------
 
 
 def delta_by_hand(k, v, memory, z):
@@ -810,7 +803,6 @@ def felt_by_the_keys(function, k, v, memory, z):
 
 
 DELTA = Exercise(
-    number="4.6",
     title="write only what is new",
     section="Write only what is new",
     difficulty=2,
@@ -893,7 +885,7 @@ DELTA = Exercise(
     },
 )
 
-# 4.7 update_gamma ------------------------------------------------------------------------------------------------
+# update_gamma ----------------------------------------------------------------------------------------------------
 
 
 def gamma_by_hand(k, v, memory, z):
@@ -954,7 +946,6 @@ def low_keys(normal):
 
 
 GAMMA = Exercise(
-    number="4.7",
     title="a z that counts only what is new",
     section="Write only what is new",
     difficulty=3,
@@ -1038,7 +1029,7 @@ GAMMA = Exercise(
     },
 )
 
-# 4.8 infini_floats -----------------------------------------------------------------------------------------------
+# infini_floats ---------------------------------------------------------------------------------------------------
 
 
 def floats_layer_by_layer(layers, heads, d_key, d_value):
@@ -1046,7 +1037,6 @@ def floats_layer_by_layer(layers, heads, d_key, d_value):
 
 
 FLOATS = Exercise(
-    number="4.8",
     title="the size of the memory",
     section="How large it is",
     difficulty=1,
@@ -1113,7 +1103,7 @@ FLOATS = Exercise(
     },
 )
 
-# 4.9 needle_share ------------------------------------------------------------------------------------------------
+# needle_share ----------------------------------------------------------------------------------------------------
 
 
 def in_hay(d=6, n=5, tokens=100):
@@ -1145,7 +1135,6 @@ def share_with(
 
 
 SHARE = Exercise(
-    number="4.9",
     title="the needle's share",
     section="How long it lasts",
     difficulty=2,
@@ -1221,7 +1210,7 @@ SHARE = Exercise(
     },
 )
 
-# 4.10 gate_range -------------------------------------------------------------------------------------------------
+# gate_range -----------------------------------------------------------------------------------------------------
 
 
 def ends(function, *arguments):
@@ -1255,7 +1244,6 @@ def sigmoid(x):
 
 
 GATES = Exercise(
-    number="4.10",
     title="how far a gate can go",
     section="The gate, and its learning rate",
     difficulty=2,

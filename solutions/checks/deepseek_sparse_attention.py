@@ -1,4 +1,4 @@
-"""Exercises of lesson 05: score, choose, gather; what the indexer learns from, and what it must not touch; the bill.
+"""Exercises: score, choose, gather; what the indexer learns from, and what it must not touch; the bill.
 
 A selector's bugs are silent: the shapes are right, short texts pass, and the loss falls. So the cases have rows with
 fewer than k keys, ties, heads that disagree, queries that are not all tokens, and some compare gradients.
@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from solutions import sparse, tiny
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.lesson_01 import LargestTensor
+from solutions.checks.quadratic_attention import LargestTensor
 from solutions.checks.running import Rejected
 from solutions.quadratic import attention, causal_mask, softmax
 from solutions.sparse import (
@@ -32,8 +32,6 @@ from solutions.sparse import (
     select_top_k,
 )
 
-TITLE = "DeepSeek sparse attention"
-
 
 def within(budget, what, function, *inputs):
     """The outcome, unless a tensor with more entries than the budget is made."""
@@ -47,7 +45,7 @@ def within(budget, what, function, *inputs):
     return out
 
 
-# 5.1 index_scores ------------------------------------------------------------------------------------------------
+# index_scores ----------------------------------------------------------------------------------------------------
 
 
 def by_hand(normal):
@@ -110,7 +108,6 @@ def best_head(q, k, w):
 
 
 SCORES = Exercise(
-    number="5.1",
     title="the lightning indexer",
     section="The lightning indexer",
     difficulty=2,
@@ -189,7 +186,7 @@ SCORES = Exercise(
 )
 
 
-# 5.2 select_top_k ------------------------------------------------------------------------------------------------
+# select_top_k ----------------------------------------------------------------------------------------------------
 
 
 def choosing(*shape, k, causal=True, change=lambda scores: scores) -> tuple[Callable, Callable]:
@@ -356,7 +353,6 @@ def zero_is_nobody(scores, k, *, causal=True):
 
 
 CHOOSE = Exercise(
-    number="5.2",
     title="the k best of the past, and the leak",
     section="The k best, and a leak",
     difficulty=3,
@@ -464,7 +460,7 @@ CHOOSE = Exercise(
 )
 
 
-# 5.3 gathered_attention ------------------------------------------------------------------------------------------
+# gathered_attention ----------------------------------------------------------------------------------------------
 
 
 def chosen_keys(batch, heads, kv_heads, n, m, k, d=5, d_value=7, causal=True, **options) -> tuple[Callable, Callable]:
@@ -599,7 +595,6 @@ def values_at_their_rank(q, k, v, indices, *, scale=None):
 
 
 GATHER = Exercise(
-    number="5.3",
     title="attention to the chosen keys",
     section="Attend to the chosen alone",
     difficulty=4,
@@ -610,7 +605,7 @@ GATHER = Exercise(
         "which of them does a query meet?",
         "gathered(k, indices) is (batch, n, kv_heads, k, d): a little attention for every query. Bring q to "
         "(batch, n, kv_heads, group, d), where a group of query heads shares a key head, and `attention` from "
-        "lesson 1 does the rest.",
+        "the lesson on quadratic attention does the rest.",
         "q.transpose(1, 2).unflatten(2, (-1, group)) is that q. The mask, True where indices >= 0, is "
         "(batch, n, 1, 1, k). Afterwards .flatten(2, 3).transpose(1, 2) brings the heads back.",
     ),
@@ -708,7 +703,7 @@ GATHER = Exercise(
 )
 
 
-# 5.4 index_target ------------------------------------------------------------------------------------------------
+# index_target ----------------------------------------------------------------------------------------------------
 
 
 def attention_of(batch, heads, n, m, *, sharp=1.0):
@@ -777,7 +772,6 @@ def total(probabilities):
 
 
 TARGET = Exercise(
-    number="5.4",
     title="what the indexer should reproduce",
     section="No gradient passes a choice",
     difficulty=2,
@@ -858,7 +852,7 @@ TARGET = Exercise(
 )
 
 
-# 5.5 divergence --------------------------------------------------------------------------------------------------
+# divergence ------------------------------------------------------------------------------------------------------
 
 
 def two_distributions(batch, n, candidates, *, few=False):
@@ -984,7 +978,6 @@ def floored(scores, target):
 
 
 DIVERGE = Exercise(
-    number="5.5",
     title="a divergence that survives -inf",
     section="No gradient passes a choice",
     difficulty=3,
@@ -1066,7 +1059,7 @@ DIVERGE = Exercise(
 )
 
 
-# 5.6 sparse_loss -------------------------------------------------------------------------------------------------
+# sparse_loss -----------------------------------------------------------------------------------------------------
 
 
 def sparse_stage(batch, heads, n, m, k, *, without=()):
@@ -1164,7 +1157,6 @@ def stage_without_detach(scores, probabilities, indices):
 
 
 STAGE = Exercise(
-    number="5.6",
     title="the loss of the sparse stage",
     section="Two stages",
     difficulty=3,
@@ -1277,7 +1269,7 @@ STAGE = Exercise(
 )
 
 
-# 5.7 rotate ------------------------------------------------------------------------------------------------------
+# rotate ----------------------------------------------------------------------------------------------------------
 
 
 def to_turn(*shape, pairs, start=0, base=10_000.0):
@@ -1380,7 +1372,6 @@ def rest_dropped(x, position, frequencies):
 
 
 ROTATE = Exercise(
-    number="5.7",
     title="half a rotation, in the right pairs",
     section="The bug that short texts pass",
     difficulty=3,
@@ -1458,7 +1449,7 @@ ROTATE = Exercise(
 )
 
 
-# 5.8 folded_index_scores -----------------------------------------------------------------------------------------
+# folded_index_scores ---------------------------------------------------------------------------------------------
 
 
 def codes(batch, heads, n, m, d, *, even=False):
@@ -1567,7 +1558,6 @@ def sign_of(power, scale):
 
 
 FOLD = Exercise(
-    number="5.8",
     title="scales past the ReLU",
     section="Few bits",
     difficulty=3,
@@ -1646,7 +1636,7 @@ FOLD = Exercise(
 )
 
 
-# 5.9 page_bound --------------------------------------------------------------------------------------------------
+# page_bound ------------------------------------------------------------------------------------------------------
 
 
 def to_bound(*leading, n, pages, d, block=4):
@@ -1697,7 +1687,6 @@ def bound_by_one_product(q, low, high):
 
 
 BOUND = Exercise(
-    number="5.9",
     title="the most that a page can score",
     section="Others who choose",
     difficulty=3,
@@ -1766,7 +1755,7 @@ BOUND = Exercise(
 )
 
 
-# 5.10 flops_crossover --------------------------------------------------------------------------------------------
+# flops_crossover ------------------------------------------------------------------------------------------------
 
 SMALL = Sizes(heads=16, latent=128, rope=32, nope=64, value=64, index_heads=8, index_dim=64, top_k=512)
 ROUND = Sizes(index_heads=32, top_k=1024)
@@ -1791,7 +1780,6 @@ def crossover_in_topks(phase, sizes=V32):
 
 
 CROSSOVER = Exercise(
-    number="5.10",
     title="from where on it is cheaper",
     section="What it costs",
     difficulty=2,
@@ -1867,7 +1855,7 @@ CROSSOVER = Exercise(
 )
 
 
-# 5.11 figure_mean ------------------------------------------------------------------------------------------------
+# figure_mean ----------------------------------------------------------------------------------------------------
 
 
 def mean_case(label, position, phase, model):
@@ -1931,7 +1919,6 @@ def costs_of_pieces(position, phase, model):
 
 
 MEAN = Exercise(
-    number="5.11",
     title="what a whole text costs",
     section="The published figure",
     difficulty=3,

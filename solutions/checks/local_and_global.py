@@ -1,4 +1,4 @@
-"""Exercises of lesson 02: who may look at whom, the band in blocks, what a stack reaches and saves, a short cache.
+"""Exercises: who may look at whom, the band in blocks, what a stack reaches and saves, a short cache.
 
 The bugs of this field are one token wide: a window of W + 1 keys, a cache that keeps W - 2, a two-sided window of 128
 that is 129 keys. So lengths divide nothing, windows are odd and even, and every case is longer than its window.
@@ -14,15 +14,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from solutions import local_global
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.lesson_01 import LargestTensor
+from solutions.checks.quadratic_attention import LargestTensor
 from solutions.checks.running import Rejected
 from solutions.local_global import WindowCache, grouped_attention, keys_in_reach, pattern_pairs, window_mask
 from solutions.quadratic import attention
 
-TITLE = "Local and global"
-
-
-# 2.1 window_mask -------------------------------------------------------------------------------------------------
+# window_mask -----------------------------------------------------------------------------------------------------
 
 
 def looks(queries, keys, window, **pattern):
@@ -137,7 +134,6 @@ def places_for_positions(query_position, key_position, window, pattern):
 
 
 MASK = Exercise(
-    number="2.1",
     title="the window's mask",
     section="What if each word saw only the last few?",
     difficulty=2,
@@ -255,7 +251,7 @@ MASK = Exercise(
 )
 
 
-# 2.2 window_pairs ------------------------------------------------------------------------------------------------
+# window_pairs ----------------------------------------------------------------------------------------------------
 
 
 def two_sided(function, *sizes):
@@ -294,7 +290,6 @@ def pairs_of(causal_pairs=None, two_sided_pairs=None, shortest=min):
 
 
 PAIRS = Exercise(
-    number="2.2",
     title="count the pairs of a window",
     section="Count the pairs",
     difficulty=2,
@@ -434,7 +429,7 @@ PAIRS = Exercise(
 )
 
 
-# 2.3 keys_in_reach -----------------------------------------------------------------------------------------------
+# keys_in_reach ---------------------------------------------------------------------------------------------------
 
 
 def reach_of(**pattern):
@@ -514,7 +509,6 @@ def end_of_band(start, stop, window, causal):
 
 
 REACH = Exercise(
-    number="2.3",
     title="the keys a block must fetch",
     section="Blocks",
     difficulty=2,
@@ -686,7 +680,7 @@ REACH = Exercise(
 )
 
 
-# 2.4 sliding_window_attention ------------------------------------------------------------------------------------
+# sliding_window_attention ----------------------------------------------------------------------------------------
 
 
 def blocks(**pattern):
@@ -846,7 +840,6 @@ def band_of_tokens(n, window, block, heads=(1,), kv_heads=None, d_value=5):
 
 
 BAND = Exercise(
-    number="2.4",
     title="window attention in blocks",
     section="Blocks",
     difficulty=3,
@@ -965,7 +958,7 @@ BAND = Exercise(
 )
 
 
-# 2.5 receptive_field ---------------------------------------------------------------------------------------------
+# receptive_field -------------------------------------------------------------------------------------------------
 
 
 def field_layer_by_layer(layers, window, *, causal=True):
@@ -976,7 +969,6 @@ def field_layer_by_layer(layers, window, *, causal=True):
 
 
 FIELD = Exercise(
-    number="2.5",
     title="the receptive field of a stack",
     section="How far does a stack reach?",
     difficulty=1,
@@ -1058,7 +1050,7 @@ FIELD = Exercise(
 )
 
 
-# 2.6 layer_pattern -----------------------------------------------------------------------------------------------
+# layer_pattern ---------------------------------------------------------------------------------------------------
 
 
 KIND = {"G": "full", "L": "window"}
@@ -1075,7 +1067,6 @@ def pattern_by_slices(unit, layers):
 
 
 PATTERN = Exercise(
-    number="2.6",
     title="the pattern of a stack",
     section="A few layers that see everything",
     difficulty=1,
@@ -1144,7 +1135,7 @@ PATTERN = Exercise(
 )
 
 
-# 2.7 saving ------------------------------------------------------------------------------------------------------
+# saving ----------------------------------------------------------------------------------------------------------
 
 
 def kinds(unit, layers, n, window):
@@ -1174,7 +1165,6 @@ def saved_with(layer_types, full, local):
 
 
 SAVING = Exercise(
-    number="2.7",
     title="what a pattern saves, and its ceiling",
     section="A few layers that see everything",
     difficulty=2,
@@ -1270,7 +1260,7 @@ SAVING = Exercise(
 )
 
 
-# 2.8 pattern_kv_bytes --------------------------------------------------------------------------------------------
+# pattern_kv_bytes ------------------------------------------------------------------------------------------------
 
 
 def kv_layer_by_layer(layer_types, n, window, kv_heads, head_dim, element_bytes=2):
@@ -1298,7 +1288,6 @@ def held(unit, layers, *sizes):
 
 
 KV_BYTES = Exercise(
-    number="2.8",
     title="the bytes of a mixed cache",
     section="A few layers that see everything",
     difficulty=2,
@@ -1387,7 +1376,7 @@ KV_BYTES = Exercise(
 )
 
 
-# 2.9 cached_window_attention -------------------------------------------------------------------------------------
+# cached_window_attention -----------------------------------------------------------------------------------------
 
 
 def chunks_of(lengths, *tensors):
@@ -1529,7 +1518,6 @@ def stream_whole(n, window, sinks):
 
 
 CACHE = Exercise(
-    number="2.9",
     title="a cache that forgets",
     section="A cache that forgets",
     difficulty=4,

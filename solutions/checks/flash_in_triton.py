@@ -1,0 +1,1159 @@
+"""Exercises: two Triton kernels, run under the interpreter, and what they skip, what fits, what is made again.
+
+What a kernel gets wrong shows only where it has to: keys that no block ends on (their scores are 0, not hidden), the
+second head, a maximum that arrives late. So lengths are ragged, heads are two, and blocks are of two sizes. The output
+starts as nan, so that what was never written is seen.
+"""
+
+import inspect
+import linecache
+import math
+import textwrap
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from solutions import flash, flash_kernels, interpreter
+from solutions.checks.exercise import Case, Exercise
+from solutions.checks.flash_attention import tensors, wider
+from solutions.checks.running import Rejected
+from solutions.flash import forward_bytes, peak_tile_bytes
+from solutions.interpreter import Access, Listener, interpreted, listening, tl, triton
+
+
+class Written(Listener):
+    """Which entries of out and lse were stored, who stored where, and the first load that left lanes undefined."""
+
+    def begin(self, launch) -> None:
+        self.arguments = launch.arguments
+        self.stored = {a.name: np.zeros(a.tensor.numel(), bool) for a in launch.arguments if a.name in ("out", "lse")}
+        self.entries, self.undefined = {}, None
+
+    def access(self, access: Access) -> None:
+        argument = self.arguments[access.argument]
+        if access.kind == "load" and access.undefined and access.mask is not None and self.undefined is None:
+            self.undefined = f"{argument.name} at line {access.line}, `{access.text}`,"
+        if access.kind == "store" and argument.name in self.stored:
+            lanes = access.addresses if access.mask is None else access.addresses[access.mask]
+            entries = (lanes.astype(np.int64).ravel() - argument.start) // access.element_bytes
+            self.stored[argument.name][entries] = True
+            self.entries.setdefault((access.program[:2], argument.name), []).extend(entries.tolist())
+
+    def refuse_gaps(self, heads: int, n: int, block_m: int) -> None:
+        """Reject what leaves entries of out or lse as they were, in the words of the program that owns the first."""
+        for name, stored in self.stored.items():
+            rows = stored.reshape(heads * n, -1).all(1)
+            if rows.all():
+                continue
+            head, row = divmod(int(np.argmin(rows)), n)
+            program, last = (row // block_m, head), min(n, row // block_m * block_m + block_m) - 1
+            own = f"rows {row} to {last} of head {head} of {name}"
+            theirs = self.entries.get((program, name))
+            if not theirs:
+                raise Rejected(f"program {program} stores nothing to {name}; {own} are its part")
+            there, column = divmod(min(theirs), len(stored) // (heads * n))
+            where = f"row {there % n}{f', column {column},' if column else ''} of head {there // n}"
+            raise Rejected(f"program {program} stores nothing to {own}: what it stores begins at {where}")
+
+
+class Issued(Listener):
+    """Counts the bytes that a kernel asks for."""
+
+    def __init__(self):
+        self.bytes = 0
+
+    def access(self, access: Access) -> None:
+        lanes = access.addresses.size if access.mask is None else int(access.mask.sum())
+        self.bytes += lanes * access.element_bytes
+
+
+def run(
+    kernel, heads, n, head_dim, block_m, block_n, dtype=torch.float32, size=1.0, apart=0.0
+) -> tuple[Tensor, Tensor]:
+    """out and lse of a kernel on random q, k and v, q of standard deviation `size`, all scores apart² / √d lower.
+
+    Of numbers that are multiples of 1/8 products are exact, however low the scores are.
+    """
+    generator = torch.Generator().manual_seed(heads + n + head_dim)
+    q, k, v = (torch.randn(heads, n, head_dim, generator=generator).to(dtype) for _ in "qkv")
+    q = q * size
+    if apart:
+        q, k = (8 * q).round() / 8, (8 * k).round() / 8
+        q[..., 0], k[..., 0] = apart, -apart
+    given = {name: tensor.clone() for name, tensor in zip("qkv", (q, k, v), strict=True)}
+    out, lse = torch.full_like(q, math.nan), torch.full((heads, n), math.nan)
+    sizes = dict(HEAD_DIM=head_dim, BLOCK_M=block_m, BLOCK_N=block_n)
+    quiet = np.errstate(all="ignore"), warnings.catch_warnings(action="ignore")  # the verdict says what a mistake does
+    with quiet[0], quiet[1], listening(Written()) as written:
+        interpreted(kernel)[triton.cdiv(n, block_m), heads](q, k, v, out, lse, head_dim**-0.5, n, **sizes)
+    for name, tensor in zip("qkv", (q, k, v), strict=True):
+        if not torch.equal(tensor, given[name]):
+            raise Rejected(f"your kernel writes to {name}; store to out and lse only")
+    written.refuse_gaps(heads, n, block_m)
+    if written.undefined and (out.isnan().any() or lse.isnan().any()):
+        raise Rejected(
+            f"your kernel loads {written.undefined} with a mask and without other=: lanes that are off hold anything, "
+            "here nan, and it reaches the output"
+        )
+    return out, lse
+
+
+def output(kernel, *sizes) -> Tensor:
+    return run(kernel, *sizes)[0]
+
+
+def log_sum_exp(kernel, *sizes) -> Tensor:
+    return run(kernel, *sizes)[1]
+
+
+def within_budget(kernel, heads, n, head_dim, block_m, block_n) -> Tensor:
+    """The output, unless the kernel issued more than a causal kernel has to."""
+    with listening(Issued()) as issued:
+        out, _ = run(kernel, heads, n, head_dim, block_m, block_n)
+    budget = heads * sum(forward_bytes(n, n, head_dim, block_m, block_n, causal=True, element_bytes=4).values())
+    if issued.bytes > budget:
+        raise Rejected(f"your kernel issues {issued.bytes:,} bytes, where {budget:,} suffice")
+    return out
+
+
+def case(label, *sizes, outcome=output) -> Case:
+    return Case(label, lambda normal: sizes, outcome)
+
+
+def changed(kernel, *pieces: str):
+    """The kernel with pieces of its source replaced, old, new, old, new, as if it stood in a file of its own."""
+    source = textwrap.dedent(inspect.getsource(kernel.fn))
+    for old, new in zip(pieces[::2], pieces[1::2], strict=True):
+        if old not in source:
+            raise ValueError(f"{kernel.__name__} does not hold {old!r}; give a piece of its source.")
+        source = source.replace(old, new)
+    file = f"<{kernel.__name__} with {', '.join(map(repr, pieces))}>"
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    names = {"tl": tl, "triton": triton, "__name__": __name__}
+    exec(compile(source, file, "exec"), names)
+    return names[kernel.__name__]
+
+
+# Right, written differently --------------------------------------------------------------------------------------
+
+
+@triton.jit
+def with_natural_powers(
+    q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    block, head = tl.program_id(0), tl.program_id(1)
+    d = tl.arange(0, HEAD_DIM)
+    i = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    of_head = head * n * HEAD_DIM
+    q_block = tl.load(q + of_head + i[:, None] * HEAD_DIM + d[None, :], mask=i[:, None] < n, other=0.0) * scale
+    top = tl.full([BLOCK_M], -1e30, tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    mixed = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
+    for step in range(tl.cdiv(n, BLOCK_N)):
+        j = step * BLOCK_N + tl.arange(0, BLOCK_N)
+        k_block = tl.load(k + of_head + j[None, :] * HEAD_DIM + d[:, None], mask=j[None, :] < n, other=0.0)
+        scores = tl.dot(q_block.to(k_block.dtype), k_block, input_precision="ieee") + tl.where(j < n, 0.0, -1e30)[None]
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        weights = tl.exp(scores - higher[:, None])
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(weights, axis=1)
+        v_block = tl.load(v + of_head + j[:, None] * HEAD_DIM + d[None, :], mask=j[:, None] < n, other=0.0)
+        mixed = mixed * shrink[:, None] + tl.dot(weights.to(v_block.dtype), v_block, input_precision="ieee")
+        top = higher
+    mixed = mixed / total[:, None]
+    tl.store(out + of_head + i[:, None] * HEAD_DIM + d[None, :], mixed.to(out.dtype.element_ty), mask=i[:, None] < n)
+    tl.store(lse + head * n + i, top + tl.log(total), mask=i < n)
+
+
+@triton.jit
+def from_the_last_key(
+    q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    head = tl.program_id(1)
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)[:, None]
+    columns = tl.arange(0, HEAD_DIM)[None, :]
+    q_tile = tl.load(q + (head * n + rows) * HEAD_DIM + columns, mask=rows < n, other=0.0)
+    m = tl.zeros([BLOCK_M, 1], tl.float32) - 1e30
+    ell = tl.zeros([BLOCK_M, 1], tl.float32)
+    acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
+    last = (n - 1) // BLOCK_N * BLOCK_N
+    for back in range(0, last + 1, BLOCK_N):
+        keys = last - back + tl.arange(0, BLOCK_N)[:, None]
+        tile = (head * n + keys) * HEAD_DIM + columns
+        x = tl.dot(q_tile, tl.trans(tl.load(k + tile, mask=keys < n, other=0.0)), input_precision="ieee")
+        inside = tl.trans(keys) < n
+        x = tl.where(inside, x * scale * 1.4426950408889634, -1e30)
+        m_new = tl.maximum(m, tl.max(x, 1, keep_dims=True))
+        p = tl.where(inside, tl.math.exp2(x - m_new), 0.0)
+        ell = ell * tl.math.exp2(m - m_new) + tl.sum(p, 1, keep_dims=True)
+        acc = acc * tl.math.exp2(m - m_new)
+        v_tile = tl.load(v + tile, mask=keys < n, other=0.0)
+        acc += tl.dot(p.to(v_tile.dtype), v_tile, input_precision="ieee")
+        m = m_new
+    tl.store(out + (head * n + rows) * HEAD_DIM + columns, (acc / ell).to(q_tile.dtype), mask=rows < n)
+    tl.store(lse + head * n + rows, (m + tl.log2(ell)) * 0.6931471805599453, mask=rows < n)
+
+
+@triton.jit
+def mask_only_at_the_end(
+    q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    block, head = tl.program_id(0), tl.program_id(1)
+    d = tl.arange(0, HEAD_DIM)
+    i = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    of_head = head * n * HEAD_DIM
+    q_block = tl.load(q + of_head + i[:, None] * HEAD_DIM + d[None, :], mask=i[:, None] < n, other=0.0) * scale
+    top = tl.full([BLOCK_M], -1e30, tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    mixed = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
+    whole = (block * BLOCK_M + 1) // BLOCK_N * BLOCK_N
+    for masked in tl.static_range(2):
+        begin = whole if masked else 0
+        end = tl.minimum(n, block * BLOCK_M + BLOCK_M) if masked else whole
+        for start in range(begin, end, BLOCK_N):
+            j = start + tl.arange(0, BLOCK_N)
+            k_block = tl.load(k + of_head + j[None, :] * HEAD_DIM + d[:, None], mask=j[None, :] < n, other=0.0)
+            scores = tl.dot(q_block.to(k_block.dtype), k_block, input_precision="ieee")
+            if masked:
+                scores = tl.where(i[:, None] >= j[None, :], scores, -1e30)
+            higher = tl.maximum(top, tl.max(scores, axis=1))
+            weights = tl.exp(scores - higher[:, None])
+            shrink = tl.exp(top - higher)
+            total = total * shrink + tl.sum(weights, axis=1)
+            v_block = tl.load(v + of_head + j[:, None] * HEAD_DIM + d[None, :], mask=j[:, None] < n, other=0.0)
+            mixed = mixed * shrink[:, None] + tl.dot(weights.to(v_block.dtype), v_block, input_precision="ieee")
+            top = higher
+    mixed = mixed / total[:, None]
+    tl.store(out + of_head + i[:, None] * HEAD_DIM + d[None, :], mixed.to(out.dtype.element_ty), mask=i[:, None] < n)
+    tl.store(lse + head * n + i, top + tl.log(total), mask=i < n)
+
+
+from_the_diagonal_back = changed(
+    from_the_last_key,
+    "last = (n - 1)",
+    "last = (tl.minimum((tl.program_id(0) + 1) * BLOCK_M, n) - 1)",
+    "tl.trans(keys) < n",
+    "tl.trans(keys) <= rows",
+)
+
+
+# Mistakes of the loop, whoever may look at whom ------------------------------------------------------------------
+
+
+def mistakes_of_the_loop(kernel) -> dict:
+    """Sentence -> the kernel that commits it."""
+    replaced = {
+        "the sum ell is not multiplied by alpha when the maximum moves": ("alpha * ell + ", "ell + "),
+        "the output acc is not multiplied by alpha when the maximum moves": ("alpha[:, None] * acc", "acc"),
+        "neither ell nor acc is multiplied by alpha when the maximum moves": (
+            "alpha * ell + ",
+            "ell + ",
+            "alpha[:, None] * acc",
+            "acc",
+        ),
+        "acc is multiplied by alpha twice": ("alpha[:, None] * acc", "alpha[:, None] * alpha[:, None] * acc"),
+        "alpha multiplies the block's own sum as well, which has the new unit already": (
+            "alpha * ell + tl.sum(p, 1)",
+            "alpha * (ell + tl.sum(p, 1))",
+        ),
+        "m keeps its first value, so that alpha forgets all blocks but the last": ("        m = m_new\n", ""),
+        "m keeps its first value, so that only the last block counts, and its maximum goes to the log-sum-exp": (
+            "        m = m_new\n",
+            "",
+            "m * 0.6931471805599453",
+            "m_new * 0.6931471805599453",
+        ),
+        "hidden scores are -10,000, above scores that are smaller": ("scores, -1e30)", "scores, -1e4)"),
+        "one maximum is taken for all rows of the tile, and rows far below it are 0 / 0": (
+            "tl.max(scores, 1)",
+            "tl.max(tl.max(scores, 1), 0)",
+        ),
+        "m begins at 0, above scores that are all negative": (
+            "tl.full([BLOCK_M], -1e30, tl.float32)",
+            "tl.zeros([BLOCK_M], tl.float32)",
+        ),
+        "alpha is turned around, 2^(m_new - m)": ("tl.math.exp2(m - m_new)", "tl.math.exp2(m_new - m)"),
+        "the exponentials are measured from the maximum as it was before the block": (
+            "tl.math.exp2(scores - m_new[:, None])",
+            "tl.math.exp2(scores - m[:, None])",
+        ),
+        "the logarithm of ell is taken in base 2, and the maximum turned to base e": ("tl.log(ell)", "tl.log2(ell)"),
+        "the queries of a program are counted in steps of BLOCK_N": (
+            "rows = block * BLOCK_M + tl.arange",
+            "rows = block * BLOCK_N + tl.arange",
+        ),
+        "the head's first row is left out where out is stored, here or everywhere": (
+            "row_offsets = (first + rows)[:, None]",
+            "row_offsets = rows[:, None]",
+        ),
+        "every block takes the values of the first keys": (
+            "tl.load(v + key_offsets",
+            "tl.load(v + (first + tl.arange(0, BLOCK_N))[:, None] * HEAD_DIM + columns",
+        ),
+        "no maximum is subtracted, and large scores overflow": (
+            "m_new = tl.maximum(m, tl.max(scores, 1))",
+            "m_new = tl.maximum(m, tl.zeros([BLOCK_M], tl.float32))",
+        ),
+        "the scores are not multiplied by the scale": ("(scale * 1.4426950408889634)", "1.4426950408889634"),
+        "exp2 is taken of scores that are not multiplied by log2(e)": ("(scale * 1.4426950408889634)", "scale"),
+        "the natural exp is taken of scores that are multiplied by log2(e)": ("tl.math.exp2", "tl.exp"),
+        "acc is stored without being divided by ell": ("acc / ell[:, None]", "acc"),
+        "the log-sum-exp is the logarithm of ell alone, without the maximum": (
+            "m * 0.6931471805599453 + tl.log(ell)",
+            "tl.log(ell)",
+        ),
+        "the log-sum-exp is the maximum alone, without the logarithm of ell": (
+            "m * 0.6931471805599453 + tl.log(ell)",
+            "m * 0.6931471805599453",
+        ),
+        "the log-sum-exp is in base 2": ("m * 0.6931471805599453 + tl.log(ell)", "m + tl.log2(ell)"),
+        "the log-sum-exp adds a maximum in base 2 to a natural logarithm": (
+            "m * 0.6931471805599453 + tl.log(ell)",
+            "m + tl.log(ell)",
+        ),
+        "every head reads the keys and values of head 0": ("(first + keys)[:, None]", "keys[:, None]"),
+        "every head reads the queries of head 0": (
+            "tl.load(q + row_offsets",
+            "tl.load(q + row_offsets - first * HEAD_DIM",
+        ),
+        "heads are taken to lie inside the tokens: the offset is head * HEAD_DIM": (
+            "first = head.to(tl.int64) * n",
+            "first = head.to(tl.int64)",
+        ),
+        "a head is n * HEAD_DIM numbers, and the offset is head * n": (
+            "(first + rows)[:, None] * HEAD_DIM",
+            "first + rows[:, None] * HEAD_DIM",
+            "(first + keys)[:, None] * HEAD_DIM",
+            "first + keys[:, None] * HEAD_DIM",
+        ),
+        "block and head are swapped: axis 0 of the grid is the block": (
+            "tl.program_id(0), tl.program_id(1)",
+            "tl.program_id(1), tl.program_id(0)",
+        ),
+        "the block is taken from axis 1 of the grid, as the head is": (
+            "tl.program_id(0), tl.program_id(1)",
+            "tl.program_id(1), tl.program_id(1)",
+        ),
+        "the head is taken from axis 0 of the grid, as the block is": (
+            "tl.program_id(0), tl.program_id(1)",
+            "tl.program_id(0), tl.program_id(0)",
+        ),
+        "every step takes the first block of keys": ("keys = start + tl.arange", "keys = tl.arange"),
+        "the values are read from k": ("tl.load(v +", "tl.load(k +"),
+        "the head's first row is left out where lse is stored": ("lse + first + rows", "lse + rows"),
+        "tl.load has a mask= and no other=: what lies beyond the end is anything, here nan": (", other=0.0", ""),
+        "every program computes the first BLOCK_M queries": (
+            "rows = block * BLOCK_M + tl.arange",
+            "rows = tl.arange",
+        ),
+    }
+    return {sentence: changed(kernel, *pieces) for sentence, pieces in replaced.items()}
+
+
+LARGE = torch.float16, 12.0  # half precision, scores up to several hundred
+LOW = torch.float16, 1.0, 210.0  # scores around -11,025 where d = 16: lower than many a finite floor
+
+FLASH_FORWARD = Exercise(
+    title="the loop in Triton",
+    section="The same loop in Triton",
+    difficulty=4,
+    minutes=45,
+    reference=flash_kernels.flash_forward,
+    hints=(
+        "It is your tiled attention, for one block of queries: what do tl.program_id(0) and tl.program_id(1) replace? "
+        "Which rows of memory does head h begin at, when each head has n of them?",
+        "A tile is a grid of addresses: (first + rows)[:, None] * HEAD_DIM + columns, with first = head * n, loaded "
+        "with mask=rows[:, None] < n. Before the loop m is -1e30, ell and acc are 0. A masked key was loaded as 0, so "
+        "its score is 0: hide it with tl.where.",
+        "In the loop over start in range(0, n, BLOCK_N): scores = tl.dot(q_tile, tl.trans(k_tile)) times scale times "
+        "log2(e), hidden where keys >= n; m_new; alpha = tl.math.exp2(m - m_new); p; then ell and acc, both with "
+        "alpha. After it store acc / ell[:, None], and m * ln(2) + tl.log(ell).",
+    ),
+    cases=(
+        case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
+        case("one head, 32 queries, 16 a block, 16 keys a block", 1, 32, 32, 16, 16),
+        case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
+        case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
+        case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
+        case("one query", 1, 1, 16, 16, 16),
+        case("37 queries, 32 a block, 16 keys a block", 1, 37, 64, 32, 16),
+        case("37 queries, 16 a block, 64 keys a block", 1, 37, 32, 16, 64),
+        case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
+        case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW),
+    ),
+    right_answers=(with_natural_powers, from_the_last_key),
+    mistakes=mistakes_of_the_loop(flash_kernels.flash_forward)
+    | {
+        "keys beyond the end count with a score of 0: their loads are masked, their scores are not": changed(
+            flash_kernels.flash_forward, "        scores = tl.where(keys < n, scores, -1e30)\n", ""
+        ),
+        "one key beyond the end counts (<= for <)": changed(
+            flash_kernels.flash_forward, "tl.where(keys < n,", "tl.where(keys <= n,"
+        ),
+        "only the first block of keys is read": changed(
+            flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, BLOCK_N, BLOCK_N)"
+        ),
+        "the causal mask is there already": changed(
+            flash_kernels.flash_forward, "tl.where(keys < n,", "tl.where(keys <= rows[:, None],"
+        ),
+        "the loop steps by BLOCK_M, and blocks of keys overlap or are left out": changed(
+            flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, n, BLOCK_M)"
+        ),
+        "the last block of keys is left out when it is not full": changed(
+            flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, n // BLOCK_N * BLOCK_N, BLOCK_N)"
+        ),
+    },
+    unjudged=interpreter.why_not,
+)
+
+HIDDEN = "scores = tl.where(keys <= rows[:, None], scores, -1e30)"
+BOUND = "tl.minimum(n, (block + 1) * BLOCK_M)"
+
+CAUSAL_FLASH_FORWARD = Exercise(
+    title="skip what nobody may see",
+    section="Skip what is masked",
+    difficulty=3,
+    minutes=12,
+    reference=flash_kernels.causal_flash_forward,
+    hints=(
+        "Block 2 of queries, BLOCK_M = 16, holds queries 32 to 47. Which is the last key that any of them may see? "
+        "And which keys may query 32 see?",
+        "Two changes to flash_forward: the loop ends at key_range's end, and inside a block that the diagonal crosses "
+        "tl.where hides what lies ahead of each row.",
+        "The loop ends at tl.minimum of n and (block + 1) * BLOCK_M. The mask compares keys, a row, with "
+        "rows[:, None], a column; a key below n needs no check of its own any more. Why?",
+    ),
+    cases=(
+        case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
+        case("one head, 32 queries, 16 a block, 16 keys a block", 1, 32, 32, 16, 16),
+        case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
+        case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
+        case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
+        case("one query", 1, 1, 16, 16, 16),
+        case("40 queries, 32 a block, 16 keys a block", 1, 40, 64, 32, 16),
+        case("40 queries, 16 a block, 32 keys a block", 1, 40, 64, 16, 32),
+        case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
+        case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW),
+        case("the bytes of 40 queries", 1, 40, 16, 16, 16, outcome=within_budget),
+        case("the bytes of 40 queries, 32 a block", 1, 40, 16, 32, 16, outcome=within_budget),
+    ),
+    right_answers=(mask_only_at_the_end, from_the_diagonal_back),
+    mistakes=mistakes_of_the_loop(flash_kernels.causal_flash_forward)
+    | {
+        sentence: changed(flash_kernels.causal_flash_forward, *pieces)
+        for sentence, pieces in {
+            "key blocks that nobody may see are masked, but loaded all the same": (BOUND, "n"),
+            "the diagonal's block is left out: the first queries see no key at all": (BOUND, "block * BLOCK_M"),
+            "the loop begins at the diagonal, and the keys before it are never read": (
+                f"range(0, {BOUND}",
+                f"range(block * BLOCK_M // BLOCK_N * BLOCK_N, {BOUND}",
+            ),
+            "the loop ends at (block + 1) * BLOCK_N, where the queries end at (block + 1) * BLOCK_M": (
+                BOUND,
+                "tl.minimum(n, (block + 1) * BLOCK_N)",
+            ),
+            "the block that the diagonal crosses is not masked": (f"        {HIDDEN}\n", ""),
+            "a query sees one key ahead of it": ("keys <= rows[:, None]", "keys <= rows[:, None] + 1"),
+            "the loop ends BLOCK_N keys after the block's first query": (
+                BOUND,
+                "tl.minimum(n, block * BLOCK_M + BLOCK_N)",
+            ),
+            "the loop ends a block too late: masked, but loaded all the same": (
+                BOUND,
+                "tl.minimum(n, (block + 2) * BLOCK_M)",
+            ),
+            "the loop steps by BLOCK_M, and blocks of keys overlap or are left out": (", BLOCK_N):", ", BLOCK_M):"),
+            "a key's place in its block is taken for its place in the sequence": (
+                "keys <= rows[:, None]",
+                "tl.arange(0, BLOCK_N) <= rows[:, None]",
+            ),
+            "only blocks of keys that begin among the block's queries are masked": (
+                "keys <= rows[:, None]",
+                "(keys <= rows[:, None]) | (start < block * BLOCK_M)",
+            ),
+            "a query does not see its own key (< for <=)": ("keys <= rows[:, None]", "keys < rows[:, None]"),
+            "the mask is turned around: a query sees only itself and what comes later": (
+                "keys <= rows[:, None]",
+                "keys >= rows[:, None]",
+            ),
+            "a row's place in its block is taken for its place in the sequence": (
+                "keys <= rows[:, None]",
+                "keys <= tl.arange(0, BLOCK_M)[:, None]",
+            ),
+            "hidden scores are set to 0, which still counts: the exponential of 0 is 1": (
+                HIDDEN,
+                HIDDEN.replace("-1e30", "0.0"),
+            ),
+        }.items()
+    }
+    | {
+        "what a query may not see is hidden after ell has counted it": changed(
+            flash_kernels.causal_flash_forward,
+            f"        {HIDDEN}\n",
+            "",
+            "        v_tile",
+            "        p = tl.where(keys <= rows[:, None], p, 0.0)\n        v_tile",
+        ),
+    },
+    unjudged=interpreter.why_not,
+)
+
+
+# key_range -------------------------------------------------------------------------------------------------------
+
+
+def ends(**pattern):
+    def outcome(function, *arguments):
+        result = function(*arguments, **pattern)
+        if isinstance(result, list | tuple) and len(result) == 2:
+            return tuple(result)
+        return result
+
+    return outcome
+
+
+def range_by_looking(first_row, block_m, block_n, queries, keys, causal=False, window=None):
+    positions = [row + keys - queries for row in range(first_row, first_row + block_m)]
+    seen = [
+        key
+        for key in range(keys)
+        for position in positions
+        if (not causal or key <= position) and (window is None or key > position - window)
+    ]
+    if window is None and not causal:
+        return 0, keys
+    return min(seen) - min(seen) % block_n if window else 0, max(seen) + 1
+
+
+def range_in_steps(first_row, block_m, block_n, queries, keys, causal=False, window=None):
+    last = first_row + block_m - 1 + keys - queries
+    lo, hi = 0, keys
+    if causal and last + 1 < keys:
+        hi = last + 1
+    if window:
+        oldest = first_row + keys - queries - (window - 1)
+        while lo + block_n <= oldest:
+            lo += block_n
+    return lo, hi
+
+
+def ranged(
+    lo=lambda position, window, block_m, block_n: (position - window + 1) // block_n * block_n,
+    hi=lambda position, block_m, block_n, keys: min(keys, position + block_m),
+    place=lambda first_row, queries, keys: first_row + keys - queries,
+    least=0,
+    if_full=True,
+    place_hi=None,
+    cut=lambda queries, keys: keys,
+):
+    """A range in which a mistake can replace an end: lo and hi of the first query's position, hi cut at `cut`."""
+
+    def key_range(first_row, block_m, block_n, queries, keys, causal=False, window=None):
+        position = place(first_row, queries, keys)
+        low = 0 if window is None else max(least, lo(position, window, block_m, block_n))
+        if if_full and not causal:
+            return low, keys
+        return low, hi((place_hi or place)(first_row, queries, keys), block_m, block_n, cut(queries, keys))
+
+    return key_range
+
+
+def as_first_tokens(first_row, queries, keys):
+    return first_row
+
+
+def lo_of_the_last(first_row, block_m, block_n, queries, keys, causal=False, window=None):
+    _, hi = flash.key_range(first_row, block_m, block_n, queries, keys, causal, window)
+    return 0 if window is None else max(0, hi - window) // block_n * block_n, hi
+
+
+def setting(first_row, block_m, block_n, queries, keys, causal, window) -> Case:
+    """One of many settings, chosen so that no two formulas that are wrong by one, or round otherwise, agree in all."""
+    rows = f"queries {first_row} to {first_row + block_m - 1} of {queries}, {keys} keys in blocks of {block_n}"
+    pattern = f", a window of {window}" if window else ", causal" if causal else ", all keys"
+    arguments = first_row, block_m, block_n, queries, keys
+    return Case(rows + pattern, lambda normal: arguments, ends(causal=causal, window=window))
+
+
+SETTINGS = (
+    (18, 24, 4, 111, 210, True, 87),
+    (0, 4, 8, 3, 58, True, 24),
+    (120, 40, 4, 180, 199, True, 78),
+    (1, 40, 8, 10, 17, True, 1),
+    (31, 64, 4, 111, 140, True, 102),
+    (0, 24, 16, 136, 185, True, 194),
+    (182, 24, 32, 210, 265, False, None),
+    (0, 64, 4, 29, 93, True, 48),
+    (120, 24, 16, 182, 197, False, None),
+    (40, 40, 64, 127, 271, True, 17),
+    (20, 4, 24, 27, 223, True, None),
+    (8, 8, 32, 60, 290, True, None),
+    (64, 64, 4, 83, 146, True, 25),
+)
+
+RANGE = Exercise(
+    title="the blocks worth loading",
+    section="Skip what is masked",
+    difficulty=3,
+    minutes=12,
+    reference=flash.key_range,
+    hints=(
+        "Queries 64 to 95 stand together, causal, with a window of 40. Which is the oldest key that query 64 sees? "
+        "Which is the newest that query 95 sees?",
+        "The first query decides where the range begins, and the last where it ends. The first stands at position "
+        "first_row + keys - queries. lo goes down to a multiple of block_n, and never below 0; hi is not rounded.",
+        "A query at position p with a window sees p - window + 1 to p. So lo comes from position - window + 1, by "
+        "// block_n * block_n, and hi, if causal, from position + block_m, cut at keys. Without a window lo is 0.",
+    ),
+    cases=(
+        Case("queries 64 to 127 of 256, all keys", lambda normal: (64, 64, 32, 256, 256), ends()),
+        Case("queries 64 to 127 of 256, causal", lambda normal: (64, 64, 32, 256, 256), ends(causal=True)),
+        Case("the first queries, causal", lambda normal: (0, 16, 32, 100, 100), ends(causal=True)),
+        Case("the last queries of 100, causal", lambda normal: (96, 16, 32, 100, 100), ends(causal=True)),
+        Case("10 queries, 100 keys, causal", lambda normal: (4, 4, 16, 10, 100), ends(causal=True)),
+        Case("a window of 40", lambda normal: (192, 32, 16, 256, 256), ends(causal=True, window=40)),
+        Case("a window of 64, blocks of 64 × 32", lambda normal: (128, 64, 32, 512, 512), ends(causal=True, window=64)),
+        Case(
+            "a window that reaches back to the start", lambda normal: (16, 16, 16, 64, 64), ends(causal=True, window=40)
+        ),
+        Case("a window of 1", lambda normal: (48, 16, 16, 64, 64), ends(causal=True, window=1)),
+        Case("10 queries, 100 keys, a window of 33", lambda normal: (4, 4, 16, 10, 100), ends(causal=True, window=33)),
+        *(setting(*one) for one in SETTINGS),
+    ),
+    right_answers=(range_by_looking, range_in_steps),
+    mistakes={
+        "lo comes from the last query of the block, and the first ones lose keys": ranged(
+            lo=lambda position, window, block_m, block_n: (position + block_m - window) // block_n * block_n
+        ),
+        "lo is not rounded down to a whole block": ranged(lo=lambda position, window, *blocks: position - window + 1),
+        "lo is rounded up, and keys are lost": ranged(
+            lo=lambda position, window, block_m, block_n: math.ceil((position - window + 1) / block_n) * block_n
+        ),
+        "the window is counted one token too wide: a window of W is W keys, the query's own included": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window) // block_n * block_n
+        ),
+        "the window is counted one token too narrow, and the oldest key of the first query is lost": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window + 2) // block_n * block_n
+        ),
+        "the position and the window are rounded down to blocks apart": ranged(
+            lo=lambda position, window, block_m, block_n: (position // block_n - window // block_n) * block_n
+        ),
+        "the window is counted two tokens too wide": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window - 1) // block_n * block_n
+        ),
+        "lo is rounded down to a multiple of block_m, where the loop steps by block_n": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window + 1) // block_m * block_m
+        ),
+        "hi is one key too far: the last query's own key is at hi - 1": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m + 1)
+        ),
+        "lo comes from the last query that exists, and the first ones lose keys": lo_of_the_last,
+        "the window is counted two tokens too narrow": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window + 3) // block_n * block_n
+        ),
+        "lo is rounded to the nearest block, not down": ranged(
+            lo=lambda position, window, block_m, block_n: (
+                (max(0, position - window + 1) + block_n // 2) // block_n * block_n
+            )
+        ),
+        "lo is the number of a block, not of its first key": ranged(
+            lo=lambda position, window, block_m, block_n: (position - window + 1) // block_n
+        ),
+        "lo takes the queries for the first tokens, and hi doesn't": ranged(
+            place=as_first_tokens, place_hi=lambda first_row, queries, keys: first_row + keys - queries
+        ),
+        "hi takes the queries for the first tokens, and lo doesn't": ranged(place_hi=as_first_tokens),
+        "hi takes the queries for the first tokens, cut at the last query, and lo doesn't": ranged(
+            place_hi=as_first_tokens, cut=lambda queries, keys: queries
+        ),
+        "hi is cut at the number of queries, not of keys": ranged(cut=lambda queries, keys: queries),
+        "the queries are taken for the first tokens, and hi is cut at the last query": ranged(
+            place=as_first_tokens, cut=lambda queries, keys: queries
+        ),
+        "queries - keys is added to a row, where keys - queries makes it a position": ranged(
+            place=lambda first_row, queries, keys: first_row + queries - keys
+        ),
+        "hi is one too small everywhere: it stands after the last key": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m) - 1
+        ),
+        "hi ends with the first query's own key, and the later ones lose keys": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + 1)
+        ),
+        "hi is block_n after the first query, where the block has block_m": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_n)
+        ),
+        "hi is rounded down to a whole block": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m) // block_n * block_n
+        ),
+        "hi is rounded up to a whole block, also past the last key": ranged(
+            hi=lambda position, block_m, block_n, keys: math.ceil(min(keys, position + block_m) / block_n) * block_n
+        ),
+        "lo is one block too early": ranged(
+            lo=lambda position, window, block_m, block_n: ((position - window + 1) // block_n - 1) * block_n
+        ),
+        "the window is not looked at: lo is 0": ranged(lo=lambda *arguments: 0),
+        "lo falls below 0": ranged(least=-(10**9)),
+        "lo is the block's own start: that is chunked attention, where nobody sees over the edge": ranged(
+            lo=lambda position, window, block_m, block_n: position // block_n * block_n
+        ),
+        "hi is the block's first query, and the diagonal is lost": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position)
+        ),
+        "hi is the block's last query, whose own key is lost": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, position + block_m - 1)
+        ),
+        "hi is rounded up to a whole block": ranged(
+            hi=lambda position, block_m, block_n, keys: min(keys, math.ceil((position + block_m) / block_n) * block_n)
+        ),
+        "hi passes the last key": ranged(hi=lambda position, block_m, block_n, keys: position + block_m),
+        "hi is all keys, causal or not": ranged(hi=lambda position, block_m, block_n, keys: keys),
+        "hi is the diagonal, causal or not": ranged(if_full=False),
+        "the queries are taken for the first tokens when there are more keys than queries": ranged(
+            place=lambda first_row, queries, keys: first_row
+        ),
+    },
+)
+
+
+# largest_tile ----------------------------------------------------------------------------------------------------
+
+
+def a_tile(function, head_dim, capacity):
+    """The tile; a ValueError, in whatever words, says that there is none."""
+    try:
+        return function(head_dim, capacity)
+    except ValueError as error:
+        raise Rejected("your function raises a ValueError, though a tile fits") from error
+
+
+def nothing_fits(function, head_dim, capacity):
+    """True if the answer says so with a ValueError."""
+    try:
+        given = function(head_dim, capacity)
+    except ValueError:
+        return torch.tensor(True)
+    raise Rejected(f"your function returned {given!r}, but not even (16, 16) fits: raise a ValueError")
+
+
+SIDES = (16, 32, 64, 128, 256)
+
+
+def best_tile(room=peak_tile_bytes, fits=lambda need, capacity: need <= capacity, worth=lambda m, n: (m * n, m)):
+    """The best tile for what one needs, what fits, and what it is worth, so that a mistake can replace each."""
+
+    def largest_tile(head_dim, capacity):
+        fitting = [(m, n) for m in SIDES for n in SIDES if fits(room(m, n, head_dim), capacity)]
+        return max(fitting, key=lambda tile: worth(*tile))
+
+    return largest_tile
+
+
+def best_of(head_dim, capacity, sides):
+    fitting = [(m, n) for m in sides for n in sides if peak_tile_bytes(m, n, head_dim) <= capacity]
+    return max(fitting, key=lambda tile: (tile[0] * tile[1], tile[0]))
+
+
+def with_a_last_resort(head_dim, capacity):
+    return best_tile()(head_dim, max(capacity, peak_tile_bytes(16, 16, head_dim)))
+
+
+def with_none_at_last(head_dim, capacity):
+    return best_tile()(head_dim, capacity) if capacity >= peak_tile_bytes(16, 16, head_dim) else None
+
+
+def tile_by_descent(head_dim, capacity):
+    best = (0, 0)
+    for block_m in reversed(SIDES):
+        for block_n in reversed(SIDES):
+            need = 6 * block_m * head_dim + 8 * block_m + 2 * block_n * head_dim + 4 * block_m * block_n
+            if need <= capacity and block_m * block_n > best[0] * best[1]:
+                best = block_m, block_n
+    if best == (0, 0):
+        raise ValueError("nothing fits")
+    return best
+
+
+def tile_by_logarithm(head_dim, capacity):
+    tiles = [(2**i, 2 ** (total - i)) for total in range(16, 7, -1) for i in range(8, 3, -1) if 4 <= total - i <= 8]
+    for tile in tiles:
+        if peak_tile_bytes(*tile, head_dim) <= capacity:
+            return tile
+    raise ValueError(f"no tile fits in {capacity} bytes")
+
+
+TILE = Exercise(
+    title="the largest tile that fits",
+    section="What fits",
+    difficulty=2,
+    minutes=8,
+    reference=flash.largest_tile,
+    hints=(
+        "What lies in SRAM at the worst moment of your loop? How many bytes is each, and which are in float32?",
+        "Try all 25 pairs of 16, 32, 64, 128 and 256, keep those whose peak_tile_bytes is at most the capacity, and "
+        "take the one with the largest product. Of equal products, the larger block_m.",
+        "A list comprehension over m and n with the condition, then max(..., key=lambda tile: (tile[0] * tile[1], "
+        "tile[0])).",
+    ),
+    cases=(
+        Case("d = 128 in 65,536 bytes", lambda normal: (128, 65_536), a_tile),
+        Case("d = 64 in 48 KB", lambda normal: (64, 49_152), a_tile),
+        Case("d = 128 in 48 KB", lambda normal: (128, 49_152), a_tile),
+        Case("d = 64 in 100 KB", lambda normal: (64, 102_400), a_tile),
+        Case("d = 64 in 49,664 bytes, where one fits exactly", lambda normal: (64, 49_664), a_tile),
+        Case("d = 64 in 49,656 bytes, where it does not", lambda normal: (64, 49_656), a_tile),
+        Case("d = 128 in 166,912 bytes, an A100's", lambda normal: (128, 166_912), a_tile),
+        Case("d = 128 in 232,448 bytes, an H100's", lambda normal: (128, 232_448), a_tile),
+        Case("d = 128 in 120,000 bytes", lambda normal: (128, 120_000), a_tile),
+        Case("d = 256 in 40,000 bytes", lambda normal: (256, 40_000), a_tile),
+        Case("d = 16 in a million bytes", lambda normal: (16, 1_000_000), a_tile),
+        Case("d = 16 in 43,520 bytes", lambda normal: (16, 43_520), a_tile),
+        Case("d = 16 in 44,520 bytes", lambda normal: (16, 44_520), a_tile),
+        Case("d = 32 in 19,688 bytes", lambda normal: (32, 19_688), a_tile),
+        Case("d = 64 in 9,344 bytes, which the smallest tile fills", lambda normal: (64, 9_344), a_tile),
+        Case("d = 64 in 9,343 bytes, where nothing fits", lambda normal: (64, 9_343), nothing_fits),
+    ),
+    right_answers=(tile_by_descent, tile_by_logarithm),
+    mistakes={
+        "the scores are not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * n),
+        "the scores are counted in half precision": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * n),
+        "the output is counted in half precision, or q is not counted": best_tile(
+            lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * m * d
+        ),
+        "q is counted in float32": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) + 2 * m * d),
+        "the block of k or v is not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 2 * n * d),
+        "the scores are counted twice": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) + 4 * m * n),
+        "one of the two numbers of each row is not counted": best_tile(
+            lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m
+        ),
+        "block_m and block_n are swapped where the room is counted": best_tile(
+            lambda m, n, d: peak_tile_bytes(n, m, d)
+        ),
+        "sides of 256 are not tried": lambda head_dim, capacity: best_of(head_dim, capacity, SIDES[:-1]),
+        "sides of 16 are not tried": lambda head_dim, capacity: best_of(head_dim, capacity, SIDES[1:]),
+        "sides of 512 are tried too": lambda head_dim, capacity: best_of(head_dim, capacity, (*SIDES, 512)),
+        "sides of 8 are tried too": lambda head_dim, capacity: best_of(head_dim, capacity, (8, *SIDES)),
+        "all multiples of 16 are tried, not the powers of 2 alone": lambda head_dim, capacity: best_of(
+            head_dim, capacity, range(16, 257, 16)
+        ),
+        "the capacity is taken for KB, and it is bytes": best_tile(fits=lambda need, capacity: need <= 1024 * capacity),
+        "the tile that fills the most bytes is taken": lambda head_dim, capacity: best_tile(
+            worth=lambda m, n: peak_tile_bytes(m, n, head_dim)
+        )(head_dim, capacity),
+        "the tile with the longest side is taken": best_tile(worth=max),
+        "the output is not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * d),
+        "the maximum and the sum of each row are not counted": best_tile(
+            lambda m, n, d: peak_tile_bytes(m, n, d) - 8 * m
+        ),
+        "k and v are both counted, though k can leave before v arrives": best_tile(
+            lambda m, n, d: peak_tile_bytes(m, n, d) + 2 * n * d
+        ),
+        "everything is counted in float32": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d, element_bytes=4)),
+        "a tile that fits exactly is refused (< for <=)": best_tile(fits=lambda need, capacity: need < capacity),
+        "of equal products the larger block_n is taken": best_tile(worth=lambda m, n: (m * n, n)),
+        "the largest block_m is taken first, not the largest product": best_tile(worth=lambda m, n: (m, n)),
+        "the largest block_n is taken first, or the largest sum of both, not the largest product": best_tile(
+            worth=lambda m, n: (n, m)
+        ),
+        "the largest sum of both is taken, and of equal sums the larger block_m, not the largest product": best_tile(
+            worth=lambda m, n: (m + n, m)
+        ),
+        "where nothing fits, something is returned, and no ValueError raised": with_a_last_resort,
+        "where nothing fits, None is returned, and no ValueError raised": with_none_at_last,
+        "the tile is given as (block_n, block_m)": lambda head_dim, capacity: best_tile()(head_dim, capacity)[::-1],
+        "only square tiles are tried": best_tile(worth=lambda m, n: (m == n, m * n)),
+        "the smallest tile is taken": best_tile(worth=lambda m, n: (-m * n, -m)),
+    },
+)
+
+
+# backward_tile --------------------------------------------------------------------------------------------------
+
+
+def gradients(function, q, k, v, grad_out, lse, delta, visible=None):
+    names = {"gradient of q": q.shape, "gradient of k": k.shape, "gradient of v": v.shape}
+    masked = () if visible is None else (visible,)
+    return torch.cat(tensors(function(q, k, v, grad_out, lse, delta, *masked), **names))
+
+
+def tile_of(rows, columns, d=6, others=5, masked=None, scale=1.0):
+    """A tile in the middle of a row: lse and delta belong to more keys than the tile holds."""
+
+    def inputs(normal):
+        q, k, v, grad_out = normal(rows, d) * scale, normal(columns, d), normal(columns, d), normal(rows, d)
+        scores = torch.cat([q @ k.T, q @ normal(others, d).T], dim=1) / math.sqrt(d)
+        scores = scores.to(torch.promote_types(q.dtype, torch.float32))
+        visible = None if masked is None else masked(rows, columns)
+        if visible is not None:
+            scores[:, :columns] = scores[:, :columns].masked_fill(~visible, -math.inf)
+        lse = torch.logsumexp(scores, dim=1)
+        return q, k, v, grad_out, lse, normal(rows).to(lse.dtype), *([] if visible is None else [visible])
+
+    return inputs
+
+
+def lower_left(rows, columns):
+    return torch.arange(columns) <= torch.arange(rows)[:, None]
+
+
+def tile_by_einsum(q, k, v, grad_out, lse, delta, visible=None):
+    q, k, v, grad_out = wider(q, k, v, grad_out)
+    scale = q.shape[1] ** -0.5
+    weights = (torch.einsum("id,jd->ij", q, k) * scale - lse.unsqueeze(1)).exp()
+    if visible is not None:
+        weights[~visible] = 0
+    grad = weights * (torch.einsum("id,jd->ij", grad_out, v) - delta.unsqueeze(1))
+    return (
+        scale * torch.einsum("ij,jd->id", grad, k),
+        scale * torch.einsum("ij,id->jd", grad, q),
+        torch.einsum("ij,id->jd", weights, grad_out),
+    )
+
+
+def tile_by_autograd(q, k, v, grad_out, lse, delta, visible=None):
+    """The sum of weights · (dP - delta) with everything but the scores held still has just this tile's gradients."""
+    q, k, v, grad_out = wider(q, k, v, grad_out)
+    with torch.enable_grad():
+        q_, k_ = q.detach().requires_grad_(), k.detach().requires_grad_()
+        scores = q_ @ k_.T / math.sqrt(q.shape[1])
+        if visible is not None:
+            scores = scores.masked_fill(~visible, -math.inf)
+        weights = torch.exp(scores - lse[:, None])
+        (weights * (grad_out @ v.T - delta[:, None])).sum().backward()
+    return q_.grad, k_.grad, weights.detach().T @ grad_out
+
+
+def remade(
+    weigh=lambda scores, lse: torch.exp(scores - lse[:, None]),
+    centre=lambda weights, grad, delta: weights * (grad - delta[:, None]),
+    score_scale=lambda scale: scale,
+    scales=lambda scale: (scale, scale, 1.0),
+    hide=lambda scores, visible: scores.masked_fill(~visible, -math.inf),
+    for_v=lambda weights, grad_scores: weights,
+    for_k=lambda weights, grad_scores: grad_scores,
+    times_k=lambda k, v: k,
+    back=lambda grad_q, grad_k, grad_v: (grad_q, grad_k, grad_v),
+):
+    """A tile's gradients in which a mistake can replace a part."""
+
+    def backward_tile(q, k, v, grad_out, lse, delta, visible=None):
+        q, k, v, grad_out = wider(q, k, v, grad_out)
+        scale = 1 / math.sqrt(q.shape[1])
+        scores = q @ k.T * score_scale(scale)
+        if visible is not None:
+            scores = hide(scores, visible)
+        weights = weigh(scores, lse)
+        grad_scores = centre(weights, grad_out @ v.T, delta)
+        of_q, of_k, of_v = scales(scale)
+        grad_k, grad_v = for_k(weights, grad_scores).T @ q, for_v(weights, grad_scores).T @ grad_out
+        return back(of_q * grad_scores @ times_k(k, v), of_k * grad_k, of_v * grad_v)
+
+    return backward_tile
+
+
+def masked_by(hide):
+    """hide(weights, grad_weights, visible) -> what v gets the weights of, and the gradient of the scores but delta."""
+
+    def backward_tile(q, k, v, grad_out, lse, delta, visible=None):
+        q, k, v, grad_out = wider(q, k, v, grad_out)
+        scale = 1 / math.sqrt(q.shape[1])
+        weights, grad_weights = torch.exp(q @ k.T * scale - lse[:, None]), grad_out @ v.T
+        visible = torch.ones_like(weights, dtype=torch.bool) if visible is None else visible
+        for_v, for_scores, grad_weights = hide(weights, grad_weights, visible)
+        grad_scores = for_scores * (grad_weights - delta[:, None])
+        return scale * grad_scores @ k, scale * grad_scores.T @ q, for_v.T @ grad_out
+
+    return backward_tile
+
+
+def masked_late(q, k, v, grad_out, lse, delta, visible=None):
+    grads = [remade()(q, k, v, grad_out, lse, delta, *seen) for seen in ([visible], [])]
+    return *grads[0][:2], grads[1][2]
+
+
+BACKWARD = Exercise(
+    title="the gradients of one tile",
+    section="Backwards",
+    difficulty=4,
+    minutes=15,
+    reference=flash.backward_tile,
+    hints=(
+        "The forward threw the weights away and kept one number a row. How do you get a tile of weights back from q, k "
+        "and that number?",
+        "weights = e^(scores - lse). The gradient of the weights is grad_out @ v.T; that of the scores is weights · "
+        "(it - delta), where delta stands for all the keys of the row, also those outside the tile. Then the chain "
+        "rule through scores = q kᵀ / √d.",
+        "grad_scores = weights * (grad_weights - delta[:, None]) * scale serves both q (times k) and k (its transpose "
+        "times q). v gets weights.T @ grad_out, without a scale. Hidden scores are -inf before the exponential.",
+    ),
+    cases=(
+        Case("4 queries, 7 keys", tile_of(4, 7), gradients),
+        Case("7 queries, 3 keys", tile_of(7, 3), gradients),
+        Case("a tile on the diagonal", tile_of(5, 5, masked=lower_left), gradients),
+        Case("6 queries, 4 keys, masked", tile_of(6, 4, masked=lower_left), gradients),
+        Case("one query, one key", tile_of(1, 1, d=4), gradients),
+        Case("scores 10 times as large", tile_of(4, 6, scale=10.0), gradients),
+        Case("float64", tile_of(4, 5, masked=lower_left), gradients, dtype=torch.float64),
+        Case(
+            "hidden scores a thousand above the row's log-sum-exp, in float64",
+            tile_of(5, 7, others=1, masked=lower_left, scale=4_000.0),
+            gradients,
+            dtype=torch.float64,
+        ),
+        Case("float16, lse and delta in float32", tile_of(5, 8), gradients, dtype=torch.float16),
+    ),
+    right_answers=(tile_by_einsum, tile_by_autograd),
+    mistakes={
+        "the weights are made from the tile's own maximum, and never divided by the row's sum": remade(
+            weigh=lambda scores, lse: torch.exp(scores - scores.amax(dim=1, keepdim=True))
+        ),
+        "the softmax is taken over the tile, though lse stands for the whole row": remade(
+            weigh=lambda scores, lse: torch.softmax(scores, dim=1)
+        ),
+        "the weights are powers of 2, though lse is natural": remade(
+            weigh=lambda scores, lse: torch.exp2(scores - lse[:, None])
+        ),
+        "the weights are e^scores, without lse": remade(weigh=lambda scores, lse: torch.exp(scores)),
+        "hidden weights are multiplied by 0, and where the exponential was infinite that is nan": masked_by(
+            lambda weights, grad_weights, visible: (weights * visible, weights * visible, grad_weights)
+        ),
+        "the mask hides the weights that v gets, and not those in the gradient of the scores": masked_by(
+            lambda weights, grad_weights, visible: (weights.masked_fill(~visible, 0), weights, grad_weights)
+        ),
+        "the mask hides the gradient of the weights, and not the weights": masked_by(
+            lambda weights, grad_weights, visible: (weights, weights, grad_weights.masked_fill(~visible, 0))
+        ),
+        "the gradients of k and v are returned in the other order": remade(back=lambda q, k, v: (q, v, k)),
+        "the gradient of q is made with v, not with k": remade(times_k=lambda k, v: v),
+        "1 / √d is missing everywhere": remade(score_scale=lambda scale: 1.0, scales=lambda scale: (1.0, 1.0, 1.0)),
+        "1 / d takes the place of 1 / √d everywhere": remade(
+            score_scale=lambda scale: scale**2, scales=lambda scale: (scale**2, scale**2, 1.0)
+        ),
+        "1 / √d is applied twice in the gradient of k: q has it already": remade(
+            scales=lambda scale: (scale, scale**2, 1.0)
+        ),
+        "1 / √d is applied twice in the gradient of q: k has it already": remade(
+            scales=lambda scale: (scale**2, scale, 1.0)
+        ),
+        "delta is left out": remade(centre=lambda weights, grad, delta: weights * grad),
+        "delta is added, not taken off": remade(centre=lambda weights, grad, delta: weights * (grad + delta[:, None])),
+        "delta is taken off outside: weights · grad - delta": remade(
+            centre=lambda weights, grad, delta: weights * grad - delta[:, None]
+        ),
+        "delta is made anew from the tile, though it sums over all the keys of the row": remade(
+            centre=lambda weights, grad, delta: weights * (grad - (weights * grad).sum(dim=1, keepdim=True))
+        ),
+        "the weights are missing in the gradient of the scores": remade(
+            centre=lambda weights, grad, delta: grad - delta[:, None]
+        ),
+        "1 / √d is missing in the gradients of q and k": remade(scales=lambda scale: (1.0, 1.0, 1.0)),
+        "1 / √d is missing in the gradient of q": remade(scales=lambda scale: (1.0, scale, 1.0)),
+        "1 / √d is missing in the gradient of k": remade(scales=lambda scale: (scale, 1.0, 1.0)),
+        "1 / √d is applied to the gradient of v too": remade(scales=lambda scale: (scale, scale, scale)),
+        "the scores are made without 1 / √d": remade(score_scale=lambda scale: 1.0),
+        "1 / √d is applied twice in the gradients of q and k": remade(scales=lambda scale: (scale**2, scale**2, 1.0)),
+        "delta is added up over the rows, where each row has its own": remade(
+            centre=lambda weights, grad, delta: weights * (grad - delta.sum())
+        ),
+        "the signs of delta and the gradient of the weights are swapped": remade(
+            centre=lambda weights, grad, delta: weights * (delta[:, None] - grad)
+        ),
+        "the derivative of a sigmoid is taken, weights · (1 - weights), where a softmax has delta": remade(
+            centre=lambda weights, grad, delta: weights * (1 - weights) * grad
+        ),
+        "hidden scores are 0, which still counts: the exponential of 0 is 1": remade(
+            hide=lambda scores, visible: scores.masked_fill(~visible, 0)
+        ),
+        "the mask hides the gradient of the scores, and the weights that v gets are not hidden": masked_late,
+        "the gradient of k is made from the weights, not from the gradient of the scores": remade(
+            for_k=lambda weights, grad_scores: weights
+        ),
+        "the gradient of v is made from the gradient of the scores, with 1 / √d": remade(
+            for_v=lambda weights, grad_scores: grad_scores, scales=lambda scale: (scale, scale, scale)
+        ),
+        "the mask is not looked at": remade(hide=lambda scores, visible: scores),
+        "the mask hides what it should show": remade(
+            hide=lambda scores, visible: scores.masked_fill(visible, -math.inf)
+        ),
+        "the gradient of v is made from the gradient of the scores, not from the weights": remade(
+            for_v=lambda weights, grad_scores: grad_scores
+        ),
+    },
+)
+
+
+# flash1_issued_bytes --------------------------------------------------------------------------------------------
+
+
+def flash1_by_loops(n, head_dim, block_n):
+    moved = 0
+    for start in range(0, n, block_n):
+        moved += 2 * 2 * head_dim * (min(start + block_n, n) - start)
+        moved += n * (2 * head_dim + 2 * 2 * head_dim + 2 * 4 + 2 * 4)
+    return moved
+
+
+def flash1_by_paper(n, head_dim, block_n):
+    passes = -(-n // block_n)
+    return 2 * (3 * passes + 2) * n * head_dim + 4 * 4 * n * passes
+
+
+def passing(each=lambda d: 6 * d + 16, once=lambda d: 4 * d, passes=lambda n, block_n: math.ceil(n / block_n)):
+    """n · (passes · each(d) + once(d))."""
+    return lambda n, head_dim, block_n: n * (passes(n, block_n) * each(head_dim) + once(head_dim))
+
+
+FLASH1 = Exercise(
+    title="the other loop order",
+    section="Which loop goes outside",
+    difficulty=2,
+    minutes=8,
+    reference=flash.flash1_issued_bytes,
+    hints=(
+        "The loop over keys is outside now. When a block of queries is left and comes by again later, where have its "
+        "output, its maximum and its sum been in between?",
+        "k and v come in once. On each of the ceil(n / block_n) passes all of q comes in, all of the output comes in "
+        "and goes back, and so do two float32 numbers a row.",
+        "Once: 2 * n * row with row = 2 * head_dim bytes. Each pass: 3 * n * row for q and the output, and 4 numbers "
+        "of 4 bytes for each of n rows.",
+    ),
+    cases=(
+        Case("512 tokens, d = 64, blocks of 64", lambda normal: (512, 64, 64)),
+        Case("blocks of 128", lambda normal: (512, 64, 128)),
+        Case("1,000 tokens, blocks of 384", lambda normal: (1000, 64, 384)),
+        Case("d = 128, blocks of 96", lambda normal: (4096, 128, 96)),
+        Case("a block longer than the text", lambda normal: (100, 32, 256)),
+        Case("one token", lambda normal: (1, 16, 16)),
+    ),
+    right_answers=(flash1_by_loops, flash1_by_paper),
+    mistakes={
+        "the order does not matter: q and out once, k and v for each block of queries": (
+            lambda n, head_dim, block_n: flash.flash_issued_bytes(n, head_dim, block_n, block_n)
+        ),
+        "the maximum and the sum stay on the chip": passing(each=lambda d: 6 * d),
+        "the statistics are counted half: only one of them, only one way, or with 2 bytes": passing(
+            each=lambda d: 6 * d + 8
+        ),
+        "the output is written back, but never read": passing(each=lambda d: 4 * d + 16),
+        "the output stays on the chip until the end": passing(each=lambda d: 2 * d + 16, once=lambda d: 6 * d),
+        "q is loaded once, and stays": passing(each=lambda d: 4 * d + 16, once=lambda d: 6 * d),
+        "k and v come in on every pass": passing(each=lambda d: 10 * d + 16, once=lambda d: 0),
+        "elements are counted, where an element has 2 bytes": passing(each=lambda d: 3 * d + 4, once=lambda d: 2 * d),
+        "the last, shorter block of keys has no pass": passing(passes=lambda n, block_n: n // block_n),
+        "there is a pass for each key, not for each block of keys": passing(passes=lambda n, block_n: n),
+        "the zeros and -inf at the beginning are counted as written": passing(once=lambda d: 6 * d + 8),
+        "on the first pass the output is not read, or only one of k and v is counted": passing(once=lambda d: 2 * d),
+        "k and v are not counted": passing(once=lambda d: 0),
+        "on the first pass neither the output nor its statistics are read": passing(once=lambda d: 2 * d - 8),
+        "on the first pass the statistics are not read": passing(once=lambda d: 4 * d - 8),
+        "the log-sum-exp is written at the end as well": passing(once=lambda d: 4 * d + 4),
+        "the output travels in float32": passing(each=lambda d: 10 * d + 16),
+        "the statistics come and go once, not on each pass": passing(each=lambda d: 6 * d, once=lambda d: 4 * d + 16),
+        "the last, shorter block of keys is counted as a whole one": lambda n, head_dim, block_n: (
+            passing()(n, head_dim, block_n) + 4 * head_dim * (-n % block_n)
+        ),
+    },
+)
+
+EXERCISES = (FLASH_FORWARD, RANGE, CAUSAL_FLASH_FORWARD, TILE, BACKWARD, FLASH1)
