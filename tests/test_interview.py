@@ -11,21 +11,23 @@ from pathlib import Path
 
 import pytest
 
+from solutions import references
+from solutions.lessons import first_edition, lesson, lessons
 from widgets import Mock, Practice, whiteboard
 from widgets.interview import bank, deck, keep, mock
 from widgets.interview.bank import BankError
 from widgets.kit import link
 from widgets.kit.base import KINDS, static_assets
 
-FILES = sorted(path.name for path in bank.FOLDER.glob("[0-9][0-9]_*.md"))
-LESSON_6 = bank.LESSONS / "06_from_2k_to_128k.md"
+FILES = [f"{each.name}.md" for each in lessons() if (bank.FOLDER / f"{each.name}.md").exists()]
+ASKED = [lesson(name.removesuffix(".md")) for name in FILES]
 
 TEXT = r"""# Interview: flash attention
 
 Tiles, and what they cost.
 
-(q-3-04)=
-## 3.4 Does a tile of 128 x 64 fit an H100?
+(q-does-it-fit)=
+## Does a tile of 128 x 64 fit an H100?
 
 *onsite · 6 minutes*
 
@@ -45,7 +47,7 @@ It fits, since 96 KiB < 227 KiB.
 
 **Common wrong answer.** "It needs 64 KB." That is one stage.
 
-**Evidence.** [Lesson 3, Tiles](../lessons/03_flash_attention.md#the-budget) counts them.
+**Evidence.** [{Lesson}`flash_attention`, Tiles](lesson:flash_attention#two-memories) counts them.
 
 **Figures.**
 - `98,304 B` = `128 * 128 * 2 + 2 * 2 * 64 * 128 * 2`
@@ -53,8 +55,8 @@ It fits, since 96 KiB < 227 KiB.
 - `227 KiB` from [NVIDIA, CUDA programming guide](https://docs.nvidia.com/cuda/)
 - `64 KB` = `2 * 2 * 64 * 128 * 2 / 1024`
 
-(q-3-05)=
-## 3.5 Where is the maximum kept?
+(q-where-is-it)=
+## Where is the maximum kept?
 
 *screen · 1 minute*
 
@@ -70,7 +72,7 @@ It fits, since 96 KiB < 227 KiB.
 
 **Common wrong answer.** "In shared memory." Rows are not shared.
 
-**Evidence.** [Lesson 3](../lessons/03_flash_attention.md) prints it.
+**Evidence.** [{Lesson}`flash_attention`](lesson:flash_attention) prints it.
 
 **Figures.**
 """
@@ -82,7 +84,7 @@ def file(tmp_path):
 
     def write(old="", new="", text=TEXT):
         assert old in text
-        path = tmp_path / "03_flash_attention.md"
+        path = tmp_path / "flash_attention.md"
         path.write_text(text.replace(old, new, 1) if old else text, encoding="utf-8")
         return path
 
@@ -99,7 +101,9 @@ def questions():
 
 def test_a_question_is_read_as_it_is_written(file):
     first, second = bank.read(file())
-    assert (first.id, first.anchor, first.lesson, first.level, first.minutes) == ("3.4", "q-3-04", 3, "onsite", 6)
+    assert (first.id, first.lesson, first.level, first.minutes) == ("does-it-fit", "flash_attention", "onsite", 6)
+    number = lesson("flash_attention").number
+    assert [first.number, second.number] == [f"{number}.1", f"{number}.2"]
     assert first.title == "Does a tile of 128 x 64 fit an H100?"
     assert first.answer.startswith("It holds") and first.answer.endswith("227 KiB.") and "\n\n" in first.answer
     assert first.points[2] == "the whole is 98,304 B, in bytes and not in numbers"
@@ -122,46 +126,43 @@ def test_a_missed_point_has_its_follow_up(file):
 @pytest.mark.parametrize(
     ("old", "new", "line", "sentence"),
     [
-        ("(q-3-04)=", "(q-3-4x)=", 5, "a target such as (q-3-04)="),
-        ("(q-3-05)=\n", "", 34, "has no target above it"),
-        ("## 3.4 Does", "## 3.5 Does", 6, "the heading says 3.5 and its target 3.4"),
-        ("## 3.4 Does", "### 3.4 Does", 6, "expected a heading"),
+        ("(q-does-it-fit)=", "(q-Fits?)=", 5, "a target such as (q-its-name)="),
+        ("(q-where-is-it)=\n", "", 34, "has no target above it"),
+        ("## Does", "## 3.5 Does", 6, "the number of a question is its place"),
+        ("## Does", "### Does", 6, "expected a heading"),
         ("*onsite · 6 minutes*", "*hard · 6 minutes*", 8, "'*hard · 6 minutes*'"),
         ("*onsite · 6 minutes*", "*onsite, 6 minutes*", 8, "expected *screen · 3 minutes*"),
         ("**Points.**", "**Hints.**", 14, "expected **Points.**, found **Hints.**"),
         ("**Points.**\n", "", 19, "expected **Points.**, found **Follow-ups.**"),
         ("- the queries stay", "the queries stay", 15, "begin the line with '- '"),
-        ("- in registers\n", "", 41, "3.5 has 2 points; give 3 to 6"),
+        ("- in registers\n", "", 41, "where-is-it has 2 points; give 3 to 6"),
         (" → the compiler", ", the compiler", 22, "'question → answer'"),
-        ('"It needs 64 KB." That is one stage.', "", 24, "of 3.4 is empty"),
-        ("[Lesson 3, Tiles](../lessons/03_flash_attention.md#the-budget)", "Lesson 3", 26, "no link into the course"),
+        ('"It needs 64 KB." That is one stage.', "", 24, "of does-it-fit is empty"),
+        ("[{Lesson}`flash_attention`, Tiles](lesson:flash_attention#two-memories)", "It", 26, "no link into"),
         ("= `98_304 / 1024`", "= 98_304 / 1024", 30, "a figure is"),
         ("[NVIDIA, CUDA programming guide](https://docs.nvidia.com/cuda/)", "NVIDIA", 31, "has no link"),
         (
-            "**Evidence.** [Lesson 3](../lessons/03_flash_attention.md) prints it.\n\n**Figures.**\n",
+            "**Evidence.** [{Lesson}`flash_attention`](lesson:flash_attention) prints it.\n\n**Figures.**\n",
             "",
             50,
             "**Evidence.**",
         ),
-        ("(q-3-04)=\n## 3.4", "(q-4-04)=\n## 4.4", 5, "4.4 is not of lesson 3"),
     ],
 )
 def test_a_damaged_question_is_named_with_file_and_line(file, old, new, line, sentence):
     with pytest.raises(BankError) as error:
         bank.read(file(old, new))
-    assert str(error.value).startswith(f"03_flash_attention.md:{line}: "), error.value
+    assert str(error.value).startswith(f"flash_attention.md:{line}: "), error.value
     assert sentence in str(error.value)
 
 
-def test_a_number_given_twice_and_a_file_that_is_no_text_are_named(file):
-    with pytest.raises(BankError, match=r"^03_flash_attention.md:\d+: 3.5 is there already, in .*:34; number it anew"):
-        bank.questions(file(text=TEXT + TEXT[TEXT.index("(q-3-05)=") :]).parent)
+def test_a_name_given_twice_and_a_file_that_is_no_text_are_named(file):
+    with pytest.raises(BankError, match=r"^flash_attention.md:\d+: where-is-it is there already, in .*:34; name it"):
+        bank.questions(file(text=TEXT + TEXT[TEXT.index("(q-where-is-it)=") :]).parent)
     path = file()
     path.write_bytes(b"# \xff")
-    with pytest.raises(BankError, match=r"03_flash_attention.md: is not UTF-8"):
+    with pytest.raises(BankError, match=r"flash_attention.md: is not UTF-8"):
         bank.read(path)
-    with pytest.raises(BankError, match=r"03_flash_attention.md:1: expected '# Interview: '"):
-        bank.lesson_title(3, file("# Interview: flash", "# Flash").parent)
 
 
 def test_half_a_file_is_refused_or_read_as_far_as_it_is_whole(file):
@@ -184,15 +185,15 @@ def test_half_a_file_is_refused_or_read_as_far_as_it_is_whole(file):
         ("= `98_304 / 1024`", "= `98_305 / 1000`", "98_305 / 1000 is 98.305"),
         ("98,304 B` =", "98,303 B` =", "'98,303 B' stands nowhere"),
         ("= `98_304 / 1024`", "= `tile_bytes(1)`", "NameError"),
-        ("96 KiB < 227 KiB", "96 KiB < 227 KiB, or 3.7 times less", "3.7 in 3.4 is no figure"),
-        ("→ the compiler", "→ the compiler, in 40 µs", "40 in 3.4 is no figure"),
-        ("a block may take 227 KiB", "a block may take 228 KiB", "228 in 3.4 is no figure"),
+        ("96 KiB < 227 KiB", "96 KiB < 227 KiB, or 3.7 times less", "3.7 in does-it-fit is no figure"),
+        ("→ the compiler", "→ the compiler, in 40 µs", "40 in does-it-fit is no figure"),
+        ("a block may take 227 KiB", "a block may take 228 KiB", "228 in does-it-fit is no figure"),
     ],
 )
 def test_a_figure_that_does_not_hold_is_named(file, old, new, sentence):
     problems = bank.figures_hold(bank.read(file(old, new))[0])
     assert any(sentence in problem for problem in problems), problems
-    assert all(problem.startswith("03_flash_attention.md:") for problem in problems)
+    assert all(problem.startswith("flash_attention.md:") for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_small_counts_years_names_and_powers_of_two_need_no_evidence():
     text = TEXT.replace(
         "**two** stages", "two stages, as FlashAttention-17 on an A100 in 2024 did for 4,096 tokens, 12 times"
     )
-    question = bank.question(Path("03_flash_attention.md"), text.splitlines(), 4, 33)
+    question = bank.question(Path("flash_attention.md"), text.splitlines(), 4, 33)
     assert bank.loose(question) == []
 
 
@@ -234,8 +235,6 @@ def test_every_figure_of_every_question_holds(name, questions):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_link_leads_to_a_heading(name, questions):
-    if name.startswith("06") and not LESSON_6.exists():
-        pytest.skip("lesson 6 is not printed yet")
     assert [problem for each in questions if each.file == name for problem in bank.links_hold(each)] == []
 
 
@@ -243,16 +242,17 @@ def test_a_link_to_nowhere_is_named(file):
     def problems(old, new):
         return bank.links_hold(bank.read(file(old, new))[0])
 
-    assert "has no heading 'no-such-place'" in problems("#the-budget", "#no-such-place")[0]
-    assert "leads to no file" in problems("03_flash_attention.md#the-budget", "33_flash.md")[0]
-    assert "why-divide-by-the-square-root-of-d" in bank.headings(bank.LESSONS / "01_quadratic_attention.md")
+    assert "the lesson flash_attention has no section 'no-such-place'" in problems("#two-memories", "#no-such-place")[0]
+    assert "there is no lesson 'flash'" in problems("(lesson:flash_attention#two-memories)", "(lesson:flash)")[0]
+    assert "there is no exercise 'softmin'" in problems("a third tile", "as in {exercise}`softmin`")[0]
 
 
 def test_there_are_enough_questions_of_each_level(questions):
     counted = Counter((question.lesson, question.level) for question in questions)
     assert len(questions) >= 90
-    assert {lesson for lesson, _ in counted} == set(range(1, 7))
-    assert min(counted[lesson, level] for lesson in range(1, 7) for level in bank.LEVELS) >= 3
+    assert {name for name, _ in counted} == {row.name for row in ASKED}
+    assert ASKED == [row for row in lessons() if row.mechanisms]
+    assert min(counted[row.name, level] for row in ASKED for level in bank.LEVELS) >= 1
     assert len({question.title for question in questions}) == len(questions)
 
 
@@ -265,23 +265,23 @@ def test_every_question_can_be_shown(questions):
 
 def test_markup_is_shown_and_not_run():
     assert bank.html("a <b onclick='x'>b</b> & $a < b$") == (
-        "<p>a &lt;b onclick='x'&gt;b&lt;/b&gt; &amp; "
-        '<span><math><mi>a</mi><mo>&lt;</mo><mi>b</mi></math></span></p>'
+        "<p>a &lt;b onclick='x'&gt;b&lt;/b&gt; &amp; <span><math><mi>a</mi><mo>&lt;</mo><mi>b</mi></math></span></p>"
     )
-    inside = bank.html("[x](../lessons/03_flash_attention.md#tiles)", inline=True)
-    assert inside == '<a data-lesson="03_flash_attention" href="../lessons/03_flash_attention.html#tiles">x</a>'
+    stem = lesson("flash_attention").stem
+    inside = bank.html(references.resolve("[x](lesson:flash_attention#two-memories)", bank.PAGE), inline=True)
+    assert inside == f'<a data-lesson="{stem}" href="../lessons/{stem}.html#two-memories">x</a>'
     assert 'rel="noopener"' in bank.html("[x](https://example.org)")
 
 
 def test_a_formula_that_cannot_be_set_is_named(file):
-    with pytest.raises(BankError, match=r"03_flash_attention.md:5: a formula of 3.4 cannot be set"):
+    with pytest.raises(BankError, match=r"flash_attention.md:5: a formula of does-it-fit cannot be set"):
         bank.as_data(bank.read(file("$n < 3$", r"$\nosuch{3}$"))[0])
 
 
 # What is kept -----------------------------------------------------------------------------------------------------
 
 
-def answer(id="1.1", when="2026-05-01T12:00:00.000Z", **given):
+def answer(id="one", when="2026-05-01T12:00:00.000Z", **given):
     return {"id": id, "when": when, "late": False, "ticked": [0], "of": 4, "said": "", "seconds": 60} | given
 
 
@@ -298,17 +298,36 @@ def answered(kept, *answers, mock=None):
 
 def test_answers_are_kept_and_found_again(kept):
     assert Practice(progress=kept).reader == keep.empty()
-    late = answer("1.2", late=True, seconds=900, said="in the end")
+    late = answer("two", late=True, seconds=900, said="in the end")
     answered(kept, answer(), late)
     assert Practice(progress=kept).reader["answers"] == [answer(), late]
     assert Mock(progress=kept).reader["answers"] == [answer(), late]
 
 
+def test_answers_kept_under_numbers_are_found_under_names(kept):
+    """As the first edition left them; what is saved next keeps them so."""
+    names = first_edition()["questions"]
+    half = {"begun": "now", "elapsed": 7, "events": [{"kind": "opening"}, {"kind": "question", "id": "1.2"}]}
+    kept.parent.mkdir()
+    answers = [answer("1.1"), answer("6.17"), answer("gone")]
+    kept.write_text(json.dumps({"answers": answers, "mock": half, "mocks": [half | {"begun": "then"}]}))
+    practice = Practice(progress=kept)
+    assert [each["id"] for each in practice.reader["answers"]] == [names["1.1"], names["6.17"], "gone"]
+    assert practice.reader["mock"]["events"][1]["id"] == practice.reader["mocks"][0]["events"][1]["id"] == names["1.2"]
+    practice.reader = {**practice.reader, "answers": [*practice.reader["answers"], answer("new", "2026-05-02")]}
+    told = {each["id"] for each in json.loads(kept.read_text())["answers"]}
+    assert told == {names["1.1"], names["6.17"], "gone", "new"}
+
+
+def test_every_question_of_the_first_edition_is_asked_or_known_to_be_gone(questions):
+    assert set(first_edition()["questions"].values()) <= {question.id for question in questions}
+
+
 def test_two_pages_at_once_lose_nothing_of_each_other(kept):
     one, other = Practice(progress=kept), Practice(progress=kept)
-    one.reader = {**one.reader, "answers": [answer("1.1")]}
-    other.reader = {**other.reader, "answers": [answer("1.2")]}
-    assert [each["id"] for each in Practice(progress=kept).reader["answers"]] == ["1.1", "1.2"]
+    one.reader = {**one.reader, "answers": [answer("one")]}
+    other.reader = {**other.reader, "answers": [answer("two")]}
+    assert [each["id"] for each in Practice(progress=kept).reader["answers"]] == ["one", "two"]
 
 
 def test_a_mock_left_halfway_goes_on_and_an_ended_one_does_not_come_back(kept):
@@ -352,9 +371,9 @@ def test_a_damaged_or_half_written_file_is_set_aside(kept, damage):
 
 
 def test_a_file_damaged_between_two_answers_is_set_aside_too(kept):
-    practice = answered(kept, answer("1.1"))
+    practice = answered(kept, answer("one"))
     kept.write_text('{"answers": [')
-    practice.reader = {**practice.reader, "answers": [answer("1.1"), answer("1.2", "2026-05-02")]}
+    practice.reader = {**practice.reader, "answers": [answer("one"), answer("two", "2026-05-02")]}
     assert len(json.loads(kept.read_text())["answers"]) == 2
     assert (kept.parent / "interview.damaged.json").read_text() == '{"answers": ['
     assert "damaged" in practice.data["notice"]
@@ -380,19 +399,19 @@ def test_answers_are_kept_beside_the_progress_of_the_exercises(monkeypatch):
 
 
 def test_its_words_are_the_same_whatever_was_answered(kept, questions):
-    before = repr(Practice("onsite", 3, progress=kept))
-    answered(kept, answer("3.5"))
-    assert repr(Practice("onsite", 3, progress=kept)) == before
-    first = next(each for each in questions if each.level == "onsite" and each.lesson == 3)
+    before = repr(Practice("onsite", "flash_attention", progress=kept))
+    answered(kept, answer("tile-for-an-h100"))
+    assert repr(Practice("onsite", lesson("flash_attention").number, progress=kept)) == before
+    first = next(each for each in questions if each.level == "onsite" and each.lesson == "flash_attention")
     assert before.startswith("practice: ") and before.endswith(
         f"The first, onsite, {first.minutes} minutes: {first.title}"
     )
     assert first.answer[:40] not in before
 
 
-@pytest.mark.parametrize("given", [{"level": "hard"}, {"lesson": 9}, {"lesson": "3"}])
+@pytest.mark.parametrize("given", [{"level": "hard"}, {"lesson": 99}, {"lesson": "the_interview"}, {"lesson": True}])
 def test_a_level_or_lesson_without_questions_is_refused(given):
-    with pytest.raises(ValueError, match=r"give one of (screen, onsite, research|1, 2, 3, 4, 5, 6), or None for all"):
+    with pytest.raises(ValueError, match=r"give one of (screen, onsite, research|quadratic.*), or None for all"):
         Practice(**given)
 
 
@@ -410,9 +429,9 @@ def test_a_mock_of_another_length_is_refused(minutes):
         Mock(minutes)
 
 
-def test_the_nine_points_are_those_of_lesson_6():
-    lesson = (bank.ROOT / "book" / "lessons" / "06_from_2k_to_128k.md").read_text(encoding="utf-8")
-    assert [name for name, *_ in mock.NINE] == re.findall(r"^\d\. \*\*(.+?)\.\*\*", lesson, re.MULTILINE)
+def test_the_nine_points_are_those_of_the_lesson():
+    text = references.text_of("from_2k_to_128k")
+    assert [name for name, *_ in mock.NINE] == re.findall(r"^\d\. \*\*(.+?)\.\*\*", text, re.MULTILINE)
 
 
 def test_the_rules_that_are_read_are_the_rules_that_are_played():
@@ -421,9 +440,9 @@ def test_the_rules_that_are_read_are_the_rules_that_are_played():
     assert (data["followUps"], data["good"]) == (mock.FOLLOW_UPS, mock.GOOD)
     for number in ("6 minutes", "24 minutes", "12 minutes", "3 minutes", "75 %", "50 %", "at most 2", "6 of 9"):
         assert number in told
-    assert [lesson for *_, lesson in mock.NINE].count(6) >= 3 and {lesson for *_, lesson in mock.NINE} == set(
-        range(1, 7)
-    )
+    behind = [name for *_, name in mock.NINE]
+    assert behind.count("from_2k_to_128k") >= 3
+    assert [number for *_, number in mock.nine()] == [lesson(name).number for name in behind]
     for path in ("interview.js", "mock.js", "boxes.js"):  # no rule is written a second time
         code = (bank.ROOT / "widgets" / "interview" / path).read_text(encoding="utf-8")
         assert not re.search(r"0\.75|\b0\.5\b|>= 6\b", code), path
@@ -437,19 +456,20 @@ def test_the_whiteboard_has_the_courses_own_exercises():
     for task in tasks:
         exercise = EXERCISES[task["name"]]
         assert (exercise.number, exercise.title, exercise.minutes) == (task["number"], task["title"], task["minutes"])
-        assert (bank.LESSONS / f"{task['file']}.md").exists() and 5 <= task["minutes"] <= 12
+        assert task["file"] == lesson(exercise.lesson).stem and 5 <= task["minutes"] <= 12
 
 
 def test_a_task_is_set_judged_and_marked_late(capsys, monkeypatch):
+    from solutions.checks import EXERCISES
+
     now = [100.0]
     monkeypatch.setattr(mock.time, "monotonic", lambda: now[0])
-    task = whiteboard("1.1")
+    task = whiteboard(EXERCISES["softmax"].number)
     said = capsys.readouterr().out
-    assert said.startswith("Exercise 1.1, ") and f"def {task.name}(" in said
+    assert said.startswith(f"Exercise {EXERCISES['softmax'].number}, ") and f"def {task.name}(" in said
     ast.parse(said.partition("\n\n")[2])  # what is printed can be copied and written on
     task.check()
     assert capsys.readouterr().out == f"{task.name} is not written yet. The clock runs: {task.minutes} minutes.\n"
-    from solutions.checks import EXERCISES
 
     def answer(scores):
         return EXERCISES[task.name].right_answers[0](scores)
@@ -468,7 +488,7 @@ def test_a_task_that_is_none_is_refused():
     with pytest.raises(ValueError, match="no exercise is called 'nothing'; give a name such as"):
         whiteboard("nothing")
     with pytest.raises(ValueError, match="0 minutes"):
-        whiteboard("1.1", minutes=0)
+        whiteboard("merge", minutes=0)
 
 
 # The page ---------------------------------------------------------------------------------------------------------
@@ -524,11 +544,21 @@ def test_the_deck_is_one_that_anki_takes(tmp_path, questions, capsys):
     assert str(deck.DECK) in decks
     for (_, mid, fields, tags), question in zip(rows, questions, strict=True):
         shown = fields.split("\x1f")
-        assert mid == deck.MODEL and shown[0] == question.id and len(shown) == len(deck.FIELDS) and all(shown)
-        assert tags.split() == [f"lesson-{question.lesson}", question.level]
+        assert mid == deck.MODEL and shown[0] == question.number and len(shown) == len(deck.FIELDS) and all(shown)
+        assert tags.split() == [question.lesson, question.level]
         assert not re.search(r"\$|\.md|\*\*", "".join(shown)), question.id
         formulas = sum(text.count("$") // 2 for text in (*question.texts, question.title, question.evidence))
         assert sum(text.count("\\(") + text.count("\\[") for text in shown) >= formulas * (formulas > 0), question.id
+
+
+def test_a_card_of_the_first_edition_is_mended_and_not_doubled(tmp_path, questions):
+    """Anki knows a note by its guid, which was made from the number that a question had then."""
+    import genanki
+
+    deck.write(questions, tmp_path / "deck.apkg")
+    guids = {row[0] for row in notes(tmp_path / "deck.apkg", tmp_path)[2]}
+    for number, name in first_edition()["questions"].items():
+        assert genanki.guid_for("attention-at-length", number) in guids, name
 
 
 def test_a_newer_deck_mends_cards_and_doubles_none(tmp_path, file):
@@ -543,7 +573,8 @@ def test_a_newer_deck_mends_cards_and_doubles_none(tmp_path, file):
 
 
 def test_formulas_are_in_ankis_form():
-    assert deck.inline("$a < b$ & `x`") == '<span class="math inline">\\(a &lt; b\\)</span> &amp; <code>x</code>'
+    inline = '<span class="math inline">\\(a &lt; b\\)</span> &amp; <code>x</code>'
+    assert deck.marked_up("$a < b$ & `x`") == f"<p>{inline}</p>"
 
 
 def test_a_deck_that_cannot_be_made_says_why_and_leaves_the_old_one(tmp_path, monkeypatch, capsys, file):
@@ -552,7 +583,7 @@ def test_a_deck_that_cannot_be_made_says_why_and_leaves_the_old_one(tmp_path, mo
     bad = file("**Points.**", "**Hints.**")
     monkeypatch.setattr(bank, "questions", lambda: bank.read(bad))
     assert deck.main([str(path)]) == 1
-    assert capsys.readouterr().err.startswith("course.py deck: 03_flash_attention.md:14: expected **Points.**")
+    assert capsys.readouterr().err.startswith("course.py deck: flash_attention.md:14: expected **Points.**")
     assert path.read_bytes() == b"the deck of last week"
     monkeypatch.setattr(bank, "questions", lambda: [])
     assert deck.main([str(path / "deck.apkg")]) == 1

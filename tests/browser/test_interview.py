@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from solutions.lessons import lesson
 from widgets import Mock, Practice, predict
 from widgets.interview import bank
 
@@ -21,10 +22,11 @@ WIDE = """() => [...document.querySelectorAll('.al *')].filter((el) => {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     asked = predict("Which?", ["a", "b"], "a")
-    shown = {"practice": [asked, Practice()], "mock": [Mock()], "both": [Practice("onsite", 4), Mock(20)]}
+    both = [Practice("onsite", "infini_attention"), Mock(20)]
+    shown = {"practice": [asked, Practice()], "mock": [Mock()], "both": both}
     pages = {name: "".join(each.static_html() for each in instruments) for name, instruments in shown.items()}
     folder = write(tmp_path_factory.mktemp("interview"), "The interview", pages)
-    Practice("screen", 1).save_html(folder / "saved.html")
+    Practice("screen", "quadratic_attention").save_html(folder / "saved.html")
     return folder
 
 
@@ -64,7 +66,7 @@ def kept(page):
 def question(page):
     """The question on the page, from the bank."""
     number = page.locator(".al-iv-meta span").first.inner_text().split(" · ")[0]
-    return next(each for each in bank.questions() if each.id == number)
+    return next(each for each in bank.questions() if each.number == number)
 
 
 def make(page, points):
@@ -122,7 +124,9 @@ def test_the_first_frame_asks_and_tells_nothing(visit):
     assert page.get_by_role("checkbox").count() == len(first.points)
     assert page.locator("details[open]").count() == 0 and page.locator("details").count() == 2
     assert (
-        page.locator(".al-iv-told a").first.get_attribute("href").startswith("../lessons/01_quadratic_attention.html")
+        page.locator(".al-iv-told a")
+        .first.get_attribute("href")
+        .startswith(f"../lessons/{lesson(first.lesson).stem}.html")
     )
     assert page.locator(".al-iv-told math").count() > 0
     assert not re.search(r"\$|\\\(", shown)
@@ -146,7 +150,7 @@ def test_an_answer_is_given_by_keys_alone_and_kept_for_the_next_visit(visit):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == f"Keep 2 of {len(first.points)} and go on"
     page.keyboard.press("Enter")
-    assert f"{first.id} kept: 2 of {len(first.points)} points, back " in told(page)
+    assert f"{first.number} kept: 2 of {len(first.points)} points, back " in told(page)
     assert question(page).id != first.id and page.evaluate("document.activeElement.className") == "al-iv-title"
     (answer,) = kept(page)["answers"]
     assert (answer["id"], answer["said"], answer["ticked"]) == (first.id, "variance d, so I divide", [0, 1])
@@ -176,22 +180,23 @@ def test_an_answer_after_the_time_is_kept_and_marked(visit):
     assert page.get_by_role("timer").inner_text() == "0:42 over"
     assert faults(page) == []
     make(page, len(first.points))
-    assert f"{first.id} kept, late: " in told(page) and "back tomorrow" in told(page)
+    assert f"{first.number} kept, late: " in told(page) and "back tomorrow" in told(page)
     assert kept(page)["answers"][0]["late"] is True
 
 
 def test_level_and_lesson_are_picked_and_the_overview_says_what_is_weak(visit):
     page = visit("practice")
     page.get_by_role("button", name="onsite", exact=True).click()
-    page.get_by_role("button", name="4", exact=True).click()
+    row = lesson("infini_attention")
+    page.get_by_role("button", name=str(row.number), exact=True).click()
     asked = question(page)
-    assert (asked.level, asked.lesson) == ("onsite", 4)
+    assert (asked.level, asked.lesson) == ("onsite", row.name)
     make(page, 1)
     press(page, "overview")
-    row = page.get_by_role("row").filter(has_text=bank.lesson_title(4))
-    assert re.search(r"1 of \d+\s+\d+ %, weak", row.inner_text())
-    row.get_by_role("button", name="research").click()
-    assert (question(page).level, question(page).lesson) == ("research", 4)
+    shown = page.get_by_role("row").filter(has_text=row.title)
+    assert re.search(r"1 of \d+\s+\d+ %, weak", shown.inner_text())
+    shown.get_by_role("button", name="research").click()
+    assert (question(page).level, question(page).lesson) == ("research", row.name)
     assert page.get_by_role("button", name="research", exact=True).get_attribute("aria-pressed") == "true"
     before = title(page)
     press(page, "Another")
@@ -219,7 +224,7 @@ def test_a_mock_left_halfway_goes_on_where_it_was(visit):
     assert asked.level == "onsite" and told(page).startswith("Now minute 5 of 45")
     page.clock.fast_forward(60_000)
     make(page, 0)
-    assert page.locator(".al-iv-meta").inner_text().startswith(f"follow-up to {asked.id}")
+    assert page.locator(".al-iv-meta").inner_text().startswith(f"follow-up to {asked.number}")
     follow_up = title(page)
     page.reload()
     assert told(page).startswith("You left a mock at minute 6 of 45, after 2 answers.")
@@ -228,7 +233,7 @@ def test_a_mock_left_halfway_goes_on_where_it_was(visit):
     assert title(page) == follow_up and told(page).startswith("Now minute 6 of 45")
     press(page, "end here")
     assert "1 question, 0 % of their points" in told(page)
-    table = page.get_by_role("row").filter(has_text=bank.lesson_title(asked.lesson)).inner_text()
+    table = page.get_by_role("row").filter(has_text=lesson(asked.lesson).title).inner_text()
     assert f"0 of {len(asked.points)}" in table
     assert page.get_by_role("row").filter(has_text="said").count() == 9
     assert kept(page)["mock"] is None and len(kept(page)["mocks"]) == 1 and len(kept(page)["answers"]) == 1
@@ -254,7 +259,7 @@ def test_a_whole_mock_follows_up_and_ends_at_the_whiteboard(visit):
     assert kinds.count("question") >= 5 and kinds.count("follow") >= 5
     task = title(page)
     assert re.fullmatch(r"Exercise \d\.\d+, .+", task)
-    assert re.search(r"lessons/\w+\.html#exercise-\d-\d+$", page.locator(".al-iv-card a").get_attribute("href"))
+    assert re.search(r"lessons/\w+\.html#exercise-[a-z0-9-]+$", page.locator(".al-iv-card a").get_attribute("href"))
     page.clock.fast_forward(60_000)
     press(page, "check says right")
     assert told(page).startswith("Over, after ") and f"{kinds.count('question')} questions" in told(page)

@@ -1,13 +1,14 @@
-"""The questions of the interview, read from `book/interview/NN_name.md`, and the test of every figure in them.
+"""The questions of the interview, read from `book/interview/LESSON.md`, and the test of every figure in them.
 
 A question is written as a reader of the site sees it: target, heading, level and minutes, then six labelled parts in
-one order. Nothing is guessed: what is not in that form is a `BankError` with the file, the line and what to write.
+one order. Its target is its name, under which readers' answers are kept; its number is its place. Nothing is guessed:
+what is not in that form is a `BankError` with the file, the line and what to write.
 
-    (q-3-04)=
-    ## 3.4 Does a tile of 128 x 64 fit an H100?
+    (q-tile-for-an-h100)=
+    ## Does a tile of 128 x 64 fit an H100?
     *onsite · 6 minutes*
     **Answer.** ... **Points.** - ... **Follow-ups.** - question → answer
-    **Common wrong answer.** ... **Evidence.** [Lesson 3, Tiles](../lessons/03_flash_attention.md#tiles) ...
+    **Common wrong answer.** ... **Evidence.** [{Lesson}`flash_attention`, Tiles](lesson:flash_attention#tiles) ...
     **Figures.** - `98,304 B` = `an expression of the course's functions`, or - `98,304 B` from [a source](https://...)
 """
 
@@ -23,17 +24,27 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from solutions.lessons import lesson, lessons
+from solutions.references import WORDS, BrokenReference, Leads, resolve
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "book" / "interview"
-LESSONS = ROOT / "book" / "lessons"
 
+PAGE = Leads(
+    lesson="../lessons/{}.html",
+    exercise="../lessons/{stem}.html#exercise-{}",
+    question="../interview/{lesson}.html#q-{}",
+    teaching="../teaching/{}.html",
+    questions="../interview/{}.html",
+)
 LEVELS = ("screen", "onsite", "research")
 LABELS = ("Answer", "Points", "Follow-ups", "Common wrong answer", "Evidence", "Figures")
 LISTS = ("Points", "Follow-ups", "Figures")
 MODULES = ("quadratic", "local_global", "flash", "infini", "passkey", "sparse", "positions", "serving")
 
-TARGET = re.compile(r"\(q-(\d+)-(\d+)\)=")
-HEADING = re.compile(r"## (\d+\.\d+) (\S.*)")
+TARGET = re.compile(r"\(q-([a-z0-9]+(?:-[a-z0-9]+)*)\)=")
+HEADING = re.compile(r"## (\S.*)")
+TYPED = re.compile(r"\d+\.\d+ ")  # a number in front of a heading
 PACE = re.compile(rf"\*({'|'.join(LEVELS)}) · (\d+) minutes?\*")
 PART = re.compile(r"\*\*([A-Z][A-Za-z -]*)\.\*\*\s*(.*)")
 FIGURE = re.compile(r"`([^`]+)`\s+(?:=\s+`([^`]+)`|from\s+`([^`]+)`|from\s+(\S.*))")
@@ -59,10 +70,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Question:
-    """One question. Texts are Markdown; a follow-up is (question, answer)."""
+    """One question. id: its name; lesson: the lesson's; place: among its questions, from 1.
+
+    Texts are Markdown with references by name; a follow-up is (question, answer).
+    """
 
     id: str
-    lesson: int
+    lesson: str
+    place: int
     level: str
     minutes: int
     title: str
@@ -76,9 +91,8 @@ class Question:
     line: int
 
     @property
-    def anchor(self) -> str:
-        lesson, number = self.id.split(".")
-        return f"q-{lesson}-{int(number):02}"
+    def number(self) -> str:
+        return f"{lesson(self.lesson).number}.{self.place}"
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -96,13 +110,14 @@ class Question:
 
 
 def questions(folder: Path = FOLDER) -> list[Question]:
-    """Every question of the folder's `NN_name.md`, in order. Raises BankError for what is not a question's form."""
-    found = [question for path in sorted(folder.glob("[0-9][0-9]_*.md")) for question in read(path)]
+    """Every question, lesson by lesson, in order. Raises BankError for what is not a question's form."""
+    paths = [folder / f"{each.name}.md" for each in lessons()]
+    found = [question for path in paths if path.exists() for question in read(path)]
     seen: dict[str, Question] = {}
     for question in found:
         if (first := seen.setdefault(question.id, question)) is not question:
             where = f"{question.file}:{question.line}"
-            raise BankError(f"{where}: {question.id} is there already, in {first.file}:{first.line}; number it anew")
+            raise BankError(f"{where}: {question.id} is there already, in {first.file}:{first.line}; name it anew")
     return found
 
 
@@ -116,17 +131,18 @@ def read(path: Path) -> list[Question]:
     # a question without its target would else be taken for the end of the one before
     for index, line in enumerate(lines):
         if line.startswith("## ") and not any(line_is_blank_between(lines, start, index) for start in starts):
-            raise BankError(f"{path.name}:{index + 1}: '{line}' has no target above it; write (q-3-04)= for 3.4")
+            raise BankError(f"{path.name}:{index + 1}: '{line}' has no target above it; write (q-its-name)=")
     if not starts:
-        raise BankError(f"{path.name}:1: holds no question; one begins with a target such as (q-3-04)=")
-    return [question(path, lines, start, end) for start, end in pairwise([*starts, len(lines)])]
+        raise BankError(f"{path.name}:1: holds no question; one begins with a target such as (q-its-name)=")
+    parts = enumerate(pairwise([*starts, len(lines)]), start=1)
+    return [question(path, lines, start, end, place) for place, (start, end) in parts]
 
 
 def line_is_blank_between(lines: list[str], start: int, index: int) -> bool:
     return start < index and not any(line.strip() for line in lines[start + 1 : index])
 
 
-def question(path: Path, lines: list[str], start: int, end: int) -> Question:
+def question(path: Path, lines: list[str], start: int, end: int, place: int = 1) -> Question:
     """The question in lines[start:end], of which the first is its target."""
     written = [(index + 1, lines[index]) for index in range(start, end) if lines[index].strip()]
 
@@ -139,14 +155,12 @@ def question(path: Path, lines: list[str], start: int, end: int) -> Question:
             return match
         raise refuse(line, f"expected {wanted}, found {text.strip()!r}")
 
-    target = head(0, TARGET, "a target such as (q-3-04)=")
-    heading = head(1, HEADING, "a heading such as ## 3.4 Does it fit?")
+    target = head(0, TARGET, "a target such as (q-its-name)=")
+    heading = head(1, HEADING, "a heading such as ## Does it fit?")
     pace = head(2, PACE, "*screen · 3 minutes*, *onsite · 6 minutes* or *research · 10 minutes*")
-    identity = f"{int(target[1])}.{int(target[2])}"
-    if heading[1] != identity:
-        raise refuse(written[1][0], f"the heading says {heading[1]} and its target {identity}; make them one")
-    if int(path.name[:2]) != int(target[1]):
-        raise refuse(start + 1, f"{identity} is not of lesson {int(path.name[:2])}; move it to the file of its lesson")
+    identity = target[1]
+    if TYPED.match(heading[1]):
+        raise refuse(written[1][0], "the number of a question is its place; leave it out of the heading")
 
     parts: dict[str, list[tuple[int, str]]] = {}
     for line, text in ((number, lines[number - 1]) for number in range(written[2][0] + 1, end + 1)):
@@ -197,10 +211,11 @@ def question(path: Path, lines: list[str], start: int, end: int) -> Question:
         raise refuse(parts["Evidence"][0][0], f"the evidence of {identity} has no link into the course")
     return Question(
         id=identity,
-        lesson=int(target[1]),
+        lesson=path.stem,
+        place=place,
         level=pace[1],
         minutes=int(pace[2]),
-        title=heading[2],
+        title=heading[1],
         answer=prose("Answer"),
         points=points,
         follow_ups=tuple(follow_ups),
@@ -223,13 +238,12 @@ def figure(path: Path, line: int, text: str) -> Figure:
     return Figure(match[1], match[2] or match[3], source, line)
 
 
-def lesson_title(lesson: int, folder: Path = FOLDER) -> str:
-    """The title of a lesson, from the first line of its file of questions."""
-    path = next(folder.glob(f"{lesson:02}_*.md"))
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    if not first.startswith("# Interview: "):
-        raise BankError(f"{path.name}:1: expected '# Interview: ' and the lesson's title, found {first!r}")
-    return first.removeprefix("# Interview: ").strip()
+def shown(question: Question, text: str, leads: Leads) -> str:
+    """A text of a question with its references resolved. Raises BankError for a broken one."""
+    try:
+        return resolve(text, leads, question.file, question.line)
+    except BrokenReference as error:
+        raise BankError(str(error)) from None
 
 
 # --- the figures ---
@@ -344,34 +358,14 @@ def checkpoint(name: str) -> Any:
 
 
 def links_hold(question: Question) -> list[str]:
-    """What is wrong with the links from a question into the course, a sentence each."""
+    """What is wrong with the references of a question into the course, a sentence each."""
     problems = []
-    for address in LINK.findall(question.evidence):
-        if "://" in address:
-            continue
-        name, _, anchor = address.partition("#")
-        path = (FOLDER / name).resolve()
-        if not path.exists():
-            problems.append(f"{question.file}:{question.line}: {address} leads to no file")
-        elif anchor and anchor not in headings(path):
-            problems.append(f"{question.file}:{question.line}: {path.name} has no heading {anchor!r}")
+    for text in (*question.texts, question.evidence, *figure_lines(question)):
+        try:
+            shown(question, text, WORDS)
+        except BankError as error:
+            problems.append(str(error))
     return problems
-
-
-@cache
-def headings(path: Path) -> dict[str, str]:
-    """Anchor -> heading of a text of the course, three levels deep, as the site names them."""
-    from markdown_it import MarkdownIt
-    from mdit_py_plugins.anchors import anchors_plugin
-    from mdit_py_plugins.front_matter import front_matter_plugin
-
-    tokens = MarkdownIt().use(front_matter_plugin).use(anchors_plugin, max_level=3)
-    parsed = tokens.parse(path.read_text(encoding="utf-8"))
-    return {
-        str(token.attrs["id"]): parsed[index + 1].content
-        for index, token in enumerate(parsed)
-        if token.type == "heading_open" and "id" in token.attrs
-    }
 
 
 # --- for the page ---
@@ -397,14 +391,15 @@ def html(text: str, *, inline: bool = False) -> str:
     """Markdown as HTML: formulas as MathML, links into the course as the site has them, all else in a new tab."""
     rendered = _markdown().renderInline(text) if inline else _markdown().render(text).strip()
     rendered = re.sub(r' class="math \w+"', "", rendered)  # by that name a site's MathJax looks for TeX
-    rendered = re.sub(r'href="(\.\./lessons/)(\w+)\.md', r'data-lesson="\2" href="\1\2.html', rendered)
+    rendered = re.sub(r'href="\.\./lessons/(\w+)\.html', r'data-lesson="\1" \g<0>', rendered)
     return rendered.replace('href="http', 'target="_blank" rel="noopener" href="http')
 
 
 def as_data(question: Question) -> dict[str, Any]:
     """A question as a page gets it. Raises BankError for a formula that cannot be set."""
 
-    def shown(text: str, inline: bool = True) -> str:
+    def page(text: str, inline: bool = True) -> str:
+        text = shown(question, text, PAGE)
         try:
             return html(text, inline=inline)
         except Exception as error:  # docutils raises its own kinds, and SyntaxError, for TeX that it does not know
@@ -413,17 +408,18 @@ def as_data(question: Question) -> dict[str, Any]:
 
     return {
         "id": question.id,
-        "lesson": question.lesson,
+        "number": question.number,
+        "lesson": lesson(question.lesson).number,
         "level": question.level,
         "minutes": question.minutes,
-        "title": shown(question.title),
-        "answer": shown(question.answer, inline=False),
-        "points": [shown(point) for point in question.points],
-        "followUps": [[shown(asked), shown(answer)] for asked, answer in question.follow_ups],
+        "title": page(question.title),
+        "answer": page(question.answer, inline=False),
+        "points": [page(point) for point in question.points],
+        "followUps": [[page(asked), page(answer)] for asked, answer in question.follow_ups],
         "asks": [question.follow_up_of(point) for point in range(len(question.points))],
-        "wrong": shown(question.wrong),
-        "evidence": shown(question.evidence),
-        "figures": [shown(line) for line in figure_lines(question)],
+        "wrong": page(question.wrong),
+        "evidence": page(question.evidence),
+        "figures": [page(line) for line in figure_lines(question)],
     }
 
 

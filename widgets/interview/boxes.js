@@ -1,7 +1,8 @@
 /**
  * Which question comes next: Leitner's boxes, derived from the log of answers alone. Pure functions.
- * @typedef {{id: string, lesson: number, level: string, minutes: number, title: string, answer: string, wrong: string,
- *   evidence: string, figures: string[], points: string[], asks: number[], followUps: [ask: string, answer: string][]
+ * @typedef {{id: string, number: string, lesson: number, level: string, minutes: number, title: string, answer: string,
+ *   wrong: string, evidence: string, figures: string[], points: string[], asks: number[],
+ *   followUps: [ask: string, answer: string][]
  * }} Question as view.py sends it, its texts as markup
  * @typedef {{id: string, when: string, of: number, ticked: number[], said: string, seconds: number, late: boolean
  * }} Answer

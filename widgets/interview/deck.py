@@ -1,16 +1,18 @@
 """The questions as an Anki deck: `python course.py deck`.
 
-A note's identity is its question's number, so that importing a newer deck mends the cards and keeps their history.
+A note's identity is its question's name, or the number that it had in the first edition, so that importing a newer deck
+mends the cards and keeps their history.
 Formulas go in Anki's own form, which its MathJax sets.
 """
 
 import argparse
 import html
 import os
-import re
 import sys
 from pathlib import Path
 
+from solutions.lessons import first_edition
+from solutions.references import WORDS
 from widgets.interview import bank
 from widgets.interview.bank import BankError, Question
 
@@ -30,7 +32,7 @@ CSS = """.card { font: 17px/1.5 system-ui, sans-serif; text-align: left; max-wid
 
 
 def marked_up(text: str) -> str:
-    """Markdown as HTML for a card: formulas as \\( \\), links into the course as their words."""
+    """Markdown as HTML for a card: formulas as \\( \\)."""
     from markdown_it import MarkdownIt
     from mdit_py_plugins.dollarmath import dollarmath_plugin
 
@@ -38,27 +40,29 @@ def marked_up(text: str) -> str:
         opens, closes = ("\\[", "\\]") if options.get("display_mode") else ("\\(", "\\)")
         return f"{opens}{html.escape(formula.strip())}{closes}"
 
-    shown = MarkdownIt("commonmark", {"html": False}).use(dollarmath_plugin, renderer=tex).render(text).strip()
-    return re.sub(r'<a href="\.\.[^"]*">(.*?)</a>', r"\1", shown)
-
-
-def inline(text: str) -> str:
-    return marked_up(text).removeprefix("<p>").removesuffix("</p>")
+    return MarkdownIt("commonmark", {"html": False}).use(dollarmath_plugin, renderer=tex).render(text).strip()
 
 
 def fields(question: Question) -> list[str]:
-    """What FIELDS hold."""
-    points = "".join(f"<li>{inline(point)}</li>" for point in question.points)
-    follow_ups = "".join(f"<dt>{inline(asked)}</dt><dd>{inline(told)}</dd>" for asked, told in question.follow_ups)
+    """What FIELDS hold; links into the course are their words."""
+
+    def card(text: str) -> str:
+        return marked_up(bank.shown(question, text, WORDS))
+
+    def line(text: str) -> str:
+        return card(text).removeprefix("<p>").removesuffix("</p>")
+
+    points = "".join(f"<li>{line(point)}</li>" for point in question.points)
+    follow_ups = "".join(f"<dt>{line(asked)}</dt><dd>{line(told)}</dd>" for asked, told in question.follow_ups)
     return [
-        question.id,
-        inline(question.title),
-        f"{question.id} · {question.level} · {question.minutes} minutes",
-        marked_up(question.answer),
+        question.number,
+        line(question.title),
+        f"{question.number} · {question.level} · {question.minutes} minutes",
+        card(question.answer),
         f"<ul>{points}</ul>",
-        marked_up(question.wrong),
+        card(question.wrong),
         f"<dl>{follow_ups}</dl>",
-        marked_up(question.evidence),
+        card(question.evidence),
     ]
 
 
@@ -74,9 +78,10 @@ def write(questions: list[Question], path: Path) -> None:
         css=CSS,
     )
     deck = genanki.Deck(DECK, "Attention at Length")
+    numbers = {name: number for number, name in first_edition()["questions"].items()}
     for question in questions:
-        guid = genanki.guid_for("attention-at-length", question.id)
-        tags = [f"lesson-{question.lesson}", question.level]
+        guid = genanki.guid_for("attention-at-length", numbers.get(question.id, question.id))
+        tags = [question.lesson, question.level]
         deck.add_note(genanki.Note(model, fields(question), guid=guid, tags=tags))
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".partial")

@@ -155,7 +155,12 @@ export function interview(el, data, shelf, live) {
         done: (result) => note({ kind: "opening", ...result }),
       }),
       question: () => ({
-        meta: [now.question.id, `lesson ${now.question.lesson}`, now.question.level, `${now.question.minutes} minutes`],
+        meta: [
+          now.question.number,
+          `lesson ${now.question.lesson}`,
+          now.question.level,
+          `${now.question.minutes} minutes`,
+        ],
         title: now.question.title,
         minutes: now.question.minutes,
         answer: () => told(now.question, false),
@@ -174,7 +179,9 @@ export function interview(el, data, shelf, live) {
           ),
       }),
       follow: () => ({
-        meta: [`follow-up to ${now.question.id}`, "1 minute"], title: now.question.followUps[now.ask][0], minutes: 1,
+        meta: [`follow-up to ${now.question.number}`, "1 minute"],
+        title: now.question.followUps[now.ask][0],
+        minutes: 1,
         answer: () => [markup("div", { class: "al-iv-answer" }, now.question.followUps[now.ask][1])],
         finish: [
           ["I had it", true],
@@ -198,7 +205,7 @@ export function interview(el, data, shelf, live) {
             html(
               "a",
               {
-                href: `../lessons/${now.task.file}.html#exercise-${now.task.number.replace(".", "-")}`,
+                href: `../lessons/${now.task.file}.html#exercise-${now.task.name.replaceAll("_", "-")}`,
                 "data-lesson": now.task.file,
               },
               `lesson ${now.task.lesson}`,
@@ -212,7 +219,7 @@ export function interview(el, data, shelf, live) {
           ["not yet", "not"],
         ],
         done: ({ seconds, late }, result) =>
-          note({ kind: "task", number: now.task.number, name: now.task.name, result, seconds, late }),
+          note({ kind: "task", name: now.task.name, result, seconds, late }),
       }),
     };
     const given = cards[now.kind]();
@@ -267,7 +274,8 @@ export function interview(el, data, shelf, live) {
               "div",
               {},
               html("strong", {}, "Whiteboard. "),
-              `Exercise ${task.number}, ${task.name}: ${RESULT[task.result]}, ` +
+              `Exercise ${data.tasks.find((each) => each.name === task.name)?.number ?? ""}, ${task.name}: ` +
+              `${RESULT[task.result]}, ` +
                 `${clock(task.seconds)}${task.late ? ", late" : ""}.`,
             )
           : null,

@@ -2,7 +2,8 @@
 
 {"answers": [...], "mock": the one that was left halfway or null, "mocks": [those that ended]}. The file only grows:
 what is written is the union with what is there, so that two pages open at once lose nothing of each other.
-COURSE_PROGRESS moves it beside that file; "off" keeps nothing. A damaged file is renamed, never overwritten.
+COURSE_PROGRESS moves it beside that file; "off" keeps nothing. A damaged file is renamed, never overwritten. What the
+first edition kept under a question's number is read under its name.
 """
 
 import json
@@ -10,6 +11,8 @@ import os
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from solutions.lessons import first_edition
 
 ANSWER = {"id": str, "when": str, "late": bool, "ticked": list, "of": int}
 
@@ -56,13 +59,30 @@ def load(path: Path | None) -> tuple[dict[str, Any], str]:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if not is_whole(kept):
             raise ValueError("not a record of answers")
-        return kept, ""
+        return renamed(kept), ""
     except FileNotFoundError:
         return empty(), ""
     except OSError as error:
         return empty(), f"{path.name} could not be read ({error.strerror}); what you answer now is not kept with it."
     except ValueError:
         return empty(), set_aside(path)
+
+
+def renamed(kept: dict[str, Any]) -> dict[str, Any]:
+    """What was kept, with each question by its name where it was kept by its number. As `renamed` of store.js."""
+    names = first_edition()["questions"]
+
+    def by_name(record: dict[str, Any]) -> dict[str, Any]:
+        return record | ({"id": names[record["id"]]} if record.get("id") in names else {})
+
+    def of_mock(mock: dict[str, Any]) -> dict[str, Any]:
+        return mock | {"events": [by_name(event) if isinstance(event, dict) else event for event in mock["events"]]}
+
+    return kept | {
+        "answers": [by_name(answer) for answer in kept["answers"]],
+        "mock": kept["mock"] and of_mock(kept["mock"]),
+        "mocks": [of_mock(mock) for mock in kept["mocks"]],
+    }
 
 
 def set_aside(path: Path) -> str:

@@ -3,7 +3,7 @@
  * @typedef {import("./boxes.js").Question} Question
  * @typedef {import("./boxes.js").Answer} Answer
  * @typedef {{kind: "opening" | "question" | "follow" | "task", seconds: number, late: boolean, said?: string,
- *   id?: string, level?: string, of?: number, ticked?: number[], ask?: number, had?: boolean, number?: string,
+ *   id?: string, level?: string, of?: number, ticked?: number[], ask?: number, had?: boolean,
  *   name?: string, result?: string}} Event what was done, and how it went
  * @typedef {{begun: string, elapsed: number, events: Event[]}} Mock
  * @typedef {{number: string, name: string, title: string, lesson: number, minutes: number, file: string}} Task
@@ -83,11 +83,11 @@ function question(events, data, answers, seconds) {
  * @param {Event[]} events @param {Data} data @param {Mock[]} before
  */
 function task(events, data, before) {
-  const done = before.flatMap((mock) => mock.events).filter((each) => each.kind === "task").map((each) => each.number);
+  const done = before.flatMap((mock) => mock.events).filter((each) => each.kind === "task").map((each) => each.name);
   const worst = lessons(events, data).sort((a, b) => a.made / a.of - b.made / b.of).map((each) => each.lesson);
   const place = (each) => (worst.includes(each.lesson) ? worst.indexOf(each.lesson) : worst.length);
   return [...data.tasks].sort(
-    (a, b) => place(a) - place(b) || done.lastIndexOf(a.number) - done.lastIndexOf(b.number),
+    (a, b) => place(a) - place(b) || done.lastIndexOf(a.name) - done.lastIndexOf(b.name),
   )[0];
 }
 
@@ -122,7 +122,8 @@ export function lessons(events, data) {
   const found = new Map();
   events.forEach((event, at) => {
     if (event.kind !== "question") return;
-    const { lesson } = data.questions.find((each) => each.id === event.id) ?? { lesson: Number.parseInt(event.id, 10) };
+    const { lesson } = data.questions.find((each) => each.id === event.id) ?? {};
+    if (lesson === undefined) return; // a question that the course no longer asks
     const row = found.get(lesson) ?? { lesson, asked: 0, made: 0, of: 0, late: 0, had: 0, followed: 0 };
     row.asked += 1;
     row.made += event.ticked.length;

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from widgets.interview.bank import LESSONS
+from solutions.lessons import lesson
 
 BOXES = (1, 2, 4, 8, 16)  # days until a question comes back (Leitner); box 1 is the first
 RISE = 0.75  # share of the points from which a question rises a box, and the next one of a mock is harder
@@ -21,17 +21,53 @@ OPENING = "How would you extend an LLM's context from 2K to 128K tokens?"
 
 # The answer in nine points: what a strong one says, and the lesson that is asked about when it was not said.
 NINE = (
-    ("Clarify", "I ask first: what is 128K for, from which model, on what budget, and how will we know it works?", 6),
-    ("Positions first", "The slow rotary pairs meet angles they never saw; I rescale those and spare the fast.", 6),
-    ("Train in stages", "Length grows in stages, on a mix that keeps short text, with a gate between the stages.", 6),
-    ("Fit the training", "Scores are never stored, activations are recomputed, the sequence is split over devices.", 3),
-    ("Fit the cache", "The cache is counted for each request: grouped, latent, windowed or quantised keys.", 6),
-    ("Fit the time", "Prefill is operations, half of them pairs; decoding reads the cache; choosing costs too.", 1),
-    ("Prove it", "Loss by position, several needles by depth with intervals, and the old short tasks.", 4),
-    ("Know how it fails", "I name how each step breaks, and the plot on which I would see it.", 5),
-    ("Say what you would not do", "No pre-training at 128K, no windows for a memory, no trust in one needle.", 2),
+    (
+        "Clarify",
+        "I ask first: what is 128K for, from which model, on what budget, and how will we know it works?",
+        "from_2k_to_128k",
+    ),
+    (
+        "Positions first",
+        "The slow rotary pairs meet angles they never saw; I rescale those and spare the fast.",
+        "from_2k_to_128k",
+    ),
+    (
+        "Train in stages",
+        "Length grows in stages, on a mix that keeps short text, with a gate between the stages.",
+        "from_2k_to_128k",
+    ),
+    (
+        "Fit the training",
+        "Scores are never stored, activations are recomputed, the sequence is split over devices.",
+        "flash_attention",
+    ),
+    (
+        "Fit the cache",
+        "The cache is counted for each request: grouped, latent, windowed or quantised keys.",
+        "from_2k_to_128k",
+    ),
+    (
+        "Fit the time",
+        "Prefill is operations, half of them pairs; decoding reads the cache; choosing costs too.",
+        "quadratic_attention",
+    ),
+    (
+        "Prove it",
+        "Loss by position, several needles by depth with intervals, and the old short tasks.",
+        "infini_attention",
+    ),
+    (
+        "Know how it fails",
+        "I name how each step breaks, and the plot on which I would see it.",
+        "deepseek_sparse_attention",
+    ),
+    (
+        "Say what you would not do",
+        "No pre-training at 128K, no windows for a memory, no trust in one needle.",
+        "local_and_global",
+    ),
 )
-NINE_LINK = "[Lesson 6, The answer in nine points](../lessons/06_from_2k_to_128k.md#the-answer-in-nine-points)"
+NINE_LINK = "[{Lesson}`from_2k_to_128k`, The answer in nine points](lesson:from_2k_to_128k#the-answer-in-nine-points)"
 
 
 def parts(minutes: int) -> list[tuple[str, int]]:
@@ -65,19 +101,23 @@ def rules(minutes: int = 45) -> list[tuple[str, str]]:
     ]
 
 
+def nine() -> list[tuple[str, str, int]]:
+    """The nine points as a page gets them: with the number of the lesson that is asked about."""
+    return [(name, said, lesson(behind).number) for name, said, behind in NINE]
+
+
 def tasks() -> list[dict[str, Any]]:
     """The course's exercises that fit a whiteboard: judged here, 5 to 12 minutes long, of 12 lines at most."""
     from solutions.checks import EXERCISES
 
-    files = {int(path.stem[:2]): path.stem for path in LESSONS.glob("[0-9][0-9]_*.md")}
     return [
         {
             "number": exercise.number,
             "title": exercise.title,
             "name": exercise.name,
             "minutes": exercise.minutes,
-            "lesson": int(exercise.lesson),
-            "file": files[int(exercise.lesson)],
+            "lesson": lesson(exercise.lesson).number,
+            "file": lesson(exercise.lesson).stem,
         }
         for exercise in EXERCISES.values()
         if 5 <= exercise.minutes <= dict(PARTS)["whiteboard"] and exercise.lines <= 12 and not exercise.unjudged
@@ -114,7 +154,7 @@ class Whiteboard:
 def whiteboard(name: str, minutes: int | None = None) -> Whiteboard:
     """Set an exercise of the course under a clock: print what is to be written, and start.
 
-    name: of the function, "merge", or the exercise's number, "3.2"; minutes: the exercise's own when None
+    name: of the function, "merge", or the exercise's number; minutes: the exercise's own when None
     Raises ValueError for no exercise of that name, and for no time.
     """
     from solutions.checks import EXERCISES

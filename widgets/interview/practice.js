@@ -79,7 +79,7 @@ export function practice(el, data, shelf, live) {
     tell(headline(kept, counted(questions, shelf.kept.answers, data.boxes, today), why));
     shown = card({
       meta: [
-        `${question.id}`,
+        question.number,
         `lesson ${question.lesson}, ${data.titles[question.lesson]}`,
         question.level,
         `${question.minutes} minutes`,
@@ -95,7 +95,7 @@ export function practice(el, data, shelf, live) {
         shelf.keep({ answers: [...shelf.kept.answers, answer] });
         const due = standing(shelf.kept.answers, data.boxes).get(question.id).due - day(new Date());
         const points = `${answer.ticked.length} of ${answer.of} points`;
-        kept = `${question.id} kept${answer.late ? ", late" : ""}: ${points}, back ${comesBack(due)}. `;
+        kept = `${question.number} kept${answer.late ? ", late" : ""}: ${points}, back ${comesBack(due)}. `;
         draw(question.id, true);
       },
     });

@@ -22,6 +22,16 @@ export function isWhole(kept) {
 }
 
 /**
+ * What was kept, each question by its name where the first edition kept it by its number. As `renamed` of keep.py.
+ * @param {Kept} kept @param {Record<string, string>} names @returns {Kept}
+ */
+export function renamed(kept, names) {
+  const byName = (each) => (each?.id in names ? { ...each, id: names[each.id] } : each);
+  const ofMock = (mock) => mock && { ...mock, events: mock.events.map(byName) };
+  return { ...kept, answers: kept.answers.map(byName), mock: ofMock(kept.mock), mocks: kept.mocks.map(ofMock) };
+}
+
+/**
  * All of both; of an open mock the one that got further, none once it has ended. As `union` of keep.py.
  * @param {Kept} one @param {Kept} other @returns {Kept}
  */
@@ -57,7 +67,7 @@ export function store(model, storage) {
     if (!text) return { answers: [], mock: null, mocks: [] };
     try {
       const found = JSON.parse(text);
-      if (isWhole(found)) return found;
+      if (isWhole(found)) return renamed(found, data.before ?? {});
     } catch { /* told below */ }
     let name = `${KEY}.damaged`;
     for (let n = 2; storage.getItem(name) !== null; n += 1) name = `${KEY}.damaged-${n}`;

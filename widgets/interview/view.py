@@ -12,6 +12,9 @@ from typing import Any
 
 import traitlets
 
+from solutions.lessons import first_edition, lessons
+from solutions.lessons import lesson as row
+from solutions.references import resolve
 from widgets.interview import bank, keep, mock
 from widgets.kit.base import Instrument
 
@@ -29,10 +32,13 @@ class Interview(Instrument):
         self.file = keep.place() if progress is None else Path(progress)
         reader, notice = keep.load(self.file)
         questions = shown_questions()
-        titles = {str(lesson): bank.lesson_title(lesson) for lesson in sorted({each["lesson"] for each in questions})}
+        asked = {each["lesson"] for each in questions}
+        titles = {str(row.number): row.title for row in lessons() if row.number in asked}
         kept = f"kept in {self.file.parent.name}/{self.file.name}" if self.file else NOT_KEPT
         boxes = {"days": mock.BOXES, "rise": mock.RISE, "fall": mock.FALL}
+        before = first_edition()["questions"]
         data = {**data, "questions": questions, "titles": titles, "boxes": boxes, "kept": kept, "notice": notice}
+        data["before"] = before  # number -> name: what a browser has kept under the numbers of the first edition
         super().__init__(data=data, reader=reader)
         self.observe(self._keep, "reader")
 
@@ -44,7 +50,7 @@ class Interview(Instrument):
 class Practice(Interview):
     """Questions one by one, the due ones first: say or write the answer, reveal, tick the points that you made.
 
-    level: "screen", "onsite" or "research"; lesson: 1 to 6; every one when None, and the page can change both
+    level: "screen", "onsite" or "research"; lesson: its name or number; None is all, and the page can change both
     progress: the file that keeps the answers; work/interview.json when None
     Raises ValueError for a level or a lesson without questions, BankError for a damaged file of questions.
     """
@@ -52,15 +58,13 @@ class Practice(Interview):
     def __init__(
         self,
         level: str | None = None,
-        lesson: int | None = None,
+        lesson: str | int | None = None,
         progress: str | os.PathLike[str] | None = None,
     ):
         if level is not None and level not in bank.LEVELS:
             raise ValueError(f"level is {level!r}; give one of {', '.join(bank.LEVELS)}, or None for all")
-        lessons = sorted({question.lesson for question in bank_questions()})
-        if lesson is not None and lesson not in lessons:
-            raise ValueError(f"lesson is {lesson!r}; give one of {', '.join(map(str, lessons))}, or None for all")
-        super().__init__({"mode": "practice", "level": level, "lesson": lesson}, progress)
+        number = None if lesson is None else asked_of(lesson)
+        super().__init__({"mode": "practice", "level": level, "lesson": number}, progress)
 
     def chosen(self) -> list[bank.Question]:
         """The questions of the level and the lesson that it begins with."""
@@ -68,7 +72,7 @@ class Practice(Interview):
         return [
             question
             for question in bank_questions()
-            if level in (None, question.level) and lesson in (None, question.lesson)
+            if level in (None, question.level) and lesson in (None, row(question.lesson).number)
         ]
 
     def twin(self) -> str:
@@ -95,10 +99,10 @@ class Mock(Interview):
             "parts": mock.parts(minutes),
             "rules": mock.rules(minutes),
             "opening": mock.OPENING,
-            "nine": mock.NINE,
+            "nine": mock.nine(),
             "followUps": mock.FOLLOW_UPS,
             "good": mock.GOOD,
-            "nineLink": bank.html(mock.NINE_LINK, inline=True),
+            "nineLink": bank.html(resolve(mock.NINE_LINK, bank.PAGE), inline=True),
             "tasks": mock.tasks(),
         }
         super().__init__({"mode": "mock", **played}, progress)
@@ -107,6 +111,15 @@ class Mock(Interview):
         length = max(len(when) for when, _ in mock.rules(self.minutes))
         table = [f"{when:{length}}  {then}" for when, then in mock.rules(self.minutes)]
         return "\n".join([f"mock interview: {self.minutes} minutes.", *table])
+
+
+def asked_of(lesson: str | int) -> int:
+    """The number of a lesson that has questions, given by name or number. Raises ValueError for another."""
+    there = [each for each in lessons() if each.name in {question.lesson for question in bank_questions()}]
+    for each in there:
+        if lesson in (each.name, each.number) and not isinstance(lesson, bool):
+            return each.number
+    raise ValueError(f"lesson is {lesson!r}; give one of {', '.join(each.name for each in there)}, or None for all")
 
 
 @cache
