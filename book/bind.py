@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -20,10 +21,17 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-import measured
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+import course_map  # noqa: E402
+import measured  # noqa: E402
+
+from solutions import references  # noqa: E402
+from solutions.lessons import first_edition, lessons  # noqa: E402
+
 BOOK = ROOT / "book"
 BUILD = BOOK / "_build"
 SITE = BUILD / "html"
@@ -37,7 +45,16 @@ PACKAGES = {
 # Distributions whose scripts or styles are on the pages.
 THIRD_PARTIES = ["jupyter-server-mathjax", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
 INGREDIENTS = ["book", "lessons", "solutions", "tests/bench/results", "widgets", "requirements.txt"]
-LESSON_LINK = re.compile(r"\[([^][]*)\]\(((?:\.\./)*)lessons/(\w+)\.md(#[\w-]*)?\)")
+QUESTION = re.compile(r"^\(q-([\w-]+)\)=\n## ", re.MULTILINE)
+MOVED = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>This page has moved</title>
+<script>
+const places = {places};
+location.replace(places[location.hash] ?? "{address}" + location.hash);
+</script>
+<meta http-equiv="refresh" content="0; url={address}"><link rel="canonical" href="{address}"></head>
+<body><p>This page has moved: <a href="{address}">{address}</a></p></body></html>
+"""
 FINGERPRINT = ".made-from"
 STATE = re.compile(r'(<div data-instrument="\w+">)<script type="application/json">(.*?)</script>', re.DOTALL)
 HEAVY = 200_000  # characters of an instrument's state
@@ -74,29 +91,40 @@ def is_current() -> bool:
 
 def gather(source: Path) -> None:
     """A clean source folder with what people wrote: pages, configuration, the site's own pieces."""
+    import contents
+    import yaml
+
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
-    for path in [BOOK / "_config.yml", BOOK / "_toc.yml", BOOK / "references.bib", *BOOK.glob("*.md")]:
+    written = [path for path in BOOK.glob("*.md") if path.name != "readme.md"]
+    for path in [BOOK / "_config.yml", BOOK / "references.bib", *written]:
         shutil.copy2(path, source)
+    (source / "_toc.yml").write_text(yaml.safe_dump(contents.toc(), sort_keys=False), encoding="utf-8")
     for folder in ("_ext", "_static", "interview", "teaching"):
         if (BOOK / folder).is_dir():
             shutil.copytree(BOOK / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (source / "pictures").mkdir()
-    shutil.copy2(BOOK / "pictures" / "map.svg", source / "pictures")
+    (source / "pictures" / "map.svg").write_text(course_map.svg(), encoding="utf-8")
     (source / "measured.md").write_text(measured.page(), encoding="utf-8")
     for page in source.rglob("*.md"):
-        page.write_text(to_printed(page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(to_printed(page.read_text(encoding="utf-8"), page.relative_to(source)), encoding="utf-8")
 
 
-def to_printed(text: str) -> str:
-    """Links to a lesson's text lead to its page, which is printed; to a lesson that has no page yet, nowhere."""
-    contents = (BOOK / "_toc.yml").read_text(encoding="utf-8").split()
-
-    def link(found: re.Match) -> str:
-        words, folder, lesson, anchor = found.groups("")
-        return f"[{words}]({folder}lessons/{lesson}.ipynb{anchor})" if f"lessons/{lesson}" in contents else words
-
-    return LESSON_LINK.sub(link, text)
+def to_printed(text: str, page: Path) -> str:
+    """A page of the site: references resolved, questions numbered. Raises BindError for a broken reference."""
+    up = "../" * (len(page.parts) - 1)
+    to = references.Leads(
+        lesson=f"{up}lessons/{{}}.ipynb",
+        exercise="#exercise-{}",
+        question="#q-{}",
+        teaching=f"{up}teaching/{{}}.md",
+        questions=f"{up}interview/{{}}.md",
+    )
+    try:
+        text = references.resolve(text, to, page.as_posix())
+        return QUESTION.sub(lambda found: f"{found[0]}{references.number(found[1])} ", text)
+    except references.BrokenReference as error:
+        raise BindError(str(error)) from None
 
 
 def print_notebooks(source: Path) -> None:
@@ -116,8 +144,8 @@ def print_translations(source: Path) -> None:
     """The lessons that there are in other languages: the English notebook, executed once, with other prose."""
     import translate
 
-    translate.print_translations(source / "lessons", source / "translations")
-    translate.print_translations(ROOT / "lessons", source / "_assets" / "notebooks")
+    translate.print_translations(source / "lessons", source / "translations", "site")
+    translate.print_translations(ROOT / "lessons", source / "_assets" / "notebooks", "student")
 
 
 def place_assets(source: Path) -> None:
@@ -209,6 +237,26 @@ def set_heavy_states_aside(site: Path) -> None:
         page.write_text(STATE.sub(aside, text), encoding="utf-8")
 
 
+def keep_old_addresses(site: Path) -> None:
+    """Where the first edition had a page that is elsewhere now, leave one that leads there, question by question.
+
+    The old address of an exercise is one of its places still (see text_shapes).
+    """
+    before, now = first_edition(), {each.name: each.stem for each in lessons()}
+    asked = {}
+    for number, name in before["questions"].items():
+        lesson, place = map(int, number.split("."))
+        asked[f"#q-{lesson}-{place:02}"] = f"../interview/{references.question_place(name)[0].name}.html#q-{name}"
+    for stem in before["lessons"]:
+        name = stem[3:]
+        moved = {"lessons": now[name], "teaching": name, "interview": name}
+        for folder, new in moved.items():
+            old = site / folder / f"{stem}.html"
+            if (site / folder / f"{new}.html").exists() and not old.exists():
+                places = json.dumps(asked if folder == "interview" else {})
+                old.write_text(MOVED.replace("{places}", places).replace("{address}", f"{new}.html"), encoding="utf-8")
+
+
 def put_in_place(fresh: Path, site: Path) -> None:
     """Two renames, so that an interrupted run leaves a whole site or none, never half of one."""
     old = site.with_name(site.name + "-old")
@@ -231,6 +279,7 @@ def bind() -> None:
         ("assets", lambda: place_assets(source)),
         ("pages", lambda: make_pages(source, fresh)),
         ("states", lambda: set_heavy_states_aside(fresh)),
+        ("old addresses", lambda: keep_old_addresses(fresh)),
     ]:
         print(f"{label} ...", flush=True)
         start = time.monotonic()

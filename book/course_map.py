@@ -1,6 +1,6 @@
 """The map of the course: which lesson needs which, and the question that each answers.
 
-    python book/course_map.py      writes book/pictures/map.svg
+The press writes it to `book/pictures/map.svg`, for the README.
 
 The picture takes the colour of the text around it where it stands in a page, and follows the system's light or dark
 where it is opened by itself. It scales down to a telephone without becoming too small to read.
@@ -9,29 +9,13 @@ where it is opened by itself. It scales down to a telephone without becoming too
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 from xml.sax.saxutils import escape
+
+from solutions.lessons import lesson, lessons
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "map.svg"
 ROW, LEFT, WIDTH = 52, 94, 440
 
-
-class Lesson(NamedTuple):
-    title: str
-    question: str
-    needs: tuple[int, ...]
-
-
-LESSONS = [
-    Lesson("Start here", "How does this work?", ()),
-    Lesson("Quadratic attention", "What does it compute, and what is quadratic?", (0,)),
-    Lesson("Local and global attention", "What is lost if most layers look only nearby?", (1,)),
-    Lesson("Flash attention", "What moves between slow and fast memory?", (1,)),
-    Lesson("Infini-attention", "Can a memory of fixed size find a far needle?", (1, 2)),
-    Lesson("DeepSeek sparse attention", "Can a cheap network choose what is read?", (1, 2)),
-    Lesson("From 2K to 128K", "How would you extend a model's context?", (1, 2, 3, 4, 5)),
-    Lesson("The interview", "Can you say it, and defend it?", (6,)),
-]
 
 STYLE = """
     .course-map { color: #1b1f24; font-family: system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; }
@@ -44,32 +28,33 @@ STYLE = """
 
 def words() -> str:
     """The picture in words."""
-    told = [f"{number}, {lesson.title}: {lesson.question}" for number, lesson in enumerate(LESSONS)]
+    told = [f"{each.number}, {each.title}: {each.question}" for each in lessons()]
     needs = [
-        f"{number} needs {' and '.join(map(str, lesson.needs))}"
-        for number, lesson in enumerate(LESSONS)
-        if lesson.needs
+        f"{each.number} needs {' and '.join(str(lesson(name).number) for name in each.needs)}"
+        for each in lessons()
+        if each.needs
     ]
     return f"The lessons and their questions. {' '.join(told)} Which needs which: {'; '.join(needs)}."
 
 
 def svg() -> str:
     """One row a lesson; on the left an arc from each lesson to those that need it."""
-    height = ROW * len(LESSONS)
-    middle = [ROW * number + ROW // 2 for number in range(len(LESSONS))]
+    height = ROW * len(lessons())
+    middle = [ROW * each.number + ROW // 2 for each in lessons()]
+    longest = max((each.number - lesson(name).number for each in lessons() for name in each.needs), default=1)
     arcs = [
         f'<path d="M {LEFT - 13} {middle[need]} C {LEFT - reach} {middle[need]}, {LEFT - reach} {middle[number]}, '
         f'{LEFT - 15} {middle[number]}" marker-end="url(#course-map-tip)"/>'
-        for number, lesson in enumerate(LESSONS)
-        for need in lesson.needs
-        for reach in [26 + 17 * (number - need)]
+        for each in lessons()
+        for number, need in ((each.number, lesson(name).number) for name in each.needs)
+        for reach in [26 + round(85 * (number - need) / longest)]
     ]
     rows = [
         f'<circle cx="{LEFT}" cy="{at}" r="13" fill="none" stroke="currentColor" stroke-width="1.2"/>'
-        f'<text x="{LEFT}" y="{at + 4.5}" text-anchor="middle" font-size="13">{number}</text>'
-        f'<text x="{LEFT + 26}" y="{at - 3}" font-size="15" font-weight="600">{escape(lesson.title)}</text>'
-        f'<text x="{LEFT + 26}" y="{at + 15}" font-size="13">{escape(lesson.question)}</text>'
-        for number, (lesson, at) in enumerate(zip(LESSONS, middle, strict=True))
+        f'<text x="{LEFT}" y="{at + 4.5}" text-anchor="middle" font-size="13">{each.number}</text>'
+        f'<text x="{LEFT + 26}" y="{at - 3}" font-size="15" font-weight="600">{escape(each.title)}</text>'
+        f'<text x="{LEFT + 26}" y="{at + 15}" font-size="13">{escape(each.question)}</text>'
+        for each, at in zip(lessons(), middle, strict=True)
     ]
     return "\n".join(
         [
@@ -84,11 +69,6 @@ def svg() -> str:
             '<g fill="currentColor">',
             *rows,
             "</g>",
-            "</svg>",
+            "</svg>\n",
         ]
     )
-
-
-if __name__ == "__main__":
-    PICTURE.write_text(svg() + "\n", encoding="utf-8")
-    print(f"Written to {PICTURE}")

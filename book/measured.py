@@ -20,9 +20,11 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import course_map
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from solutions.lessons import lesson  # noqa: E402
+
 NOT_YET = "not measured yet"
 
 # unit: what one of it is in the file's own unit, and how a value is written
@@ -88,14 +90,14 @@ def shipped(name: str) -> str:
     return f"solutions/checkpoints/{name}.json"
 
 
-def said(number_and_name: str) -> str:
-    return f"solutions/{number_and_name}.ipynb"
+def said(name: str) -> str:
+    return f"solutions/{lesson(name).stem}.ipynb"
 
 
 # fmt: off: a table
 LESSONS: dict[str, list[Run]] = {
-    "01_quadratic_attention": [
-        Run("lesson 01", "a minute", said("01_quadratic_attention"), [
+    "quadratic_attention": [
+        Run("lesson quadratic_attention", "a minute", said("quadratic_attention"), [
             Figure("Peak memory of plain attention",
                    "one head of 64, 4,096 tokens, bytes of all tensors alive at once",
                    r"attention +([\d.]+) MiB at 4,096   exponent", "printed MiB",
@@ -116,7 +118,7 @@ LESSONS: dict[str, list[Run]] = {
                    r"ours \d+ times, fused (\d+) times", "times"),
         ]),
     ],
-    "02_local_and_global": [
+    "local_and_global": [
         Run("window", "a quarter of an hour", kept("window"), [
             Figure("Exponent of time in N", "window 128, 2,048 to 32,768 tokens", "growth/time_exponent", "exponent"),
             Figure("Exponent of peak memory in N", "window 128, the same lengths", "growth/memory_exponent",
@@ -175,16 +177,20 @@ LESSONS: dict[str, list[Run]] = {
                    "12 heads, the same machine, bertviz 1.4.1", "bertviz/largest_drawn/bertviz", "tokens"),
         ]),
     ],
-    "03_flash_attention": [
-        Run("lesson 03", "two minutes", said("03_flash_attention"), [
+    "flash_attention": [
+        Run("lesson flash_attention", "two minutes", said("flash_attention"), [
             Figure("Bytes that attention in tiles moves",
                    "one head, 512 tokens, counted by a tile machine", r"in tiles, nothing but Q, K, V, O +([\d,]+) B",
                    "B"),
             Figure("Bytes that the standard algorithm moves", "the same head",
                    r"standard, scores and weights through HBM +([\d,]+) B", "B"),
+        ]),
+    ],
+    "flash_in_triton": [
+        Run("lesson flash_in_triton", "two minutes", said("flash_in_triton"), [
             Figure("Bytes that the Triton kernel asks for",
                    "1,024 tokens, d = 64, blocks of 64, traced under the interpreter", r"the trace: ([\d,]+) B", "B"),
-            Figure("What the closed form says", "the same kernel", r"the formula of exercise 3.4: ([\d,]+) B", "B"),
+            Figure("What the closed form says", "the same kernel", r"the closed form: ([\d,]+) B", "B"),
             Figure("Figure 2 of FlashAttention counted again, 384 keys a block",
                    "16 heads, 1,024 tokens, batch 64, forward and backward; formulas that equal a byte counter",
                    r"blocks of 384 keys: +([\d.]+) GB", "printed GB",
@@ -213,7 +219,7 @@ LESSONS: dict[str, list[Run]] = {
             Figure("What the GPU multiplies at most", "random numbers, fp16", "peaks/matmul_tflop_per_s", "TFLOP/s"),
         ], needs_gpu=True),
     ],
-    "04_infini_attention": [
+    "infini_attention": [
         Run("infini passkey", "an hour and a half", kept("infini"), [
             Figure("Passkey digits found, key at the start of a million tokens",
                    "a model of 2 layers trained on 512 tokens, three seeds; chance is 10 %",
@@ -286,7 +292,7 @@ LESSONS: dict[str, list[Run]] = {
                    "streams/rule=linear/resident_growth_from_10K", "%"),
         ]),
     ],
-    "05_deepseek_sparse_attention": [
+    "deepseek_sparse_attention": [
         Run("train sparse", "five minutes", shipped("sparse"), [
             Figure("Recall of the dense model", "2 layers, 96 tokens, seed 0",
                    "stages/stage=dense/readings/selector=all/recall", "%"),
@@ -357,7 +363,7 @@ LESSONS: dict[str, list[Run]] = {
             Figure("What the second keeps", "at any length", "runs/name=Infini/state_bytes/4096", "KiB"),
         ]),
     ],
-    "06_from_2k_to_128k": [
+    "from_2k_to_128k": [
         Run("train positions", "three quarters of an hour", shipped("positions"), [
             Figure("Loss inside the trained length", "positions up to 128 of 1,024, copying from up to 31 back",
                    "runs/rule=none&steps=0/loss_by_position/0", "nats"),
@@ -402,7 +408,7 @@ LESSONS: dict[str, list[Run]] = {
             Figure("The same, by parts with β = 1", "factor 2, no training", "rows/rule=turns 1/digits/0", "%"),
             Figure("The same, YaRN as released", "factor 2, no training", "rows/rule=yarn index 32/digits/0", "%"),
         ]),
-        Run("lesson 06", "two minutes", said("06_from_2k_to_128k"), [
+        Run("lesson from_2k_to_128k", "two minutes", said("from_2k_to_128k"), [
             Figure("Positions below 131,072 that bfloat16 tells apart", "angles in half precision",
                    r"torch.bfloat16 +tells +([\d,]+) of 131,072", "positions"),
             Figure("Bytes that 4 processes send in a ring, forward",
@@ -527,11 +533,10 @@ what it took there. What needs a GPU and has not met one says: {NOT_YET}."""
 
 
 def page() -> str:
-    """The page "What we measured", in Markdown."""
+    """The page "What we measured", in Markdown, with references by name."""
     lines = [INTRODUCTION]
     for name, runs in LESSONS.items():
-        number = int(name[:2])
-        lines += [f"## Lesson {number}", f"[{course_map.LESSONS[number].title}](lessons/{name}.md)"]
+        lines += [f"## {{Lesson}}`{name}`", f"[{{title}}`{name}`](lesson:{name})"]
         for command, group in groupby(runs, lambda run: run.command):
             together = list(group)
             lines.append(f"`python3 course.py measure {command}`: {together[0].takes}; {circumstances(together[0])}.")

@@ -1,16 +1,20 @@
 """Print the notebooks of the course from its text.
 
-`book/lessons/NN_name.md` is the text, a MyST-Markdown notebook. From it come
+`book/lessons/name.md` is the text, a MyST-Markdown notebook; which lessons there are, in which order, and what each is
+called stands in `solutions/lessons.toml`. From them come
 
 - `lessons/NN_name.ipynb`, which a learner opens: exercises blank, outputs stored;
 - `solutions/NN_name.ipynb`, the same with every exercise solved;
 - on demand, the site's variant: stubs as text, solutions in closed boxes, widgets alive without a kernel.
 
+The press writes the title and the headings of exercises, and puts numbers and links where the text has names
+(`solutions/references.py`); it refuses a heading that is typed. `README.md` is printed from `book/readme.md` so too.
+
 Marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and becomes
 signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
 `source` becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run
 to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
-The figure of the cell tagged `picture` also becomes `book/pictures/NN_name.png`, for the README. A cell that asks for a
+The figure of the cell tagged `picture` also becomes `book/pictures/name.png`, for the README. A cell that asks for a
 prediction starts folded, since it holds the answer.
 
 The same text gives the same bytes: ids come from a cell's source, so that one more cell renames no other, counts run
@@ -44,6 +48,15 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+import course_map  # noqa: E402
+
+from solutions import references  # noqa: E402
+from solutions.lessons import Lesson, chosen, lesson  # noqa: E402
+from solutions.lessons import lessons as rows  # noqa: E402
+from solutions.references import Leads  # noqa: E402
+
 TEXT = ROOT / "book" / "lessons"
 PICTURES = ROOT / "book" / "pictures"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
@@ -53,6 +66,8 @@ WORKERS = 2
 CELL_SECONDS = 300
 
 HEADING = re.compile(r"^### Exercise (\d+\.\d+)", re.MULTILINE)
+TYPED = re.compile(r"# |### Exercise\b")  # a heading that is the press's to write
+README = Leads(lesson="lessons/{}.ipynb", teaching="book/teaching/{}.md")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -66,13 +81,36 @@ class PressError(Exception):
 # --- the text, and the code it names ---
 
 
-def lessons(numbers: list[str] | None = None) -> list[Path]:
-    """Paths of the lessons' texts in order; `numbers` such as ["01"] selects, and an unknown number is a PressError."""
-    every = {path.stem[:2]: path for path in sorted(TEXT.glob("[0-9][0-9]_*.md"))}
-    for number in numbers or []:
-        if number not in every:
-            raise PressError(f"there is no lesson {number}; there are {', '.join(every)}")
-    return [every[number] for number in numbers or every]
+def lessons(words: list[str] | None = None) -> list[Path]:
+    """Paths of the lessons' texts in order; `words` such as "infini" or "05" select. PressError for an unknown one."""
+    try:
+        return [TEXT / f"{row.name}.md" for row in (map(chosen, words) if words else rows())]
+    except ValueError as error:
+        raise PressError(str(error)) from None
+
+
+def leads(row: Lesson, variant: str) -> Leads:
+    """Where a lesson's references lead: to notebooks beside it; on the site to pages and places in them as well."""
+    if variant != "site":
+        return Leads(lesson="{}.ipynb", here=row.name)
+    beside = {"question": "#q-{}", "teaching": "../teaching/{}.md", "questions": "../interview/{}.md"}
+    return Leads(lesson="{}.ipynb", exercise="#exercise-{}", here=row.name, **beside)
+
+
+def resolved(path: Path, row: Lesson, variant: str) -> str:
+    """A text with its references resolved. Raises PressError, with the line, for a broken one, or a typed heading."""
+    if not path.exists():
+        raise PressError(f"the lesson {row.name} has no text: {path.name} is missing")
+    text = path.read_text(encoding="utf-8")
+    for number, line in enumerate(references.without_code(text).splitlines(), start=1):
+        if TYPED.match(line):
+            raise PressError(
+                f"{path.name}:{number}: the press writes this heading, from the table or a checker: {line}"
+            )
+    try:
+        return references.resolve(text, leads(row, variant), path.name)
+    except references.BrokenReference as error:
+        raise PressError(str(error)) from None
 
 
 def mechanism(dotted: str) -> tuple[str, ast.FunctionDef | ast.ClassDef]:
@@ -119,17 +157,21 @@ def code_cell(source: str, tags: list[str], **metadata) -> NotebookNode:
 
 def printed(path: Path, variant: str) -> NotebookNode:
     """The notebook that a text prints, not executed. `variant` is "student", "solved" or "site"."""
-    cells, number = [], None
-    for cell in jupytext.reads(path.read_text(encoding="utf-8"), fmt="md:myst").cells:
+    row = lesson(path.stem)
+    cells, number = [new_markdown_cell(f"# {row.heading}")], None
+    for cell in jupytext.reads(resolved(path, row, variant), fmt="md:myst").cells:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type == "markdown":
             number = (HEADING.findall(cell.source) or [number])[-1]
-            cells.append(new_markdown_cell(cell.source))
+            if len(cells) == 1:
+                cells[0].source += f"\n\n{cell.source}"
+            else:
+                cells.append(new_markdown_cell(cell.source))
         elif "exercise" in tags:
             name = cell.source.strip().rpartition(".")[2]
-            if number is None:
-                raise PressError(f"{path.name}: the exercise {name} has no heading '### Exercise N.N, …' above it")
             solution, blank = decorated(*mechanism(cell.source)), stub(cell.source)
+            if number is None or number != references.numbers("exercise").get(name):
+                raise PressError(f"{path.name}: the exercise {name} has no heading '### {{exercise}}`{name}`' above it")
             if variant == "student":
                 cells.append(code_cell(blank, ["exercise"]))
             elif variant == "solved":
@@ -310,12 +352,19 @@ def reused(notebook: NotebookNode, stored: NotebookNode | None) -> NotebookNode 
     return notebook
 
 
+def keep_name(path: Path) -> None:
+    """A lesson whose number has changed since it was printed keeps its notebook, with the recordings in it."""
+    for old in [] if path.exists() else path.parent.glob(f"[0-9][0-9]_{path.stem.partition('_')[2]}.ipynb"):
+        os.replace(old, path)
+
+
 def print_one(text: Path, variant: str, destination: Path, remeasure: bool = False, again: bool = False) -> Path:
     """Print one variant of one lesson to `destination/NN_name.ipynb` and return that path.
 
     remeasure: record anew what differs from run to run; again: execute even where the stored outputs stand
     """
-    path = destination / f"{text.stem}.ipynb"
+    path = destination / f"{lesson(text.stem).stem}.ipynb"
+    keep_name(path)
     # the site shows the very recordings that the solved notebook stores
     stored = read(VARIANTS["solved"] / path.name if variant == "site" else path)
     blank = printed(text, variant)
@@ -364,6 +413,16 @@ def print_site(destination: Path) -> None:
     print_all([(text, "site", Path(destination) / "lessons") for text in lessons()])
 
 
+def beside() -> dict[Path, str]:
+    """What shows the lessons to those who have not opened one yet: README.md, and its map."""
+    text = ROOT / "book" / "readme.md"
+    try:
+        readme = references.resolve(text.read_text(encoding="utf-8"), README, text.name)
+    except references.BrokenReference as error:
+        raise PressError(str(error)) from None
+    return {ROOT / "README.md": readme, course_map.PICTURE: course_map.svg()}
+
+
 # --- the check ---
 
 
@@ -378,7 +437,7 @@ def differences(texts: list[Path]) -> list[str]:
     found = []
     for text in texts:
         for variant, folder in VARIANTS.items():
-            path = folder / f"{text.stem}.ipynb"
+            path = folder / f"{lesson(text.stem).stem}.ipynb"
             name, stored = path.relative_to(ROOT), read(path)
             if stored is None:
                 found.append(f"{name} is missing")
@@ -393,9 +452,15 @@ def differences(texts: list[Path]) -> list[str]:
                 if len(wanted) != len(there):
                     found.append(f"{name} has {len(there)} cells and its text prints {len(wanted)}")
     if set(texts) == set(lessons()):
-        stems = {text.stem for text in texts}
+        stems = {lesson(text.stem).stem for text in texts}
         every = [path for folder in VARIANTS.values() for path in sorted(folder.glob("*.ipynb"))]
         found += [f"{path.relative_to(ROOT)} has no text" for path in every if path.stem not in stems]
+        known = {text.name for text in texts}
+        strays = [path for path in sorted(TEXT.glob("*.md")) if path.name not in known]
+        found += [f"{path.relative_to(ROOT)} is no lesson of solutions/lessons.toml" for path in strays]
+        for path, content in beside().items():
+            if not path.exists() or path.read_text(encoding="utf-8") != content:
+                found.append(f"{path.relative_to(ROOT)} differs from what the table and book/readme.md give")
     return found
 
 
@@ -405,7 +470,7 @@ def first_line(source: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="course.py build", description="Print the notebooks from the text.")
-    parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons to print (all when none is named)")
+    parser.add_argument("lessons", nargs="*", metavar="NAME", help="lessons to print, by name or number (all)")
     parser.add_argument("--check", action="store_true", help="compare with what would be printed; executes nothing")
     parser.add_argument("--remeasure", action="store_true", help="record anew what differs from run to run")
     parser.add_argument("--again", action="store_true", help="execute also where only prose has changed")
@@ -420,6 +485,8 @@ def main(argv: list[str] | None = None) -> int:
             return 1 if found else 0
         jobs = [(text, variant, folder) for text in texts for variant, folder in VARIANTS.items()]
         print_all(jobs, options.remeasure, options.again)
+        for path, content in beside().items():
+            write_bytes(content.encode(), path)
     except PressError as error:
         print(f"course.py build: {error}", file=sys.stderr)
         return 1

@@ -15,7 +15,6 @@ import sys
 from html import escape
 from pathlib import Path
 
-import yaml
 from bs4 import BeautifulSoup, Tag
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,12 +74,11 @@ class PrintError(Exception):
     """Why there is no PDF, in one sentence."""
 
 
-def contents() -> list[str]:
+def pages() -> list[str]:
     """The pages to print: those of the table of contents, without translations; the cover becomes the title page."""
-    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    pages = [page["file"] for chapter in chapters for page in (chapter, *chapter.get("sections", []))]
-    return [page for page in pages if not page.startswith("translations/")]
+    import contents
+
+    return [page for page in contents.chapters() if not page.startswith("translations/")]
 
 
 def anchor(page: str, fragment: str = "") -> str:
@@ -108,7 +106,7 @@ def chapter(article: Tag, page: str, pages: list[str]) -> Tag:
         else:
             del link["href"]  # a file of the site, which a PDF doesn't bring along
     for cell in article.select(".cell"):
-        if (code := cell.select_one(".cell_input")) and code.get_text().strip() == "progress()":
+        if (code := cell.select_one(".cell_input")) and code.get_text().strip().startswith("progress("):
             cell.decompose()  # a reader's own, which paper has not
     for box in article.find_all("details"):
         box["open"] = ""
@@ -179,7 +177,7 @@ def print_pdf(site: Path, pages: list[str], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="course.py pdf", description="Print the book as one PDF.")
-    parser.add_argument("pages", nargs="*", metavar="PAGE", help="pages, such as lessons/01_quadratic_attention (all)")
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help="pages, such as interview/index (all)")
     parser.add_argument("--out", type=Path, default=PDF, help="the file to write (work/attention-at-length.pdf)")
     options = parser.parse_args(argv)
     sys.path[:0] = [str(ROOT / "book"), str(ROOT)]
@@ -188,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     if (code := bind.main([])) != 0:
         return code
     try:
-        print_pdf(SITE, options.pages or contents(), options.out)
+        print_pdf(SITE, options.pages or pages(), options.out)
     except PrintError as error:
         print(f"course.py pdf: {error}", file=sys.stderr)
         return 1

@@ -1,9 +1,10 @@
 """The lessons in other languages: the words of a lesson apart from its code.
 
-A translation is `book/translations/LANGUAGE/NN_name.po`, the format that translators' tools read (gettext): each
-paragraph of the English text, each item of a list and each cell of a table with its translation. Code, exercises and
-what they print come from the English lesson, so they can't go out of step, nor can the figures of a table. A paragraph
-that has changed in English has no translation any more: the page shows it in English, and a test names it.
+A translation is `book/translations/LANGUAGE/name.po`, the format that translators' tools read (gettext): each
+paragraph of the English text, each item of a list and each cell of a table with its translation, references by name as
+they are in the text ({n}`merge` gives the bare number to the words of a language). Code, exercises and what they print
+come from the English lesson, so they can't go out of step, nor can the figures of a table. A paragraph that has changed
+in English has no translation any more: the page shows it in English, and a test names it.
 
     python book/translate.py      brings the files up to date with the English text and says what there is to translate
 """
@@ -12,13 +13,18 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jupytext
 import nbformat
+import press
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
 from nbformat import NotebookNode
+
+from solutions import references
+from solutions.lessons import lesson, lessons
 
 BOOK = Path(__file__).resolve().parent
 TRANSLATIONS = BOOK / "translations"
@@ -51,10 +57,17 @@ def paragraphs(markdown: str) -> list[str]:
 
 
 def english(name: str) -> list[str]:
-    """The paragraphs of a lesson's text."""
+    """The paragraphs of a lesson's text; its title, which the press writes; and the words of the table of lessons."""
     text = (BOOK / "lessons" / f"{name}.md").read_text(encoding="utf-8")
     cells = jupytext.reads(text, fmt="md:myst").cells
-    return [part for cell in cells if cell.cell_type == "markdown" for part in paragraphs(cell.source)]
+    found = [part for cell in cells if cell.cell_type == "markdown" for part in paragraphs(cell.source)]
+    parts = [lesson(name).title]
+    for part in found:
+        if references.TABLE.fullmatch(part):
+            parts += paragraphs(references.resolve(part, references.WORDS))
+        else:
+            parts.append(part)
+    return parts
 
 
 def read(path: Path) -> Catalog:
@@ -72,10 +85,15 @@ def known(path: Path) -> dict[str, str]:
     }
 
 
-def stale(path: Path) -> list[str]:
-    """What keeps a translation from being whole and current, a sentence for each paragraph."""
+def stale(path: Path, every: bool = False) -> list[str]:
+    """What keeps a translation from being whole and current, a sentence for each paragraph.
+
+    every: other lessons' titles and questions too, which the table shows in English until they are translated
+    """
     there, place = known(path), f"{path.parent.name}/{path.name}"
-    missing = [part for part in dict.fromkeys(english(path.stem)) if part not in there]
+    others = {words for each in lessons() if each.name != path.stem for words in (each.title, each.question)}
+    wanted = [part for part in dict.fromkeys(english(path.stem)) if every or part not in others]
+    missing = [part for part in wanted if part not in there]
     return [f"{place}: new or changed in English: {first_words(part)}" for part in missing]
 
 
@@ -83,9 +101,24 @@ def first_words(paragraph: str) -> str:
     return repr(" ".join(paragraph.split())[:70])
 
 
-def translated(notebook: NotebookNode, path: Path) -> NotebookNode:
+def printed(path: Path, variant: str) -> dict[str, str]:
+    """A catalog as it reads once the references in it are resolved: English as in that variant, and its translation."""
+    row, language = lesson(path.stem), path.parent.name
+    here = press.leads(row, variant)
+    away = replace(here, lesson="../../lessons/{}.ipynb") if variant == "site" else here
+    there = {}
+    for text, other in known(path).items():
+        target, _, one = references.resolve(text, here).rpartition("\n\n")  # a heading may come with its target
+        there[one] = references.resolve(other, away)
+        there[target] = target.replace("(exercise-", f"(exercise-{language}-")  # which is each page's own
+    return there
+
+
+def translated(notebook: NotebookNode, path: Path, variant: str = "student") -> NotebookNode:
     """A copy of a printed notebook with the prose of a catalog; its code cells and their outputs are the same."""
-    there = known(path)
+    there = printed(path, variant)
+    title = lesson(path.stem).title
+    there[f"# {lesson(path.stem).heading}"] = f"# {lesson(path.stem).heading.replace(title, there.get(title, title))}"
     copy = nbformat.from_dict(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":
@@ -93,13 +126,14 @@ def translated(notebook: NotebookNode, path: Path) -> NotebookNode:
     return copy
 
 
-def print_translations(folder: Path, destination: Path) -> None:
+def print_translations(folder: Path, destination: Path, variant: str) -> None:
     """Print each translation of the notebooks in `folder` to `destination/LANGUAGE/NN_name.ipynb`."""
     for language in LANGUAGES:
         for path in files(language):
-            notebook = nbformat.read(folder / f"{path.stem}.ipynb", as_version=4)
+            name = f"{lesson(path.stem).stem}.ipynb"
+            notebook = nbformat.read(folder / name, as_version=4)
             (destination / language).mkdir(parents=True, exist_ok=True)
-            nbformat.write(translated(notebook, path), destination / language / f"{path.stem}.ipynb")
+            nbformat.write(translated(notebook, path, variant), destination / language / name)
 
 
 def update(path: Path) -> None:
@@ -116,6 +150,8 @@ def update(path: Path) -> None:
 def write(path: Path, catalog: Catalog) -> None:
     """Write a catalog under a header of what tools need, without dates: the same content gives the same bytes."""
     header = f'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\nLanguage: {path.parent.name}\\n"\n\n'
+    for message in catalog:
+        message.flags.discard("python-brace-format")  # a reference by name, which another language may put otherwise
     with path.open("wb") as file:
         file.write(header.encode())
         write_po(file, catalog, width=0, omit_header=True, include_previous=True)
@@ -126,7 +162,7 @@ def main() -> int:
     for language in LANGUAGES:
         for path in files(language):
             update(path)
-            found += stale(path)
+            found += stale(path, every=True)
     print("\n".join(found) or "Every translation is whole.")
     return 1 if found else 0
 

@@ -5,18 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-CHAPTERS = [
-    page["file"]
-    for part in TOC["parts"]
-    for chapter in part["chapters"]
-    for page in (chapter, *chapter.get("sections", []))
-]
+sys.path.insert(0, str(ROOT / "book"))
+
+import contents  # noqa: E402
+
+CHAPTERS = contents.chapters()
 LESSONS = [name for name in CHAPTERS if name.startswith("lessons/")]
-PAGES = [TOC["root"], *CHAPTERS, "search"]
+PAGES = ["index", *CHAPTERS, "search"]
 
 
 @pytest.fixture(scope="session")

@@ -4,51 +4,44 @@ import re
 import sys
 from xml.etree import ElementTree
 
+import pytest
 from bound import ROOT
 
 sys.path.insert(0, str(ROOT / "book"))
 
 import course_map
-from course_map import LESSONS
 
-TEXTS = {int(path.name[:2]): path.read_text(encoding="utf-8") for path in (ROOT / "book" / "lessons").glob("0*.md")}
-MODULES = {"quadratic": 1, "local_global": 2, "tiny": 2, "streams": 2, "flash": 3, "infini": 4, "sparse": 5}
+from solutions.lessons import lesson, lessons
 
 
-def named(text: str) -> set[int]:
-    """The lessons that a text speaks of or takes code from."""
-    imported = re.findall(r"\w+", " ".join(re.findall(r"^from solutions.*$", text, re.MULTILINE)))
-    spoken_of = re.findall(r"\b[Ll]esson (\d)", text)
-    return {MODULES[name] for name in imported if name in MODULES} | {int(number) for number in spoken_of}
+def named(name: str) -> set[str]:
+    """The lessons that a lesson's text speaks of or takes code from."""
+    text = (ROOT / "book" / "lessons" / f"{name}.md").read_text(encoding="utf-8")
+    imported = set(re.findall(r"\w+", " ".join(re.findall(r"^from solutions.*$", text, re.MULTILINE))))
+    spoken_of = re.findall(r"\{\w+\}`(\w+)`|\]\(lesson:(\w+)", text)
+    return {each.name for each in lessons() if imported & set(each.mechanisms)} | {a or b for a, b in spoken_of}
 
 
-def test_a_lesson_that_needs_another_names_it():
-    for number, lesson in enumerate(LESSONS):
-        if 1 < number < 6:
-            assert set(lesson.needs) <= named(TEXTS[number]), lesson.title
+# what the interview leans on is everything, and the first lesson is no mechanism
+LEANING = [each for each in lessons() if each.mechanisms and each.needs != ("start_here",)]
 
 
-def test_nothing_is_needed_before_it_has_been_read():
-    for number, lesson in enumerate(LESSONS):
-        assert all(need < number for need in lesson.needs)
-        assert bool(lesson.needs) == (number > 0)
+@pytest.mark.parametrize("row", LEANING, ids=lambda row: row.name)
+def test_a_lesson_that_needs_another_names_it(row):
+    assert set(row.needs) <= named(row.name)
 
 
-def test_the_titles_are_the_lessons_titles():
-    for number, text in TEXTS.items():
-        heading = re.search(r"^# (?:\d\. )?(.+)$", text, re.MULTILINE)[1]
-        assert plain(heading).startswith(plain(LESSONS[number].title)), heading
-
-
-def plain(title: str) -> str:
-    return title.replace(" ", "").lower()
-
-
-def test_the_picture_is_what_the_code_draws_and_says_it_in_words():
-    stored = course_map.PICTURE.read_text(encoding="utf-8")
-    assert stored == course_map.svg() + "\n", "run python book/course_map.py"
-    root = ElementTree.fromstring(stored)
+def test_the_picture_is_drawn_from_the_table_and_says_it_in_words():
+    root = ElementTree.fromstring(course_map.svg())
     assert root.get("role") == "img"
-    assert all(lesson.question in root.get("aria-label") for lesson in LESSONS)
+    for each in lessons():
+        assert each.question in root.get("aria-label") and each.title in root.get("aria-label")
     arcs = [path for path in root.iter("{http://www.w3.org/2000/svg}path") if path.get("marker-end")]
-    assert len(arcs) == sum(len(lesson.needs) for lesson in LESSONS)
+    assert len(arcs) == sum(len(each.needs) for each in lessons())
+
+
+def test_the_longest_arc_stays_in_the_picture():
+    """A Bézier curve's leftmost place is three quarters of the way to its controls."""
+    for ends, control in re.findall(r'd="M (\d+) \d+ C (-?\d+)', course_map.svg()):
+        assert int(ends) + 0.75 * (int(control) - int(ends)) >= 1
+    assert max(lesson(need).number for each in lessons() for need in each.needs) < len(lessons())

@@ -14,6 +14,7 @@ import measured
 from measured import NOT_YET, Figure, Run, values
 
 from solutions.checkpoints import recipes
+from solutions.lessons import lesson, lessons
 
 RUNS = list(chain.from_iterable(measured.LESSONS.values()))
 
@@ -34,7 +35,7 @@ def test_every_result_that_is_kept_is_shown():
 
 def test_there_are_at_least_forty_and_some_in_each_lesson():
     assert sum(len(run.figures) for run in RUNS) >= 40
-    assert {name[:2] for name in measured.LESSONS} == {"01", "02", "03", "04", "05", "06"}
+    assert list(measured.LESSONS) == [each.name for each in lessons() if each.mechanisms]
 
 
 def test_every_command_names_something_that_can_be_run():
@@ -44,7 +45,7 @@ def test_every_command_names_something_that_can_be_run():
         if kind == "train":
             assert rest[0] in recipes(), run.command
         elif kind == "lesson":
-            assert list((ROOT / "book/lessons").glob(f"{rest[0]}_*.md")), run.command
+            assert rest == [lesson(rest[0]).name], run.command
         else:
             told = (ROOT / script).read_text(encoding="utf-8").partition('"""\n')[0]
             assert all(re.search(rf"\b{part}\b", told) for part in rest), f"{script} does not tell of {rest}"
@@ -87,7 +88,7 @@ def test_without_a_name_it_lists_and_with_an_unknown_one_it_says_which_there_are
     assert measured.main([]) == 0
     assert "infini passkey" in capsys.readouterr().out
     assert measured.main(["lenght"]) == 2
-    assert "There are: lesson 01, window," in capsys.readouterr().err
+    assert "There are: lesson quadratic_attention, window," in capsys.readouterr().err
 
 
 def test_with_a_name_it_runs_the_bench(monkeypatch):
@@ -97,10 +98,10 @@ def test_with_a_name_it_runs_the_bench(monkeypatch):
         returncode = 0
 
     monkeypatch.setattr(measured.subprocess, "run", lambda command, cwd: asked.append(command) or Done)
-    for name in ("infini speed", "train sinks", "lesson 01"):
+    for name in ("infini speed", "train sinks", "lesson quadratic_attention"):
         assert measured.main(name.split()) == 0
     assert [command[1:] for command in asked] == [
         ["tests/bench/infini.py", "speed"],
         ["-m", "solutions.checkpoints", "sinks"],
-        ["book/press.py", "--remeasure", "01"],
+        ["book/press.py", "--remeasure", "quadratic_attention"],
     ]

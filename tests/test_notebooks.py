@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from solutions.checks import EXERCISES
+from solutions.lessons import lessons
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "book"))
@@ -21,7 +22,7 @@ SOLVED = sorted((ROOT / "solutions").glob("*.ipynb"))
 NOTEBOOKS = [*STUDENT, *SOLVED]
 MACHINE = re.compile(r"/(?:home|Users|root|work|tmp)/\w|[A-Z]:\\\\Users|0x[0-9a-f]{6,}|site-packages")
 MEGABYTES = 1.0
-EXERCISED = [path for path in STUDENT if path.stem != "07_the_interview"]  # its tasks are the other lessons' exercises
+EXERCISED = [path for path in STUDENT if path.stem in {each.stem for each in lessons() if each.checks}]
 
 
 def name(path):
@@ -44,7 +45,7 @@ def outputs_text(cell):
 
 
 def test_there_is_a_notebook_for_every_text():
-    texts = {path.stem for path in press.lessons()}
+    texts = {each.stem for each in lessons()}
     assert texts == {path.stem for path in STUDENT} == {path.stem for path in SOLVED}
     assert len(texts) >= 2
 
@@ -135,7 +136,10 @@ def test_a_solved_lesson_is_right_throughout(path):
             assert ": right" in "".join(outputs_text(cell)), cell.source
 
 
-@pytest.mark.parametrize("path", [press.TEXT / f"{path.stem}.md" for path in EXERCISED], ids=lambda path: path.stem)
+TEXTS = [press.TEXT / f"{each.name}.md" for each in lessons() if each.checks]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 def test_a_right_answer_written_differently_carries_the_lesson_to_its_end(path):
     notebook = press.printed(path, "student")
     for index, cell in enumerate(notebook.cells):
@@ -160,23 +164,21 @@ sys.meta_path.insert(0, Blocked())
 """
 
 
-def test_lesson_3_runs_to_its_end_without_triton(tmp_path, monkeypatch):
+def test_the_lesson_on_triton_runs_to_its_end_without_it(tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(NO_TRITON)  # every Python of the test begins with it
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    notebook = press.execute(press.printed(*press.lessons(["03"]), "student"))
+    notebook = press.execute(press.printed(*press.lessons(["flash_in_triton"]), "student"))
     said = "".join(text for cell in code_cells(notebook) for text in outputs_text(cell))
     assert "Triton has wheels for Linux only" in said
     assert "4,460,544 B; the trace: 4,460,544 B" in said  # the recorded trace, and the formula
 
 
 @pytest.mark.parametrize("path", press.lessons(), ids=lambda path: path.stem)
-def test_headings_say_what_the_exercises_are(path):
+def test_the_exercises_of_a_text_are_those_of_its_checkers_in_their_order(path):
     text = path.read_text(encoding="utf-8")
-    heading = re.compile(r"^### Exercise (\d+\.\d+), .+ \(difficulty (\d), (\d+) minutes?, about (\d+) lines?\)$", re.M)
-    said = {found[0]: tuple(int(n) for n in found[1:]) for found in heading.findall(text)}
-    mine = [exercise for exercise in EXERCISES.values() if exercise.number.split(".")[0] == str(int(path.stem[:2]))]
-    assert said == {exercise.number: (exercise.difficulty, exercise.minutes, exercise.lines) for exercise in mine}
-    assert len(re.findall(r"^:tags: \[exercise\]$", text, re.M)) == len(said)
+    headings = re.findall(r"^### \{exercise\}`(\w+)`$", text, re.MULTILINE)
+    marks = re.findall(r"^:tags: \[exercise\]\n[\w.]+\.(\w+)$", text, re.MULTILINE)
+    assert headings == marks == [exercise.name for exercise in EXERCISES.values() if exercise.lesson == path.stem]
 
 
 @pytest.mark.parametrize("path", press.lessons(), ids=lambda path: path.stem)
@@ -205,9 +207,9 @@ def test_nbval_fails_when_one_stored_number_is_changed(tmp_path):
     assert result.returncode == 1 and "12.001" in result.stdout
 
 
-def test_nbval_fails_when_a_number_stored_in_lesson_00_is_changed(tmp_path):
+def test_nbval_fails_when_a_number_stored_in_a_lesson_is_changed(tmp_path):
     path = tmp_path / "lesson.ipynb"
-    text = (ROOT / "lessons" / "00_start_here.ipynb").read_text(encoding="utf-8")
+    text = (ROOT / "lessons" / f"{lessons()[0].stem}.ipynb").read_text(encoding="utf-8")
     notebook = json.loads(text)
     said = next(
         (output, kind)

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -13,14 +14,16 @@ sys.path.insert(0, str(ROOT / "book"))
 
 import press  # noqa: E402
 
-TEXT = """# A lesson
+from solutions import checks, lessons, references  # noqa: E402
+
+TEXT = """Twice two.
 
 ```{code-cell} ipython3
 a = 2
 print(a)
 ```
 
-### Exercise 9.1, double (difficulty 1, 2 minutes, about 2 lines)
+### {exercise}`double`
 
 ```{code-cell} ipython3
 :tags: [exercise]
@@ -46,11 +49,11 @@ def double(value):
     return half + half
 '''
 
-CHECKER = '''
+CHECKER = """
 def check(answer):
     print(answer.__name__, "is checked")
     return answer
-'''
+"""
 
 
 @pytest.fixture
@@ -58,7 +61,11 @@ def house(tmp_path, monkeypatch):
     """A house of one lesson, in which the press prints."""
     (tmp_path / "book" / "lessons").mkdir(parents=True)
     (tmp_path / "solutions").mkdir()
-    text = tmp_path / "book" / "lessons" / "09_doubling.md"
+    row = '[[lesson]]\nname = "doubling"\ntitle = "Doubling"\nquestion = "?"\ncan = "double"\nneeds = []\nminutes = 1\n'
+    (tmp_path / "lessons.toml").write_text(row + "mechanisms = []\nchecks = []\ninstruments = []\n")
+    (tmp_path / "book" / "readme.md").write_text("# Doubling\n\n{lessons}`abilities`\n")
+    monkeypatch.setattr(press.course_map, "PICTURE", tmp_path / "book" / "pictures" / "map.svg")
+    text = tmp_path / "book" / "lessons" / "doubling.md"
     # the little lesson defines its own check, so that it needs nothing but a kernel
     text.write_text(TEXT.replace("a = 2\n", f"a = 2\n{CHECKER}"))
     (tmp_path / "solutions" / "doubling.py").write_text(MECHANISM)
@@ -67,7 +74,16 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(press, "PICTURES", tmp_path / "book" / "pictures")
     monkeypatch.setattr(press, "RECORDS", tmp_path / "book" / "_build" / "printed.json")
     monkeypatch.setattr(press, "VARIANTS", {"student": tmp_path / "lessons", "solved": tmp_path / "solutions"})
-    return text
+    monkeypatch.setattr(lessons, "TABLE", tmp_path / "lessons.toml")
+    monkeypatch.setattr(references, "BOOK", tmp_path / "book")
+    said = "Exercise 0.1, double (difficulty 1, 2 minutes, about 2 lines)"
+    exercise = SimpleNamespace(headline=said, lesson="doubling", minutes=2)
+    monkeypatch.setitem(checks.EXERCISES, "double", exercise)
+    for known in (lessons.lessons, references._exercises, references._questions, references.sections):
+        known.cache_clear()
+    yield text
+    for known in (lessons.lessons, references._exercises, references._questions, references.sections):
+        known.cache_clear()
 
 
 def sources(notebook):
@@ -93,7 +109,7 @@ def test_the_site_closes_the_solution_in_a_box(house):
     cells = press.printed(house, "site").cells
     stub, solution = cells[3], cells[4]
     assert stub.cell_type == "markdown" and "your code here" in stub.source
-    assert "hide-input" in solution.metadata.tags and solution.metadata.mystnb.code_prompt_show == "Solution 9.1"
+    assert "hide-input" in solution.metadata.tags and solution.metadata.mystnb.code_prompt_show == "Solution 0.1"
 
 
 def test_a_prediction_is_folded_away(house):
@@ -137,8 +153,8 @@ def test_counts_and_ids_are_fixed(house):
 
 def test_one_more_cell_renames_no_other(house):
     before = press.printed(house, "student").cells
-    more = "One more paragraph.\n\n```{code-cell}\nb = 3\n```\n\n### Exercise"
-    house.write_text(house.read_text().replace("### Exercise", more))
+    more = "One more paragraph.\n\n```{code-cell}\nb = 3\n```\n\n### {exercise}"
+    house.write_text(house.read_text().replace("### {exercise}", more))
     after = press.printed(house, "student").cells
     renamed = {cell.id for cell in before} - {cell.id for cell in after}
     assert len(after) == len(before) + 2 and not renamed
@@ -156,10 +172,10 @@ def executed(monkeypatch) -> list:
 def test_where_only_prose_changed_the_outputs_stand(house, monkeypatch):
     folder, done = press.VARIANTS["solved"], executed(monkeypatch)
     press.keep_record(press.print_one(house, "solved", folder))
-    before = press.read(folder / f"{house.stem}.ipynb")
-    house.write_text(house.read_text().replace("# A lesson", "# A lesson, with a comma"))
+    before = press.read(folder / "00_doubling.ipynb")
+    house.write_text(house.read_text().replace("Twice two.", "Twice two, with a comma."))
     after = press.read(press.print_one(house, "solved", folder))
-    assert len(done) == 1 and after.cells[0].source == "# A lesson, with a comma"
+    assert len(done) == 1 and after.cells[0].source.endswith("Twice two, with a comma.")
     assert [cell.get("outputs") for cell in after.cells] == [cell.get("outputs") for cell in before.cells]
     press.print_one(house, "solved", folder, again=True)
     assert len(done) == 2
@@ -171,7 +187,7 @@ def test_a_cell_or_a_function_that_changed_is_executed(house, monkeypatch):
     house.write_text(house.read_text().replace("a = 2", "a = 3"))
     cell = press.read(press.print_one(house, "student", folder)).cells[1]
     assert len(done) == 2 and cell.outputs[0].text == "3\n"
-    press.keep_record(folder / f"{house.stem}.ipynb")
+    press.keep_record(folder / "00_doubling.ipynb")
     (press.ROOT / "solutions" / "unseen.py").write_text("SETTING = 4\n")  # no cell names it, and yet
     press.print_one(house, "student", folder)
     assert len(done) == 3
@@ -185,7 +201,7 @@ def test_in_a_fresh_clone_what_was_committed_together_belongs_together(house, mo
 
     path, done = press.print_one(house, "student", press.VARIANTS["student"]), executed(monkeypatch)
     git("init"), git("add", "."), git("commit", "-m", "all")
-    house.write_text(house.read_text().replace("# A lesson", "# A lesson, with a comma"))
+    house.write_text(house.read_text().replace("Twice two.", "Twice two, with a comma."))
     press.print_one(house, "student", path.parent)
     assert not done
     (press.ROOT / "solutions" / "doubling.py").write_text(MECHANISM.replace("half + half", "2 * half"))
@@ -196,12 +212,21 @@ def test_in_a_fresh_clone_what_was_committed_together_belongs_together(house, mo
 def test_check_names_the_file_and_the_first_cell_that_differs(house):
     for variant, folder in press.VARIANTS.items():
         press.print_one(house, variant, folder)
+    for path, content in press.beside().items():
+        press.write_bytes(content.encode(), path)
     assert press.differences([house]) == []
+    (press.ROOT / "README.md").write_text("# Tripling\n")
+    assert press.differences([house]) == ["README.md differs from what the table and book/readme.md give"]
+    press.write_bytes(press.beside()[press.ROOT / "README.md"].encode(), press.ROOT / "README.md")
+    stray = house.with_name("tripling.md")
+    stray.write_text("Thrice.\n")
+    assert press.differences([house]) == ["book/lessons/tripling.md is no lesson of solutions/lessons.toml"]
+    stray.unlink()
     house.write_text(house.read_text().replace("a = 2", "a = 3"))
     found = press.differences([house])
-    assert len(found) == 2 and "09_doubling.ipynb" in found[0] and "cell 2" in found[0] and "a = 3" in found[0]
-    (press.VARIANTS["student"] / "09_doubling.ipynb").unlink()
-    shutil.copy(press.VARIANTS["solved"] / "09_doubling.ipynb", press.VARIANTS["solved"] / "10_stray.ipynb")
+    assert len(found) == 2 and "00_doubling.ipynb" in found[0] and "cell 2" in found[0] and "a = 3" in found[0]
+    (press.VARIANTS["student"] / "00_doubling.ipynb").unlink()
+    shutil.copy(press.VARIANTS["solved"] / "00_doubling.ipynb", press.VARIANTS["solved"] / "10_stray.ipynb")
     found = press.differences([house])
     assert any("missing" in line for line in found) and any("10_stray.ipynb has no text" in line for line in found)
 
@@ -224,14 +249,47 @@ def test_a_mark_that_names_nothing_is_told(house, mark, says):
 
 
 def test_an_exercise_without_a_heading_is_told(house):
-    house.write_text(house.read_text().replace("### Exercise 9.1", "### Something"))
+    house.write_text(house.read_text().replace("### {exercise}`double`", "### Something"))
     with pytest.raises(press.PressError, match="no heading"):
+        press.printed(house, "student")
+
+
+def test_the_press_writes_the_title_and_the_headings_of_exercises(house):
+    first, heading = (cell.source for cell in press.printed(house, "student").cells if cell.cell_type == "markdown")
+    assert first == "# Doubling\n\nTwice two."
+    assert heading == "### Exercise 0.1, double (difficulty 1, 2 minutes, about 2 lines)"
+    heading = press.printed(house, "site").cells[2].source
+    assert heading.startswith("(exercise-double)=\n\n### Exercise 0.1, double (")
+
+
+@pytest.mark.parametrize("typed", ["# Doubling", "# 1. Doubling", "### Exercise 1.1, double (difficulty 1)"])
+def test_a_typed_heading_is_refused_with_its_line(house, typed):
+    house.write_text(house.read_text() + f"\n{typed}\n")
+    line = house.read_text().splitlines().index(typed) + 1
+    with pytest.raises(press.PressError, match=f"doubling.md:{line}: the press writes this heading"):
+        press.printed(house, "student")
+
+
+def test_a_comment_in_code_is_no_heading(house):
+    house.write_text(house.read_text().replace("a = 2\n", "a = 2\n# a comment\n"))
+    assert "# a comment" in sources(press.printed(house, "student"))[1]
+
+
+def test_a_reference_to_nothing_is_told_with_its_line(house):
+    house.write_text(house.read_text() + "\nAs in {lesson}`tripling`.\n")
+    with pytest.raises(press.PressError, match=r"doubling.md:\d+: there is no lesson 'tripling'; there are doubling"):
+        press.printed(house, "student")
+
+
+def test_a_lesson_without_a_text_is_told(house):
+    house.unlink()
+    with pytest.raises(press.PressError, match=r"the lesson doubling has no text: doubling.md is missing"):
         press.printed(house, "student")
 
 
 def test_an_unknown_lesson_is_told(house, capsys):
     assert press.main(["77"]) == 1
-    assert "there is no lesson 77; there are 09" in capsys.readouterr().err
+    assert "there is no lesson '77'; there are 0 doubling" in capsys.readouterr().err
 
 
 def test_a_figure_is_described_by_the_sentence_printed_with_it():
@@ -247,5 +305,5 @@ def test_the_picture_of_a_lesson_is_kept_for_the_readme(house):
     plot = f"```{{code-cell}} ipython3\n:tags: [picture]\n{plot}\n```\n"
     house.write_text(house.read_text() + plot)
     press.print_one(house, "solved", press.VARIANTS["solved"])
-    picture = press.PICTURES / "09_doubling.png"
+    picture = press.PICTURES / "doubling.png"
     assert picture.read_bytes().startswith(b"\x89PNG")

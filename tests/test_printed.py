@@ -56,7 +56,7 @@ def test_a_page_that_is_not_there_is_named(small):
 
 
 def test_the_book_is_the_table_of_contents_in_english():
-    assert printed.contents() == [name for name in CHAPTERS if not name.startswith("translations/")]
+    assert printed.pages() == [name for name in CHAPTERS if not name.startswith("translations/")]
 
 
 def test_one_page_is_printed_with_an_outline(small, tmp_path):

@@ -24,9 +24,10 @@ import slides  # noqa: E402
 
 from solutions import quadratic  # noqa: E402
 from solutions.checks import EXERCISES  # noqa: E402
+from solutions.lessons import lesson, lessons  # noqa: E402
 
-LESSON = "01_quadratic_attention"
-PRINTED = [text for text in press.lessons() if (ROOT / "solutions" / f"{text.stem}.ipynb").exists()]
+LESSON = lesson("quadratic_attention").stem
+PRINTED = [text for text in press.lessons() if (ROOT / "solutions" / f"{lesson(text.stem).stem}.ipynb").exists()]
 ENDLESS = """
 def attention_scores(q, k, scale=None):
     while True:
@@ -78,7 +79,7 @@ def cells(notebook) -> dict:
 @pytest.mark.parametrize("text", PRINTED, ids=lambda text: text.stem)
 def test_a_notebook_of_exercises_only_names_what_it_uses_and_gives_points_for_each(text, tmp_path):
     notebook = release.assignment(text, exercises_only=True)
-    exercises = {name: exercise for name, exercise in EXERCISES.items() if exercise.lesson == text.stem[:2]}
+    exercises = {name: exercise for name, exercise in EXERCISES.items() if exercise.lesson == text.stem}
     assert release.points(notebook) == {name: exercise.difficulty for name, exercise in exercises.items()}
     assert list(cells(notebook)) == [cell for name in exercises for cell in (name, f"test_{name}")]
     press.write(notebook, tmp_path / "source.ipynb")
@@ -89,9 +90,9 @@ def test_a_notebook_of_exercises_only_names_what_it_uses_and_gives_points_for_ea
 
 @pytest.fixture(scope="module")
 def classroom(tmp_path_factory) -> Path:
-    """The released exercises of lesson 1, with three submissions that nbgrader has graded."""
+    """The released exercises of a lesson, with three submissions that nbgrader has graded."""
     folder = tmp_path_factory.mktemp("class")
-    assert release.main(["--out", str(folder), "--exercises-only", "01"]) == 0
+    assert release.main(["--out", str(folder), "--exercises-only", "quadratic"]) == 0
     name = f"{LESSON}/{LESSON}.ipynb"
     blank = nbformat.read(folder / "release" / name, as_version=4)
     solved = cells(nbformat.read(folder / "source" / name, as_version=4))
@@ -164,23 +165,21 @@ def test_a_cell_that_never_ends_is_stopped_and_the_next_one_runs():
 
 
 def test_a_whole_lesson_loses_nothing_but_its_checks():
-    text = press.lessons(["00"])[0]
-    lesson, notebook = press.printed(text, "student"), release.assignment(text)
-    assert [cell.id for cell in notebook.cells] == ["notice", *(cell.id for cell in lesson.cells)]
-    changed = [
-        cell for cell, other in zip(notebook.cells[1:], lesson.cells, strict=True) if cell.source != other.source
-    ]
+    text = press.lessons(["start_here"])[0]
+    whole, notebook = press.printed(text, "student"), release.assignment(text)
+    assert [cell.id for cell in notebook.cells] == ["notice", *(cell.id for cell in whole.cells)]
+    changed = [cell for cell, other in zip(notebook.cells[1:], whole.cells, strict=True) if cell.source != other.source]
     assert [cell.metadata.nbgrader.grade_id for cell in changed] == ["uniform_attention", "test_uniform_attention"]
 
 
 def test_a_class_that_is_there_keeps_its_settings(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(release, "nbgrader", lambda *_: None)
     (tmp_path / "nbgrader_config.py").write_text("# mine")
-    assert release.main(["--out", str(tmp_path), "00"]) == 0
+    assert release.main(["--out", str(tmp_path), "0"]) == 0
     assert (tmp_path / "nbgrader_config.py").read_text() == "# mine"
-    assert "release/00_start_here: 1 graded, 1 point\n" in capsys.readouterr().out
+    assert f"release/{lessons()[0].stem}: 1 graded, 1 point\n" in capsys.readouterr().out
     assert release.main(["--out", str(tmp_path), "77"]) == 1
-    assert "there is no lesson 77; there are 00, 01" in capsys.readouterr().err
+    assert "there is no lesson '77'; there are 0 start_here, 1 quadratic" in capsys.readouterr().err
 
 
 # --- one answer ---
@@ -247,11 +246,11 @@ class Marks(HTMLParser):
 
 @pytest.mark.parametrize("text", PRINTED, ids=lambda text: text.stem)
 def test_slides_hold_what_the_lesson_holds_and_fetch_nothing(text):
-    notebook = press.read(ROOT / "solutions" / f"{text.stem}.ipynb")
+    notebook = press.read(ROOT / "solutions" / f"{lesson(text.stem).stem}.ipynb")
     page, words = slides.page(notebook), text.read_text(encoding="utf-8")
     assert page.count('<section class="keep">') == words.count("> **Keep.**")
     assert page.count('<section class="predict">') == words.count("\npredict(\n")
-    assert page.count('<section class="exercise">') == words.count("### Exercise ")
+    assert page.count('<section class="exercise">') == words.count("### {exercise}`")
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert page.count('<section class="figure">') == len(pictures)
@@ -274,34 +273,32 @@ def test_the_answer_of_a_prediction_waits():
 
 
 def test_slides_are_written_or_the_reason_is_said(tmp_path, capsys):
-    assert slides.main(["--out", str(tmp_path), "00"]) == 0
-    assert "<title>Start here</title>" in (tmp_path / "00_start_here.html").read_text(encoding="utf-8")
+    assert slides.main(["--out", str(tmp_path), "start"]) == 0
+    first = lessons()[0]
+    assert f"<title>{first.title}</title>" in (tmp_path / f"{first.stem}.html").read_text(encoding="utf-8")
     assert slides.main(["12"]) == 1
-    assert "there is no lesson 12" in capsys.readouterr().err
+    assert "there is no lesson '12'" in capsys.readouterr().err
 
 
 # --- the notes ---
 
-NOTES = sorted(TEACHING.glob("[0-9][0-9]_*.md"))
 
-
-@pytest.mark.parametrize("path", NOTES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", notes.notes(), ids=lambda path: path.stem)
 def test_a_note_quotes_the_checkers_as_they_are(path):
     note = path.read_text(encoding="utf-8")
-    assert note == notes.written(note, path.name[:2]), "python book/teaching/notes.py writes it anew"
+    assert note == notes.written(note, path.stem), "python book/teaching/notes.py writes it anew"
 
 
 @pytest.mark.parametrize("text", PRINTED, ids=lambda text: text.stem)
 def test_a_note_times_the_sections_that_the_lesson_has(text):
-    if not any(exercise.lesson == text.stem[:2] for exercise in EXERCISES.values()):
+    row = lesson(text.stem)
+    if not row.checks:
         return
     note = (TEACHING / text.name).read_text(encoding="utf-8")
     timed = dict(re.findall(r"^\| ([^|]+) \| (\d+) \|", note, re.MULTILINE))
     sections = re.findall(r"^## (.+)$", text.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name in sections if name in timed] == list(timed)
-    start = (press.TEXT / "00_start_here.md").read_text(encoding="utf-8")
-    lesson = re.search(rf"^\| {int(text.stem[:2])}\. .* \| (\d+) \+ \d+ \|", start, re.MULTILINE)
-    assert lesson is None or sum(map(int, timed.values())) == pytest.approx(int(lesson[1]), rel=0.1)
+    assert sum(map(int, timed.values())) == pytest.approx(row.minutes, rel=0.1)
 
 
 # --- elsewhere: Binder and Colab ---
@@ -319,17 +316,18 @@ def test_binder_pins_what_the_course_pins():
 
 
 def test_lessons_for_colab_wait_for_an_address(tmp_path, monkeypatch, capsys):
+    first = lessons()[0].stem
     monkeypatch.setenv("COURSE_ADDRESS", "")
-    assert colab.main(["--out", str(tmp_path), "00"]) == 1
+    assert colab.main(["--out", str(tmp_path), "0"]) == 1
     assert "no public address yet" in capsys.readouterr().err
     monkeypatch.setenv("COURSE_ADDRESS", "https://github.com/somebody/attention/")
-    assert colab.main(["--out", str(tmp_path), "00"]) == 0
-    link, setup, *lesson = press.read(tmp_path / "00_start_here.ipynb").cells
-    colab_page = "https://colab.research.google.com/github/somebody/attention/blob/main/lessons/00_start_here.ipynb"
+    assert colab.main(["--out", str(tmp_path), "0"]) == 0
+    link, setup, *cells = press.read(tmp_path / f"{first}.ipynb").cells
+    colab_page = f"https://colab.research.google.com/github/somebody/attention/blob/main/lessons/{first}.ipynb"
     assert link.source == f"[Open in Colab]({colab_page})"
     assert "git clone --quiet --depth 1 --branch main https://github.com/somebody/attention course" in setup.source
-    assert [cell.id for cell in lesson] == [cell.id for cell in press.read(ROOT / "lessons/00_start_here.ipynb").cells]
-    assert len(colab.opening("00_start_here", "https://gitlab.com/somebody/attention", "main")) == 1
+    assert [cell.id for cell in cells] == [cell.id for cell in press.read(ROOT / "lessons" / f"{first}.ipynb").cells]
+    assert len(colab.opening(first, "https://gitlab.com/somebody/attention", "main")) == 1
 
 
 COLAB = """
@@ -356,11 +354,11 @@ def test_the_first_cell_on_colab_fetches_the_course_and_lessons_import_what_bind
     content.mkdir()
     subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, public], check=True)
     subprocess.run(["git", "-C", public, "update-ref", "refs/heads/public", "HEAD"], check=True)
-    setup = colab.opening("00_start_here", f"file://{public}", "public")[-1].source
+    setup = colab.opening("any", f"file://{public}", "public")[-1].source
     missing = [name.replace("-", "_") for name in PINS if name not in BINDER]
     assert "triton" in missing and "nbgrader" in missing
     code = COLAB.format(setup=setup, missing=missing, root=str(ROOT))
     done = subprocess.run([sys.executable, "-c", code], cwd=content, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "05_deepseek_sparse_attention.ipynb" in done.stdout
+    assert f"{lesson('deepseek_sparse_attention').stem}.ipynb" in done.stdout
     assert str(content / "course" / "solutions" / "__init__.py") in done.stdout

@@ -18,17 +18,21 @@ import translate
 from babel.messages.pofile import read_po
 from bs4 import BeautifulSoup
 
+from solutions import references
+from solutions.lessons import lessons
+
 CATALOGS = [path for language in translate.LANGUAGES for path in translate.files(language)]
 every_catalog = pytest.mark.parametrize("path", CATALOGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+NUMBER = re.compile(r"\w+ (\d+\.\d+), ")  # of an exercise, in any language
 MARKUP = [r"`[^`]+`", r"\*\*", r"^#+ ", r"^- ", r"\|", r"\$[^$]+\$", r"\]\(([^)]+)\)"]
 
 
 def printed(path) -> nbformat.NotebookNode:
-    return nbformat.read(ROOT / "lessons" / f"{path.stem}.ipynb", as_version=4)
+    return press.printed(press.TEXT / f"{path.stem}.md", "student")
 
 
-def test_lesson_0_is_there_in_three_languages():
-    assert {path.parent.name for path in CATALOGS if path.stem == "00_start_here"} == {"es", "ko", "ro"}
+def test_the_first_lesson_is_there_in_three_languages():
+    assert {path.parent.name for path in CATALOGS if path.stem == lessons()[0].name} == {"es", "ko", "ro"}
 
 
 @every_catalog
@@ -53,7 +57,7 @@ def test_the_code_is_the_english_lessons(path):
 def test_the_exercises_are_the_same(path):
     def exercises(notebook):
         text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-        return [match for title in re.findall(r"^### (.+)$", text, re.M) if (match := text_shapes.NUMBER.match(title))]
+        return [match for title in re.findall(r"^### (.+)$", text, re.M) if (match := NUMBER.match(title))]
 
     english, other = exercises(printed(path)), exercises(translate.translated(printed(path), path))
     assert [match.groups() for match in english] == [match.groups() for match in other] != []
@@ -62,10 +66,16 @@ def test_the_exercises_are_the_same(path):
         assert efforts[0] == efforts[1], two.string
 
 
+def pairs(path) -> list[tuple[str, str]]:
+    """Each paragraph as a reader sees it, and its translation."""
+    known = translate.known(path).items()
+    return [tuple(references.resolve(text, references.WORDS) for text in pair) for pair in known]
+
+
 @every_catalog
 def test_the_markup_is_kept(path):
     """What is code, strong, a list, a table or a link in English is so in the translation."""
-    for english, other in translate.known(path).items():
+    for english, other in pairs(path):
         for mark in MARKUP:
             counts = [len(re.findall(mark, text, re.MULTILINE)) for text in (english, other)]
             assert counts[0] == counts[1], f"{mark} in {translate.first_words(english)}"
@@ -74,25 +84,25 @@ def test_the_markup_is_kept(path):
 @every_catalog
 def test_the_figures_are_the_same(path):
     """2,048 is 2.048 in Spanish and Romanian; the digits stay."""
-    for english, other in translate.known(path).items():
+    for english, other in pairs(path):
         digits = [sorted(re.findall(r"\d+", re.sub(r"(?<=\d)[.,](?=\d)", "", text))) for text in (english, other)]
         assert set(digits[0]) <= set(digits[1]), translate.first_words(english)
 
 
 def test_a_paragraph_that_changed_is_named_and_shown_in_english(tmp_path, monkeypatch):
     monkeypatch.setattr(translate, "BOOK", tmp_path / "book")
-    path = tmp_path / "translations" / "es" / "00_start_here.po"
+    path = tmp_path / "translations" / "es" / "start_here.po"
     for folder in (path.parent, tmp_path / "book" / "lessons"):
         folder.mkdir(parents=True)
-    shutil.copy(ROOT / "book/translations/es/00_start_here.po", path)
-    text = (ROOT / "book/lessons/00_start_here.md").read_text(encoding="utf-8")
+    shutil.copy(ROOT / "book/translations/es/start_here.po", path)
+    text = (ROOT / "book/lessons/start_here.md").read_text(encoding="utf-8")
     before, after = "Six words, three numbers each", "Seven words, three numbers each"
     assert before in text
-    (tmp_path / "book/lessons/00_start_here.md").write_text(text.replace(before, after), encoding="utf-8")
+    (tmp_path / "book/lessons/start_here.md").write_text(text.replace(before, after), encoding="utf-8")
 
     said = translate.stale(path)
     assert len(said) == 1
-    assert "es/00_start_here.po: new or changed in English: '**Who reads whom?** Seven words" in said[0]
+    assert "es/start_here.po: new or changed in English: '**Who reads whom?** Seven words" in said[0]
 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"## Three pictures\n\n{after}.")])
     shown = translate.translated(notebook, path).cells[0].source
@@ -124,16 +134,17 @@ def pages(tmp_path_factory):
     bind.gather(source)
     for page in source.glob("*.md"):
         page.unlink()
+    first = lessons()[0].stem
     cells = [nbformat.v4.new_markdown_cell("# Start here"), nbformat.v4.new_code_cell("1 + 1")]
     lesson = nbformat.v4.new_notebook(cells=cells, metadata=press.METADATA)
     (source / "lessons").mkdir()
-    nbformat.write(lesson, source / "lessons" / "00_start_here.ipynb")
-    spanish = translate.translated(lesson, ROOT / "book/translations/es/00_start_here.po")
+    nbformat.write(lesson, source / "lessons" / f"{first}.ipynb")
+    spanish = translate.translated(lesson, ROOT / "book/translations/es/start_here.po")
     for folder in (source / "translations/es", source / "_assets/notebooks", source / "_assets/notebooks/es"):
         folder.mkdir(parents=True)
-        nbformat.write(spanish, folder / "00_start_here.ipynb")
+        nbformat.write(spanish, folder / f"{first}.ipynb")
     (source / "index.md").write_text("# Small\n", encoding="utf-8")
-    listed = ["lessons/00_start_here", "translations/es/00_start_here"]
+    listed = [f"lessons/{first}", f"translations/es/{first}"]
     chapters = "".join(f"- file: {name}\n" for name in listed)
     (source / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{chapters}", encoding="utf-8")
     site = source.parent / "html"
@@ -156,8 +167,8 @@ def test_a_page_says_its_language_and_that_of_its_code(pages):
 def test_a_page_leads_to_the_same_lesson_in_the_other_languages(pages):
     english, spanish = pages
     links = [[(a["lang"], a["href"]) for a in page.select(".tools a[hreflang]")] for page in pages]
-    assert links[0] == [("en", "#"), ("es", "../translations/es/00_start_here.html")]
-    assert links[1] == [("en", "../../lessons/00_start_here.html"), ("es", "#")]
+    assert links[0] == [("en", "#"), ("es", f"../translations/es/{lessons()[0].stem}.html")]
+    assert links[1] == [("en", f"../../lessons/{lessons()[0].stem}.html"), ("es", "#")]
     assert [page.select_one(".tools [aria-current]").get_text() for page in pages] == ["English", "Español"]
-    assert english.select_one("a[download]")["href"] == "../notebooks/00_start_here.ipynb"
-    assert spanish.select_one("a[download]")["href"] == "../../notebooks/es/00_start_here.ipynb"
+    assert english.select_one("a[download]")["href"] == f"../notebooks/{lessons()[0].stem}.ipynb"
+    assert spanish.select_one("a[download]")["href"] == f"../../notebooks/es/{lessons()[0].stem}.ipynb"

@@ -1,9 +1,9 @@
 """Shapes that the text writes in plain Markdown and the site draws.
 
-- An exercise is a section titled `Exercise 1.2, stable softmax (difficulty 2, 8 minutes, about 6 lines)`. It gets the
-  class `exercise` and the address `exercise-1-2`, in each language that there are lessons in, and its parenthesis
-  becomes a line of its own. It ends with the cell that checks the answer and the hints that follow at once; what the
-  lesson says next stands after it.
+- An exercise is a section with a target `exercise-softmax`, titled `Exercise N.N, softmax (difficulty 2, ...)`. It gets
+  the class `exercise` and the target as its address, and its parenthesis becomes a line of its own. It ends with
+  the cell that checks the answer and the hints that follow at once; what the lesson says next stands after it. The
+  address that it had in the first edition, `exercise-1-2`, leads there too.
 - A quotation that begins with **Keep.** gets the class `keep`.
 - A hidden cell is a closed box named by its prompt ("Solution 1.2"), to the eye and to a screen reader alike.
 - A prediction shows its question and not its code, which holds the answer.
@@ -20,7 +20,9 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxTranslator
 
-NUMBER = re.compile(r"(?:Exercise|Ejercicio|연습문제|Exercițiul) (\d+)\.(\d+)\b")
+from solutions.lessons import first_edition
+
+BEFORE = {name.replace("_", "-"): number for number, name in first_edition()["exercises"].items()}
 EFFORT = re.compile(r"\s*\(([^()]*(?:\b(?:minut[eo]?s?)\b|\d분)[^()]*)\)\s*$")
 COLUMNS = re.compile(r"\S(  +|\t)\S")
 
@@ -37,13 +39,19 @@ class ExerciseBox(SphinxTransform):
     default_priority = 500
 
     def apply(self) -> None:
+        named = {
+            name for name in self.document.nametypes if name.startswith("exercise-") and self.document.nametypes[name]
+        }
         for section in list(self.document.findall(nodes.section)):
             title = section[0]
-            number = NUMBER.match(title.astext())
-            if number is None:
+            target = next((name for name in section["ids"] if name in named), None)
+            if target is None:
                 continue
             section["classes"].append("exercise")
-            section["ids"].insert(0, "exercise-{}-{}".format(*number.groups()))
+            name = target.removeprefix("exercise-")
+            old = BEFORE.get(name) or BEFORE.get(name[3:])  # in another language it is exercise-es-softmax
+            others = [other for other in section["ids"] if other != target]
+            section["ids"] = [target, *others, *([f"exercise-{old.replace('.', '-')}"] if old else [])]
             last = title[-1]
             effort = EFFORT.search(last.astext()) if isinstance(last, nodes.Text) else None
             if effort:

@@ -1,6 +1,6 @@
 """The lessons for Colab, which opens a notebook alone: a first cell fetches the course, and a link opens the lesson.
 
-Run as `python book/teaching/colab.py [--out work/colab] [NN ...]`. Needs the project's public address, in
+Run as `python book/teaching/colab.py [--out work/colab] [NAME ...]`. Needs the project's public address, in
 `book/_config.yml` or in COURSE_ADDRESS.
 """
 
@@ -19,7 +19,7 @@ import press  # noqa: E402
 import yaml  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
 from nbformat.v4 import new_code_cell, new_markdown_cell  # noqa: E402
-from press import PressError  # noqa: E402
+from press import PressError, lesson  # noqa: E402
 
 # torch, numpy, matplotlib and ipywidgets are there. What is there already is not moved to another version.
 SETUP = """\
@@ -53,7 +53,7 @@ def opening(name: str, address: str, branch: str) -> list[NotebookNode]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the lessons for Colab.")
-    parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons to write (all when none is named)")
+    parser.add_argument("lessons", nargs="*", metavar="NAME", help="lessons to write (all when none is named)")
     parser.add_argument("--out", type=Path, default=ROOT / "work" / "colab", help="folder (default: work/colab)")
     options = parser.parse_args(argv)
     address, branch = repository()
@@ -64,11 +64,12 @@ def main(argv: list[str] | None = None) -> int:
                 "repository.url in book/_config.yml, or COURSE_ADDRESS."
             )
         for text in press.lessons(options.lessons):
-            notebook = press.read(ROOT / "lessons" / f"{text.stem}.ipynb")
+            stem = lesson(text.stem).stem
+            notebook = press.read(ROOT / "lessons" / f"{stem}.ipynb")
             if notebook is None:
-                raise PressError(f"lessons/{text.stem}.ipynb is missing; course.py build {text.stem[:2]} prints it")
-            notebook.cells[:0] = opening(text.stem, address, branch)
-            press.write(notebook, options.out.resolve() / f"{text.stem}.ipynb")
+                raise PressError(f"lessons/{stem}.ipynb is missing; course.py build {text.stem} prints it")
+            notebook.cells[:0] = opening(stem, address, branch)
+            press.write(notebook, options.out.resolve() / f"{stem}.ipynb")
     except PressError as error:
         print(f"colab.py: {error}", file=sys.stderr)
         return 1

@@ -10,13 +10,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
 NOTES = ROOT / "book" / "teaching"
 MARKS = re.compile(r"<!-- exercises -->\n.*?<!-- /exercises -->", re.DOTALL)
 SHOWN = 4
 
 
+def notes() -> list[Path]:
+    """The notes that there are, in the order of the lessons."""
+    from solutions.lessons import lessons
+
+    return [path for each in lessons() if (path := NOTES / f"{each.name}.md").exists()]
+
+
 def entries(lesson: str) -> str:
-    """The exercises of a lesson ("01") as Markdown."""
+    """The exercises of a lesson as Markdown, their numbers by name."""
     from solutions.checks import EXERCISES
 
     lines = ["## Exercises and common errors", "", '"Your output equals what you get when ..."', ""]
@@ -25,7 +33,7 @@ def entries(lesson: str) -> str:
             size = f"difficulty {exercise.difficulty}, {exercise.minutes} minutes"
             first = without_variants(exercise.mistakes)[:SHOWN]
             others = len(exercise.mistakes) - len(first)
-            lines.append(f"- **{exercise.number}, {exercise.title}** ({size}; {others} more named)")
+            lines.append(f"- **{{n}}`{exercise.name}`, {exercise.title}** ({size}; {others} more named)")
             lines += [f"  - {sentence}" for sentence in first]
     return "\n".join(["<!-- exercises -->", *lines, "<!-- /exercises -->"])
 
@@ -48,9 +56,9 @@ def written(note: str, lesson: str) -> str:
 
 
 def main() -> int:
-    for path in sorted(NOTES.glob("[0-9][0-9]_*.md")):
+    for path in notes():
         note = path.read_text(encoding="utf-8")
-        path.write_text(written(note, path.name[:2]), encoding="utf-8")
+        path.write_text(written(note, path.stem), encoding="utf-8")
     return 0
 
 

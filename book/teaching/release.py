@@ -1,6 +1,6 @@
 """Write the course for a class that is graded with nbgrader.
 
-Run as `course.py release [--out work/class] [--exercises-only] [NN ...]`. The folder that it writes is an nbgrader
+Run as `course.py release [--out work/class] [--exercises-only] [NAME ...]`. The folder that it writes is an nbgrader
 course: `source/` with the solved notebooks, in which each exercise is an answer cell and the cell that checks it is
 locked and gives points; `release/`, the students' version, which nbgrader makes from it; nbgrader's settings; and a
 README with the commands that follow. Points are the exercise's difficulty.
@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT / "book")]
 import press  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
 from nbformat.v4 import new_markdown_cell, new_notebook  # noqa: E402
-from press import PressError  # noqa: E402
+from press import PressError, lesson  # noqa: E402
 
 NOTICE = """\
 Write each answer where the dots are, run its cell, then run the locked cell below it: it says what is right, or what
@@ -78,8 +78,7 @@ def assignment(text: Path, exercises_only: bool = False) -> NotebookNode:
             cells.append(blank)
         if blank.cell_type == "code":
             imports = False
-    title = re.search(r"^# .*", text.read_text(encoding="utf-8"), re.MULTILINE)[0]
-    opening = f"{title}: the exercises\n\n{NOTICE}" if exercises_only else NOTICE
+    opening = f"# {lesson(text.stem).heading}: the exercises\n\n{NOTICE}" if exercises_only else NOTICE
     cells.insert(0, new_markdown_cell(opening, id="notice"))
     return new_notebook(cells=cells, metadata=press.METADATA)
 
@@ -119,7 +118,7 @@ def nbgrader(folder: Path, *arguments: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="course.py release", description="Write the course for a graded class.")
-    parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons to release (all when none is named)")
+    parser.add_argument("lessons", nargs="*", metavar="NAME", help="lessons to release (all when none is named)")
     parser.add_argument("--out", type=Path, default=ROOT / "work" / "class", help="folder (default: work/class)")
     parser.add_argument("--exercises-only", action="store_true", help="imports and exercises, without the lesson")
     options = parser.parse_args(argv)
@@ -132,9 +131,10 @@ def main(argv: list[str] | None = None) -> int:
             notebook = assignment(text, options.exercises_only)
             given = points(notebook)
             if given:
-                write_source(folder, text.stem, notebook)
-                nbgrader(folder, "generate_assignment", text.stem, "--force")
-                print(f"release/{text.stem}: {len(given)} graded, {counted(sum(given.values()))}", flush=True)
+                name = lesson(text.stem).stem
+                write_source(folder, name, notebook)
+                nbgrader(folder, "generate_assignment", name, "--force")
+                print(f"release/{name}: {len(given)} graded, {counted(sum(given.values()))}", flush=True)
     except PressError as error:
         print(f"course.py release: {error}", file=sys.stderr)
         return 1

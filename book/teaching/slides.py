@@ -1,8 +1,8 @@
 """Slides of a lesson, from the cells of its notebook.
 
-Run as `course.py slides [--out work/slides] [NN ...]`. A lesson's solved notebook, with its stored outputs, becomes one
-HTML file that needs no network and no server: headings with the sentence that opens them, sentences that name a term,
-formulas, predictions (the answer comes with the next key), figures, and the sentences to keep. Nothing is written
+Run as `course.py slides [--out work/slides] [NAME ...]`. A lesson's solved notebook, with its stored outputs, becomes
+one HTML file that needs no network and no server: headings with the sentence that opens them, sentences that name a
+term, formulas, predictions (the answer comes with the next key), figures, and the sentences to keep. Nothing is written
 anew, so nothing on a slide can differ from the lesson. Formulas are MathML, made by docutils.
 """
 
@@ -23,7 +23,7 @@ from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
 from markdown_it import MarkdownIt  # noqa: E402
 from mdit_py_plugins.dollarmath import dollarmath_plugin  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
-from press import PressError  # noqa: E402
+from press import PressError, lesson  # noqa: E402
 
 FRAME = Path(__file__).with_name("slides.html")
 HEADING = re.compile(r"^(#{1,3}) (.*)$")
@@ -153,15 +153,16 @@ def page(notebook: NotebookNode) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="course.py slides", description="Write the slides of lessons.")
-    parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons to show (all when none is named)")
+    parser.add_argument("lessons", nargs="*", metavar="NAME", help="lessons to show (all when none is named)")
     parser.add_argument("--out", type=Path, default=ROOT / "work" / "slides", help="folder (default: work/slides)")
     options = parser.parse_args(argv)
     try:
         for text in press.lessons(options.lessons):
-            notebook = press.read(ROOT / "solutions" / f"{text.stem}.ipynb")
+            stem = lesson(text.stem).stem
+            notebook = press.read(ROOT / "solutions" / f"{stem}.ipynb")
             if notebook is None:
-                raise PressError(f"solutions/{text.stem}.ipynb is missing; course.py build {text.stem[:2]} prints it")
-            path = options.out.resolve() / f"{text.stem}.html"
+                raise PressError(f"solutions/{stem}.ipynb is missing; course.py build {text.stem} prints it")
+            path = options.out.resolve() / f"{stem}.html"
             press.write_bytes(page(notebook).encode(), path)
             print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     except PressError as error:

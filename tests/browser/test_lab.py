@@ -94,12 +94,11 @@ def test_second_start_takes_seconds(lab):
     assert lab.seconds < 10
 
 
-@pytest.mark.skipif("00_start_here.ipynb" not in LESSONS, reason="lesson 00 is not printed yet")
 def test_address_opens_the_first_lesson_and_nothing_else(lab, page):
     page.goto(lab.address)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
     page.wait_for_timeout(2000)
-    assert page.locator(".lm-TabBar-tab.jp-mod-current").all_inner_texts() == ["00_start_here.ipynb"]
+    assert page.locator(".lm-TabBar-tab.jp-mod-current").all_inner_texts() == [LESSONS[0]]
     assert page.get_by_text("Jupyter news").count() == 0
     assert page.outside_requests == []
 
