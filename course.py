@@ -38,7 +38,6 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "course-stamp"
 LESSONS = ROOT / "lessons"
-FIRST_LESSON = "00_start_here.ipynb"
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 DOOR = ("python" if os.name == "nt" else "python3") + " course.py"
 START_SECONDS = 90
@@ -286,7 +285,8 @@ def deliver(lessons: Path, work: Path) -> list:
     """Copy new and changed lessons into `work` and return what the reader should be told, a sentence each.
 
     A file that the reader changed stays; the new lesson arrives beside it as `NN_name.new.ipynb`. Deleting a file asks
-    for a fresh copy.
+    for a fresh copy. Where a lesson has another number than before, its copy of then goes if the reader never changed
+    it, and stays under its old name if they did.
     """
     ledger = work / ".course.json"
     try:
@@ -309,6 +309,23 @@ def deliver(lessons: Path, work: Path) -> list:
                 if not first:
                     told.append(f"{lesson.name} has changed in the course. Yours stays; the new one is {name}.")
                 break
+    return told + renumbered(lessons, work, delivered)
+
+
+def renumbered(lessons: Path, work: Path, delivered: dict) -> list:
+    """What to tell of copies whose lesson has another number by now; those that were never changed are removed."""
+    told = []
+    current = {lesson.stem.partition("_")[2]: lesson.name for lesson in sorted(lessons.glob("*.ipynb"))}
+    for name in [name for name in delivered if not (lessons / name).exists() and ".new" not in name]:
+        path, now = work / name, current.get(Path(name).stem.partition("_")[2])
+        if now is None:
+            continue
+        if path.exists() and written(path.read_bytes()) == delivered[name]:
+            path.unlink()
+        elif path.exists():
+            told.append(f"{name} is {now} in the course now. Yours stays; the lesson as it is now is {now}.")
+        del delivered[name]
+        put(work / ".course.json", json.dumps(delivered, indent=1, sort_keys=True).encode())
     return told
 
 
@@ -364,7 +381,8 @@ def lab(arguments: list) -> int:
     server = start(command, folder, env=variables, stdin=subprocess.DEVNULL)
     try:
         wait_for_server(server, port)
-        page = f"lab/tree/{FIRST_LESSON}" if (folder / FIRST_LESSON).exists() else "lab"
+        first = min(LESSONS.glob("*.ipynb"), default=LESSONS / "none").name
+        page = f"lab/tree/{first}" if (folder / first).exists() else "lab"
         address = f"http://localhost:{port}/{page}?token={token}"
         say(f"The lessons are in {folder}\nJupyterLab: {address}\nCtrl-C ends it.")
         if not chosen.no_browser:
@@ -422,7 +440,7 @@ def book(arguments: list) -> int:
 
 
 def build(arguments: list) -> int:
-    """print the notebooks from their text: build [--check] [01 ...]"""
+    """print the notebooks from their text: build [--check] [NAME ...]"""
     return finish(start([environment(), ROOT / "book" / "press.py", *arguments], ROOT))
 
 
@@ -521,7 +539,7 @@ print(f"{torch.__version__}, {torch.get_num_threads()} threads")
         """
 import platform, sys
 if platform.system() != "Linux":
-    sys.exit("no wheels for this platform: lesson 3 uses the tile machine")
+    sys.exit("no wheels for this platform: the tile machine stands in")
 import torch, triton
 import triton.language as tl
 
@@ -536,7 +554,7 @@ if not torch.equal(source, target):
     sys.exit(f"{triton.__version__}, but a kernel in its interpreter copied wrong values")
 print(f"{triton.__version__}, a kernel ran in the interpreter and copied what it should")
 """,
-        "Lesson 3 uses the tile machine, the rest needs no Triton.",
+        "The lessons on flash attention use the tile machine, the rest needs no Triton.",
     ),
     Probe(
         "CUDA",

@@ -569,3 +569,56 @@ def test_every_package_that_is_installed_is_locked():
 
 def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# --- lessons that have another number than before ---
+
+
+def test_an_untouched_copy_of_a_renumbered_lesson_makes_room(desk):
+    lessons, work, deliver = desk
+    (lessons / "01_a.ipynb").unlink()
+    lesson(lessons, "02_a.ipynb", "second")
+    assert deliver() == []
+    assert sources(work, "02_a.ipynb") == ["second"]
+    assert not (work / "01_a.ipynb").exists()
+
+
+def test_a_changed_copy_of_a_renumbered_lesson_stays_and_it_is_said_once(desk):
+    lessons, work, deliver = desk
+    lesson(work, "01_a.ipynb", "mine")
+    (lessons / "01_a.ipynb").unlink()
+    lesson(lessons, "01_b.ipynb", "another")
+    lesson(lessons, "02_a.ipynb", "second")
+    (told,) = deliver()
+    assert told == "01_a.ipynb is 02_a.ipynb in the course now. Yours stays; the lesson as it is now is 02_a.ipynb."
+    assert sources(work, "01_a.ipynb") == ["mine"] and sources(work, "02_a.ipynb") == ["second"]
+    assert sources(work, "01_b.ipynb") == ["another"]
+    assert deliver() == []
+    assert {path.name for path in work.iterdir()} == {".course.json", "01_a.ipynb", "01_b.ipynb", "02_a.ipynb"}
+
+
+def test_a_folder_of_the_first_edition_loses_nothing(course, tmp_path):
+    """Every lesson delivered then, one of each two answered; progress and answers lie beside them."""
+    then = json.loads((ROOT / "solutions" / "first_edition.json").read_text(encoding="utf-8"))["lessons"]
+    old, work = tmp_path / "old", tmp_path / "work"
+    work.mkdir()
+    for stem in then:
+        lesson(old, f"{stem}.ipynb", f"{stem}, first edition")
+    assert course.deliver(old, work) == []
+    kept = {"progress.json": '{"softmax": "done"}', "interview.json": "{}", "notes.txt": "mine"}
+    for name, content in kept.items():
+        (work / name).write_text(content)
+    mine = then[::2]
+    for stem in mine:
+        lesson(work, f"{stem}.ipynb", "my answer")
+    now = [path.name for path in sorted((ROOT / "lessons").glob("*.ipynb"))]
+    told = course.deliver(ROOT / "lessons", work)
+    assert all(sources(work, f"{stem}.ipynb") == ["my answer"] for stem in mine)
+    assert {name: (work / name).read_text() for name in kept} == kept
+    for name in now:
+        beside = name.replace(".ipynb", ".new.ipynb") if name.removesuffix(".ipynb") in mine else name
+        assert read(work, beside) == read(ROOT / "lessons", name)
+    assert len(told) == len(mine), told
+    gone = {f"{stem}.ipynb" for stem in then} - {f"{stem}.ipynb" for stem in mine} - set(now)
+    assert not [name for name in gone if (work / name).exists()]
+    assert course.deliver(ROOT / "lessons", work) == []
