@@ -29,7 +29,8 @@ class Written(Listener):
     def begin(self, launch) -> None:
         self.arguments = launch.arguments
         self.stored = {a.name: np.zeros(a.tensor.numel(), bool) for a in launch.arguments if a.name in ("out", "lse")}
-        self.entries, self.undefined = {}, None
+        self.entries: dict[tuple, list[int]] = {}  # by program and tensor
+        self.undefined: str | None = None
 
     def access(self, access: Access) -> None:
         argument = self.arguments[access.argument]
