@@ -1,11 +1,16 @@
 """The Order says what its numbers say, and refuses what does not fit together."""
 
+import json
+from itertools import product
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from widgets import Order
 from widgets.kit.base import unpacked
 
+VECTORS = Path(__file__).parent / "js" / "order.json"
 HOLDS, FACTS = (64, 512, 2048), (4, 16)
 GAP = np.array([[0.05, 0.1], [0.3, 0.2], [-0.01, -0.4]])[..., None]
 XL = 5 + np.arange(3) / 50 + np.zeros((3, 2, 1))
@@ -59,3 +64,23 @@ def test_what_travels_is_what_was_given():
 def test_what_does_not_fit_is_refused(changed, said):
     with pytest.raises(ValueError, match=said):
         order(**changed)
+
+
+def vectors():
+    """Every cell of two pairs, as Python tells it and the page is to."""
+    told = []
+    for pair in (("memory", "Transformer-XL"), ("everything", "Transformer-XL")):
+        drawn = order(pair=pair)
+        sent = {**drawn.data, "perplexity": unpacked(drawn.data["perplexity"]).round(9).ravel().tolist()}
+        told += [[sent, [row, column], drawn.sentence(row, column)] for row, column in product(range(3), range(2))]
+    return {"told": told, "twin": repr(order()).splitlines()}
+
+
+def test_the_shared_vectors_are_what_python_says():
+    assert json.loads(VECTORS.read_text(encoding="utf-8")) == json.loads(json.dumps(vectors()))
+
+
+if __name__ == "__main__":  # writes the file anew, after a change that was meant
+    lines = ",\n".join(json.dumps(each, ensure_ascii=False) for each in vectors()["told"])
+    twin = json.dumps(vectors()["twin"])
+    VECTORS.write_text(f'{{\n"told": [\n{lines}\n],\n"twin": {twin}\n}}\n', encoding="utf-8")

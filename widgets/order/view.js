@@ -2,11 +2,14 @@ import { html, svg } from "../kit/dom.js";
 import { footer } from "../kit/export.js";
 import { count, fixed, size } from "../kit/format.js";
 import { frame } from "../kit/frame.js";
+import { Messages } from "../kit/messages.js";
 import { unpacked } from "../kit/numbers.js";
 import { stepped } from "../kit/player.js";
 import { linear } from "../kit/scale.js";
+import ORDER_SAYS from "./messages.json" with { type: "json" };
 
-const QUESTION = "Who is ahead, and what turns it?";
+const says = new Messages(ORDER_SAYS);
+const QUESTION = says.text("question");
 // Pixels: of a system, of the column of names, of means, of the axis.
 const [ROW, NAMES, MEANS, AXIS] = [34, 142, 44, 40];
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -25,7 +28,8 @@ export function cell({ perplexity, seeds, holds, facts }, system, [row, column])
 
 /**
  * What a cell says of the two systems; view.py says the same.
- * @param {Data} data @param {[row: number, column: number]} place @returns {string[]} every second part matters
+ * @param {Omit<Data, "at" | "provenance">} data @param {[row: number, column: number]} place
+ * @returns {string[]} every second part matters
  */
 export function sentence(data, [row, column]) {
   const [one, other] = data.pair.map((name) =>
@@ -38,13 +42,9 @@ export function sentence(data, [row, column]) {
   const [text, held] = [data.holds.at(-1), data.holds[row]];
   const gap = 100 * (mean(one) / mean(other) - 1);
   const below = one.filter((value, seed) => value < other[seed]).length;
-  const place = `${fixed(Math.abs(gap), 1)} % ${gap < 0 ? "below" : "above"} ${data.pair[1]}`;
-  const long = held === text ? "all of them" : `${count(held)} tokens`;
-  return [
-    `${count(text)} tokens, ${data.facts[column]} facts, each holds for ${long}: ${data.pair[0]} is `,
-    place,
-    `, in ${gap < 0 ? below : data.seeds - below} of ${data.seeds} seeds.`,
-  ];
+  const facts = { one: data.pair[0], other: data.pair[1], gap, off: Math.abs(gap), seeds: data.seeds };
+  const all = { text, held, all: held === text, facts: data.facts[column] };
+  return says.parts("cell", { ...facts, ...all, agreed: gap < 0 ? below : data.seeds - below });
 }
 
 /** Round numbers from low to high, so many at most. @returns {number[]} */

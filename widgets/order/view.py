@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from widgets.kit.base import Instrument, packed
-from widgets.kit.format import count, fixed, size
+from widgets.kit.messages import Messages
+
+SAYS = Messages(Path(__file__).with_name("messages.json"))
 
 
 class Order(Instrument):
@@ -62,11 +64,10 @@ class Order(Instrument):
         cells = {name: each[row, column] for name, each in self.values.items()}
         held = {each["name"]: each["bytes"] for each in self.data["systems"]}
         lines = [
-            f"{fixed(cells[name].mean(), 2)} ({fixed(cells[name].min(), 2)} to {fixed(cells[name].max(), 2)})  "
-            f"{name}, {size(held[name])} carried"
-            for name in sorted(cells, key=lambda name: cells[name].mean())
+            SAYS.text("system", mean=each.mean(), low=each.min(), high=each.max(), name=name, bytes=held[name])
+            for name, each in sorted(cells.items(), key=lambda item: item[1].mean())
         ]
-        return "\n".join(["Who is ahead, and what turns it? " + self.sentence(row, column), *lines])
+        return "\n".join([f"{SAYS.text('question')} {self.sentence(row, column)}", *lines])
 
     def sentence(self, row: int, column: int) -> str:
         """What the cell says of the two systems; view.js says the same."""
@@ -75,10 +76,6 @@ class Order(Instrument):
         text, held = data["holds"][-1], data["holds"][row]
         gap = 100 * (one.mean() / other.mean() - 1)
         below = int((one < other).sum())
-        place = f"{fixed(abs(gap), 1)} % {'below' if gap < 0 else 'above'} {data['pair'][1]}"
-        agreed = below if gap < 0 else data["seeds"] - below
-        return (
-            f"{count(text)} tokens, {data['facts'][column]} facts, each holds for "
-            f"{'all of them' if held == text else f'{count(held)} tokens'}: {data['pair'][0]} is {place}, "
-            f"in {agreed} of {data['seeds']} seeds."
-        )
+        facts = {"one": data["pair"][0], "other": data["pair"][1], "gap": gap, "off": abs(gap), "seeds": data["seeds"]}
+        facts |= {"text": text, "held": held, "all": held == text, "facts": data["facts"][column]}
+        return SAYS.text("cell", **facts, agreed=below if gap < 0 else data["seeds"] - below)
