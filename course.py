@@ -451,7 +451,7 @@ def train(arguments: list) -> int:
 
 def measure(arguments: list) -> int:
     """measure a figure of the course again (without a name it says which there are)"""
-    return finish(start([environment(), ROOT / "book" / "measured.py", *arguments], ROOT))
+    return finish(start([environment(), "-m", "widgets.measurements.figures", *arguments], ROOT))
 
 
 def deck(arguments: list) -> int:

@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 import course_map  # noqa: E402
-import measured  # noqa: E402
 
 from solutions import references  # noqa: E402
 from solutions.lessons import first_edition, lessons  # noqa: E402
+from widgets.measurements import figures  # noqa: E402
 
 BOOK = ROOT / "book"
 BUILD = BOOK / "_build"
@@ -44,7 +44,7 @@ PACKAGES = {
 }
 # Distributions whose scripts or styles are on the pages.
 THIRD_PARTIES = ["jupyter-server-mathjax", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
-INGREDIENTS = ["book", "lessons", "solutions", "tests/bench/results", "widgets", "requirements.txt"]
+INGREDIENTS = ["book", "lessons", "solutions", "widgets", "requirements.txt"]
 QUESTION = re.compile(r"^\(q-([\w-]+)\)=\n## ", re.MULTILINE)
 MOVED = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>This page has moved</title>
@@ -105,7 +105,7 @@ def gather(source: Path) -> None:
             shutil.copytree(BOOK / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (source / "pictures").mkdir()
     (source / "pictures" / "map.svg").write_text(course_map.svg(), encoding="utf-8")
-    (source / "measured.md").write_text(measured.page(), encoding="utf-8")
+    (source / "measured.md").write_text(figures.page(), encoding="utf-8")
     for page in source.rglob("*.md"):
         page.write_text(to_printed(page.read_text(encoding="utf-8"), page.relative_to(source)), encoding="utf-8")
 

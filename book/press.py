@@ -60,7 +60,7 @@ from solutions.references import Leads  # noqa: E402
 TEXT = ROOT / "book" / "lessons"
 PICTURES = ROOT / "book" / "pictures"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
-INGREDIENTS = ("solutions", "widgets", "tests/bench/results", "requirements.txt")
+INGREDIENTS = ("solutions", "widgets", "requirements.txt")
 RECORDS = ROOT / "book" / "_build" / "printed.json"
 WORKERS = 2
 CELL_SECONDS = 300

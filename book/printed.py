@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import posixpath
-import shutil
 import sys
 from html import escape
 from pathlib import Path
@@ -146,16 +145,15 @@ def print_pdf(site: Path, pages: list[str], path: Path) -> None:
     """Print these pages of a site to a PDF. Raises PrintError where there is no Chromium, or a formula has an error."""
     from playwright.sync_api import Error, sync_playwright
 
+    from widgets.kit.chromium import chromium, flags
+
     # beside the pages, so that it finds what they find; the name says whose it is, should it be left behind
     draft = site / f"printed-{os.getpid()}.html"
     draft.write_text(assemble(site, pages), encoding="utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = ["chromium", "chromium-browser", "google-chrome"]
-    found = os.environ.get("COURSE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if root else [])
+            browser = playwright.chromium.launch(executable_path=chromium(), args=flags())
             view = browser.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="light")
             view.set_default_timeout(1000 * SECONDS)
             view.goto(draft.as_uri())

@@ -28,7 +28,7 @@ from solutions.flash_kernels import (
 )
 from solutions.interpreter import interpreted, tl, triton
 from solutions.local_global import window_mask
-from tests.bench import kernels as bench
+from widgets.measurements import kernels as bench
 from widgets.theatre import Trace, resources, traced
 from widgets.theatre.measure import KINDS
 

@@ -2,19 +2,16 @@
 
 import json
 import re
-import sys
 from itertools import chain
 
 import pytest
 from bound import ROOT
 
-sys.path.insert(0, str(ROOT / "book"))
-
-import measured
-from measured import NOT_YET, Figure, Run, values
-
 from solutions.checkpoints import recipes
 from solutions.lessons import lesson, lessons
+from widgets.measurements import RESULTS
+from widgets.measurements import figures as measured
+from widgets.measurements.figures import NOT_YET, Figure, Run, values
 
 RUNS = list(chain.from_iterable(measured.LESSONS.values()))
 
@@ -29,7 +26,7 @@ def test_every_figure_is_where_the_table_says(run):
 
 def test_every_result_that_is_kept_is_shown():
     shown = {path for run in RUNS for path in measured.files(run)}
-    results = [*(ROOT / "tests/bench/results").glob("*.json"), *(ROOT / "solutions/checkpoints").glob("*.json")]
+    results = [*RESULTS.glob("*.json"), *(ROOT / "solutions/checkpoints").glob("*.json")]
     assert {path.name for path in results} <= {path.name for path in shown}
 
 
@@ -41,7 +38,7 @@ def test_there_are_at_least_forty_and_some_in_each_lesson():
 def test_every_command_names_something_that_can_be_run():
     for run in RUNS:
         kind, *rest = run.command.split()
-        script = measured.program(run.command)[0]
+        script = "".join(measured.program(run.command)[:2]).replace("-m", "").replace(".", "/") + ".py"
         if kind == "train":
             assert rest[0] in recipes(), run.command
         elif kind == "lesson":
@@ -101,7 +98,7 @@ def test_with_a_name_it_runs_the_bench(monkeypatch):
     for name in ("infini speed", "train sinks", "lesson quadratic_attention"):
         assert measured.main(name.split()) == 0
     assert [command[1:] for command in asked] == [
-        ["tests/bench/infini.py", "speed"],
+        ["-m", "widgets.measurements.infini", "speed"],
         ["-m", "solutions.checkpoints", "sinks"],
         ["book/press.py", "--remeasure", "quadratic_attention"],
     ]

@@ -9,10 +9,9 @@ from pybtex.database import parse_file
 ROOT = Path(__file__).parents[1]
 ENTRIES = parse_file(ROOT / "book" / "references.bib").entries
 PAGES = ("lessons", "interview", "teaching")
-CODE = ("solutions", "widgets", "tests/bench")
+CODE = ("solutions", "widgets")
 TEXTS = [
     ROOT / "README.md",
-    ROOT / "book" / "measured.py",
     *sorted((ROOT / "book").glob("*.md")),
     *(path for folder in PAGES for path in sorted((ROOT / "book" / folder).glob("*.md"))),
     *(path for folder in CODE for path in sorted((ROOT / folder).rglob("*.py"))),

@@ -1,10 +1,8 @@
 """Properties of sparse attention that must hold for every shape, and its cost model against the published figure."""
 
-import json
 import math
 import random
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -61,6 +59,7 @@ from solutions.sparse import (
     variable_ratio,
 )
 from solutions.tiny import Config, TinyTransformer, rope_frequencies, rotate
+from widgets.measurements import results
 
 WITHIN = 1e-12  # float64
 
@@ -800,7 +799,7 @@ def test_equal_scores_and_infinite_ones_give_no_nan():
 # Trained -----------------------------------------------------------------------------------------------------------
 
 TOLD = about("sparse")
-BENCH = json.loads((Path(__file__).parent / "bench" / "results" / "sparse.json").read_text(encoding="utf-8"))
+BENCH = results("sparse")
 RUNS = {"shipped": TOLD["stages"]} | {name: BENCH[name]["runs"] for name in BENCH if name.startswith("seed-")}
 
 

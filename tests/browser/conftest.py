@@ -1,21 +1,12 @@
 """A real browser, shut off from the world: pages may speak to this machine and to nothing else."""
 
 import os
-import re
-import shutil
 
 import pytest
 
-LOCAL = r"(?:file:|data:|blob:|about:|(?:https?|wss?)://(?:127\.0\.0\.1|localhost)(?::\d+)?(?:/|$))"
-OUTSIDE = re.compile(f"^(?!{LOCAL})")
+from widgets.kit.chromium import OUTSIDE, chromium, flags
+
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-
-
-def chromium() -> str | None:
-    """The Chromium to drive, or None for the one that Playwright installs itself."""
-    return os.environ.get("COURSE_CHROMIUM") or next(
-        filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
-    )
 
 
 # One browser for this package, not for the session: while Playwright runs, its event loop occupies the main thread,
@@ -25,10 +16,9 @@ def browser():
     """Headless Chromium. Without one the tests skip; with COURSE_BROWSER=required they fail."""
     from playwright.sync_api import Error, sync_playwright
 
-    flags = QUIET + (["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])
     with sync_playwright() as playwright:
         try:
-            browser, reason = playwright.chromium.launch(executable_path=chromium(), args=flags), None
+            browser, reason = playwright.chromium.launch(executable_path=chromium(), args=[*QUIET, *flags()]), None
         except Error as error:
             browser, reason = None, error.message.splitlines()[0]
         if browser is None:

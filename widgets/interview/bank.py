@@ -26,6 +26,7 @@ from typing import Any
 
 from solutions.lessons import lesson, lessons
 from solutions.references import WORDS, BrokenReference, Leads, resolve
+from widgets.measurements import results
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "book" / "interview"
@@ -342,11 +343,6 @@ def namespace() -> dict[str, Any]:
     for name in twice:
         del names[name]
     return {**names, **modules, "math": math, "results": results, "checkpoint": checkpoint}
-
-
-def results(name: str) -> Any:
-    """What a measurement of the course left in tests/bench/results."""
-    return json.loads((ROOT / "tests" / "bench" / "results" / name).read_text(encoding="utf-8"))
 
 
 def checkpoint(name: str) -> Any:

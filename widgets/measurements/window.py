@@ -1,4 +1,4 @@
-"""What a window costs and saves, measured on one thread: `python tests/bench/window.py`, results/window.json.
+"""What a window costs and saves, measured on one thread: `python3 course.py measure window`, results/window.json.
 
 growth    window attention at a fixed window and growing N: time and peak memory, and their exponents
 masked    the same window as a mask, with torch's fused attention, and full causal attention beside it
@@ -10,7 +10,6 @@ Times are processor time, the least of several runs: on a machine with other wor
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -27,8 +26,9 @@ from solutions.local_global import (
 )
 from solutions.quadratic import blocked_attention, growth_exponent
 from widgets.ledger.measure import record
+from widgets.measurements import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "window.json"
+FILE = RESULTS / "window.json"
 WINDOW, HEAD_DIM = 128, 64
 LENGTHS = (2048, 4096, 8192, 16_384, 32_768)
 MASKED_LENGTHS = (1024, 2048, 4096, 8192)
@@ -143,9 +143,9 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = {"window": WINDOW, "head_dim": HEAD_DIM, "dtype": "float32", "device": "cpu"}
     found = {"settings": settings, "growth": growth(), "masked": masked(), "stack": stack()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**found, "provenance": provenance()}, indent=1) + "\n", encoding="utf-8")
-    print(f"\nWritten to {RESULTS}")
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(json.dumps({**found, "provenance": provenance()}, indent=1) + "\n", encoding="utf-8")
+    print(f"\nWritten to {FILE}")
 
 
 if __name__ == "__main__":

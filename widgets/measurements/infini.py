@@ -1,4 +1,4 @@
-"""What Infini-attention finds, forgets and costs, on one thread: `python tests/bench/infini.py PART ...`.
+"""What Infini-attention finds, forgets and costs, on one thread: `python3 course.py measure infini PART ...`.
 
 passkey     three seeds, 2 K to 1 M tokens, key at the start, in the middle, at the end; and with the memory emptied
 baselines   the same prompts through a window with sinks, Transformer-XL's cache, a kNN memory, the whole KV cache, and
@@ -36,8 +36,8 @@ from solutions.checkpoints.infini_controls import CONTROLS
 from solutions.infini import RULES, gates, infini_floats
 from solutions.quadratic import kv_cache_bytes
 from solutions.tiny import Config, TinyTransformer, train
+from widgets.measurements import RESULTS
 
-RESULTS = Path(__file__).parent / "results"
 MODELS = Path(__file__).resolve().parents[2] / "work" / "bench"
 SEEDS = (0, 1, 2)
 DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}

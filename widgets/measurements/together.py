@@ -1,4 +1,4 @@
-"""Three ways on one task: a pattern, a memory, a choice; `python tests/bench/together.py`.
+"""Three ways on one task: a pattern, a memory, a choice; `python3 course.py measure together`.
 
 The models of `checkpoints.window` in all but the attention: six layers of two heads of 32 on the recall stream of 96
 tokens. Each query of each layer has about 21 keys, the mean of all positions and layers:
@@ -16,7 +16,6 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -26,8 +25,9 @@ from solutions.checkpoints import load, provenance, round_weights
 from solutions.checkpoints import window as lesson2
 from solutions.sparse import index_loss, indexer_parameters, model_parameters
 from solutions.tiny import Config, TinyTransformer, train
+from widgets.measurements import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "together.json"
+FILE = RESULTS / "together.json"
 SEEDS = (0, 1, 2)
 WINDOW, SEGMENT, TOP_K, FEW = 24, 8, 24, 8
 WARM_UP, SPARSE, STEPS = 200, 200, lesson2.STEPS + 200 + 200
@@ -120,11 +120,11 @@ def runs_of(seed: int) -> list[dict]:
 def main(seeds: list[int]) -> None:
     torch.set_num_threads(1)
     for seed in seeds:
-        kept = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"] if RESULTS.exists() else []
+        kept = json.loads(FILE.read_text(encoding="utf-8"))["runs"] if FILE.exists() else []
         rows = [each for each in kept if each["seed"] != seed] + runs_of(seed)
         settings = {"window": WINDOW, "segment": SEGMENT, "top_k": TOP_K, "steps": STEPS, "edges": lesson2.EDGES}
         found = {"settings": settings, "runs": rows, "provenance": provenance()}
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

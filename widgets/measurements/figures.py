@@ -1,7 +1,7 @@
 """What we measured: every measured figure of the course, where it is kept, and the command that measures it again.
 
-    python book/measured.py             lists what can be measured again, and with which command
-    python book/measured.py window      measures it again (`course.py measure window`)
+    python -m widgets.measurements.figures             lists what can be measured again, and with which command
+    python -m widgets.measurements.figures window      measures it again (`course.py measure window`)
 
 Nothing here is a number that somebody typed: a figure is a path into a file that a run wrote, and `page` reads it when
 the site is bound. The table below says what stands at the end of each path, in which setting, and what others have
@@ -20,11 +20,9 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+from solutions.lessons import lesson
 
-from solutions.lessons import lesson  # noqa: E402
-
+ROOT = Path(__file__).resolve().parents[2]
 NOT_YET = "not measured yet"
 
 # unit: what one of it is in the file's own unit, and how a value is written
@@ -83,7 +81,7 @@ class Run(NamedTuple):
 
 
 def kept(name: str) -> str:
-    return f"tests/bench/results/{name}.json"
+    return f"widgets/measurements/results/{name}.json"
 
 
 def shipped(name: str) -> str:
@@ -561,13 +559,13 @@ def listing() -> str:
 
 
 def program(command: str) -> list[str]:
-    """What Python runs to measure again: a recipe, a lesson's printing, or a bench with its parts."""
+    """What Python runs to measure again: a recipe, a lesson's printing, or a program with its parts."""
     kind, *rest = command.split()
     if kind == "train":
         return ["-m", "solutions.checkpoints", *rest]
     if kind == "lesson":
         return ["book/press.py", "--remeasure", *rest]
-    return [f"tests/bench/{kind}.py", *rest]
+    return ["-m", f"widgets.measurements.{kind}", *rest]
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,6 @@
 """What the Atlas costs, measured: building and drawing 131,072 tokens, and the same attention in bertviz's head view.
 
-    python tests/bench/atlas.py [length] [frames] [lab] [bertviz]      all when none is named; writes results/atlas.json
+    python -m widgets.measurements.atlas [length] [frames] [lab] [bertviz]      all when none is named
 
 `length` builds one head in a process of its own, for its peak memory. `frames` zooms through that page in headless
 Chromium, `lab` does the same in JupyterLab, with its kernel. `bertviz` needs bertviz (1.4.1 was used) and transformers
@@ -26,14 +26,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from tests.browser.conftest import OUTSIDE, chromium
 from widgets import Atlas
 from widgets.atlas import Allowed, headmap, measure
 from widgets.atlas.view import Head
+from widgets.kit.chromium import OUTSIDE, chromium
+from widgets.measurements import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "atlas.json"
+FILE = RESULTS / "atlas.json"
 TOKENS, HEAD_DIM = 131_072, 64
 HEADS = 12  # bertviz draws every head of a layer at once
 LENGTHS = (256, 512, 1024)
@@ -296,7 +295,7 @@ def processor() -> str:
 
 
 def main(parts: list[str]) -> None:
-    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             if part in ("frames", "lab") and not (Path(folder) / "map.pickle").exists():
@@ -315,8 +314,8 @@ def main(parts: list[str]) -> None:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

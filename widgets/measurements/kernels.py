@@ -1,4 +1,4 @@
-"""Our attention kernels on a GPU, beside what else there is: `python tests/bench/kernels.py [part ...] [--ncu]`.
+"""Our attention kernels on a GPU, beside what else there is: `python -m widgets.measurements.kernels [part ...]`.
 
     peaks        what this GPU copies (GB/s) and multiplies (TFLOP/s, random numbers): every result is a share of these
     correctness  outputs and gradients against float64, before anything is timed
@@ -41,8 +41,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from solutions import flash
 from solutions.flash_kernels import (
     FORWARD,
@@ -59,8 +57,9 @@ from solutions.flash_kernels import (
     target_of,
 )
 from solutions.interpreter import triton
+from widgets.measurements import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "kernels.json"
+FILE = RESULTS / "kernels.json"
 TOKENS, WIDTH = 16_384, 2048  # batch x N and heads x d of the training-like cases, as in FlashAttention's benchmarks
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16_384)
 LONG = (32_768, 65_536, 131_072)
@@ -529,7 +528,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)}; all when none is named")
     arguments.add_argument("--ncu", action="store_true", help="also read Nsight Compute's counters")
-    arguments.add_argument("--out", type=Path, default=RESULTS, help="where to write (%(default)s)")
+    arguments.add_argument("--out", type=Path, default=FILE, help="where to write (%(default)s)")
     arguments.add_argument("--once", help=argparse.SUPPRESS)  # a case, for ncu: ours, four times
     given = arguments.parse_args()
     unknown = [part for part in given.parts if part not in parts]

@@ -1,4 +1,4 @@
-"""What sparse attention keeps, touches and costs, on one thread: `python tests/bench/sparse.py`, results/sparse.json.
+"""What sparse attention keeps, touches and costs, on one thread, in results/sparse.json.
 
 seed-0    one of three seeds through the three stages: recall, loss and mass of every selector; no warm-up; the other
           layout of pairs; few bits; seed-1, seed-2
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -42,9 +41,10 @@ from solutions.sparse import (
     selections,
 )
 from solutions.sparse_kernels import attend_to, choose_keys, gather_bytes, index_bytes, score_keys, select_bytes
+from widgets.measurements import RESULTS
 from widgets.theatre.measure import traced
 
-RESULTS = Path(__file__).parent / "results" / "sparse.json"
+FILE = RESULTS / "sparse.json"
 SEEDS = (0, 1, 2)
 SHORTER = (8, 16, 32)  # triples of a text: 24, 48 and 96 tokens
 
@@ -376,10 +376,10 @@ def main(parts: list[str]) -> int:
     for part in parts or PARTS:
         print(f"{part}:")
         found = {**PARTS[part](), "provenance": provenance()}
-        kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({**kept, part: found}, indent=1) + "\n", encoding="utf-8")
-        print(f"Written to {RESULTS}\n")
+        kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+        FILE.parent.mkdir(exist_ok=True)
+        FILE.write_text(json.dumps({**kept, part: found}, indent=1) + "\n", encoding="utf-8")
+        print(f"Written to {FILE}\n")
     return 0
 
 
