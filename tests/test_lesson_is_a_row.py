@@ -173,7 +173,9 @@ def python(folder: Path, *arguments: str) -> str:
 
 
 def copied(folder: Path) -> Path:
-    for name in ("solutions", "widgets", "book", "lessons", "tests", "pyproject.toml", "conftest.py", "README.md"):
+    folders = ("solutions", "widgets", "book", "lessons", "tests", "binder")
+    files = ("pyproject.toml", "conftest.py", "README.md", "course.py", *(path.name for path in ROOT.glob("*.txt")))
+    for name in (*folders, *files):
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("_build", "__pycache__", "*.safetensors", "*.npz")
             shutil.copytree(ROOT / name, folder / name, ignore=ignored)
@@ -192,6 +194,9 @@ def put(folder: Path, name: str, change) -> None:
 
 def without_numbers(source: str) -> str:
     return re.sub(r"\d+", "0", source)
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
