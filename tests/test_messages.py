@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from widgets.kit.messages import Messages
@@ -18,6 +19,8 @@ TOLD = json.loads((JS / "messages.json").read_text(encoding="utf-8"))
 SPOKEN = {  # instrument -> the module that speaks, and the test that makes it say what tests/js/NAME.test.mjs says
     "ledger": ("words", "test_kit", "test_sentences_are_those_of_the_page"),
     "order": ("view", "test_order", "test_the_shared_vectors_are_what_python_says"),
+    "selector": ("say", "test_selector", "test_the_shared_vectors_are_what_python_computes"),
+    "tape": ("say", "test_tape", "test_the_shared_vectors_are_what_python_computes"),
     "theatre": ("say", "test_theatre", "test_the_shared_vectors_are_what_python_computes"),
 }
 
@@ -33,6 +36,11 @@ def test_a_message_is_chosen_and_filled_as_on_the_page(says):
     for name, facts, parts in TOLD["said"]:
         assert says.parts(name, **facts) == parts, (name, facts)
         assert says.text(name, **facts) == "".join(parts)
+
+
+def test_an_array_s_truth_and_number_are_facts_like_any(says):
+    for hidden, more in ((np.False_, ", and ‘a’"), (np.True_, "")):
+        assert says.text("all", keys=np.int64(1), needle="a", hidden=hidden) == f"It sees 1 key{more}."
 
 
 def test_what_is_missing_is_named(says):

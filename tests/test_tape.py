@@ -14,6 +14,7 @@ from solutions.infini import RULES, forced_gates, infini_layers
 from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
 from widgets.kit.base import unpacked
+from widgets.kit.format import shown, signed
 from widgets.tape import measure, read, say
 from widgets.tape.view import answered, with_segment
 
@@ -334,7 +335,7 @@ def test_the_text_says_what_the_picture_says():
     later = r"cosine (\S+) with [^,]+ of v, 2 segments later; of the other pairs half come back below (\S+)\. "
     told = re.search(later, lines[0])
     found = read.recalled(tape.recordings[0], "linear", 0, 6)
-    assert told.groups() == (say.signed(found[3]), say.signed(read.median([found[i] for i in (0, 1, 2, 4, 5)])))
+    assert told.groups() == (signed(found[3]), signed(read.median([found[i] for i in (0, 1, 2, 4, 5)])))
     from_where = "measured: by hand, 6 pairs, cpu, float32, written by the linear rule"
     assert tape.data["recordings"][0]["provenance"] == from_where
 
@@ -345,7 +346,7 @@ def test_a_pair_of_nothing_is_left_out_of_what_others_bring_back():
     found = read.recalled(Tape.from_pairs(k, v).recordings[0], "linear", 0, 12)
     assert found[3] is None
     half = np.median([cosine for pair, cosine in found.items() if pair not in (0, 3)])
-    assert f"of the other pairs half come back below {say.signed(half)}" in Tape.from_pairs(k, v, pair=0).twin()
+    assert f"of the other pairs half come back below {signed(half)}" in Tape.from_pairs(k, v, pair=0).twin()
 
 
 def test_a_model_s_tape_says_what_the_model_says():
@@ -450,11 +451,11 @@ def vectors():
     for arguments in ((3.5, 0.25, 0), (3.5, 0.25, 14), (3.5, 1e-5, 1_000_000), (0.0, 0.0, 5)):
         found["shares"].append([*arguments, round(read.share(*arguments), 9)])
     for x in (0.984, -0.126, -0.004, 0.0, 1.0, -1.0):
-        found["words"].append(["signed", [x, 2], say.signed(x)])
+        found["words"].append(["signed", [x, 2], signed(x)])
     for x in (1, 0.5, 0.0712, 0.0004, 0.000001, 0, -0.03, -0.000001, 2.5):
         found["words"].append(["percent", [x], say.percent(x)])
     for text in ("bank", " ", "\n", "a\tb", "x" * 40, "👩‍🚀", " لا "):
-        found["words"].append(["shown", [text], say.shown(text)])
+        found["words"].append(["shown", [text], shown(text)])
     for arguments in ((7, 1, "7", "token"), (1204, 19, None, "token"), (0, 1, None, "pair")):
         found["words"].append(["pairName", list(arguments), say.pair_name(*arguments)])
     for arguments in (

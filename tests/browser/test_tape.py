@@ -9,6 +9,7 @@ import torch
 
 from solutions.tiny import Config, TinyTransformer
 from widgets import Tape
+from widgets.kit.format import signed, times
 from widgets.tape import read, say
 from widgets.tape.view import answered
 
@@ -82,7 +83,7 @@ def expected(tape, pair, rule="linear", frame=None, memory=None, recording=0):
     held = tape.recordings[recording]
     frame = read.frame_of(held) if frame is None else frame
     found = read.recalled(held, rule, tape.memory if memory is None else memory, frame)
-    return say.signed(found[pair])
+    return signed(found[pair])
 
 
 # What a first look finds --------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ def test_the_first_frame_says_what_the_text_says(visit, tapes, name):
     if tape.question is None:
         assert number(page) == expected(tape, tape.pair)
     else:
-        assert number(page) == say.signed(answered(held, tape.memory, tape.question, tape.pair)[0])
+        assert number(page) == signed(answered(held, tape.memory, tape.question, tape.pair)[0])
     if second:
         assert page.locator(".al-tape-answer [role=status]").inner_text().split() == second[0].split()
 
@@ -261,9 +262,9 @@ def test_a_question_of_the_model_reads_what_python_reads(visit, tapes, question)
     best = int(fits.argmax())
     cosine, ratio = answered(held, tape.memory, question, best)
     assert page.locator(".al-tape-tokens button[aria-pressed=true]").get_attribute("data-pair") == str(best)
-    assert number(page) == say.signed(cosine)
+    assert number(page) == signed(cosine)
     assert f"the question for ‘{asked}’ brings back the value of " in told(page)
-    assert f"it fits that key {say.times(say.rough(ratio))} as well as the others" in told(page)
+    assert f"it fits that key {times(say.rough(ratio))} as well as the others" in told(page)
     page.get_by_text("knock out the memory").click()
     settle(page)
     assert f"so the question for ‘{asked}’ brings nothing back" in told(page)
@@ -282,7 +283,7 @@ def test_m_by_z_is_the_mean_value_of_each_row(visit, tapes):
     choose(page, "M / z")
     held = tape.recordings[0]
     most = np.abs(held.memory["linear"][-1, 0] / held.z["linear"][-1, 0][:, None]).max()
-    assert page.locator(".al-tape-memory svg").nth(1).locator("text").last.text_content() == say.signed(float(most))
+    assert page.locator(".al-tape-memory svg").nth(1).locator("text").last.text_content() == signed(float(most))
     choose(page, "no z")
     assert not page.get_by_role("group", name="what the map shows").is_visible()
 
@@ -304,10 +305,10 @@ def test_a_planted_value_is_written_as_python_writes_it(visit, tapes, rule, name
         m, z = read.write(rule, k[tape.pair], v[rival], m, z)
     settle(page)
     found = read.read(rule, k[tape.pair], m, z)
-    assert number(page) == say.signed(read.cosine(found, v[tape.pair]))
-    assert f"since, at cosine {say.signed(read.cosine(found, v[rival]))}" in told(page)
+    assert number(page) == signed(read.cosine(found, v[tape.pair]))
+    assert f"since, at cosine {signed(read.cosine(found, v[rival]))}" in told(page)
     rows = page.locator(".al-tape-low .al-tape-side svg").nth(1).locator("text").all_text_contents()
-    own = f"{say.signed(read.cosine(found, v[tape.pair]))} / {say.signed(read.cosine(found, v[rival]))}"
+    own = f"{signed(read.cosine(found, v[tape.pair]))} / {signed(read.cosine(found, v[rival]))}"
     assert rows[rows.index(name) + 1] == own
 
 

@@ -39,9 +39,9 @@ export class Messages {
   /** @returns {string} */
   chosen(name, message, facts) {
     if (typeof message === "string") return message;
+    const hold = (tests) => tests.split(" ").every((test) => this.holds(name, test, facts));
     for (const [condition, then] of Object.entries(message))
-      if (!condition || condition.split(" ").every((test) => this.holds(name, test, facts)))
-        return this.chosen(name, then, facts);
+      if (!condition || condition.split(" or ").some(hold)) return this.chosen(name, then, facts);
     throw new Error(`nothing in the message "${name}" fits ${JSON.stringify(facts)}`);
   }
 
@@ -50,7 +50,7 @@ export class Messages {
     if (!found) throw new Error(`"${test}" in the message "${name}" is no test`);
     const [, absent, fact, sign, word] = found;
     const value = this.fact(name, fact, facts, !sign);
-    if (!sign) return (value !== null && value !== false && value.length !== 0) !== Boolean(absent);
+    if (!sign) return isThere(value) !== Boolean(absent);
     const than = isNaN(Number(word)) ? word : Number(word);
     return (
       (sign.includes("=") && value === than) ||
@@ -81,4 +81,9 @@ export class Messages {
     if (/^%?\d$/.test(form)) return signed(form[0] === "%" ? 100 * value : value, Number(form.at(-1)));
     return this.said(form, { ...facts, ...(typeof value === "object" ? value : { it: value }) });
   }
+}
+
+/** Is it a fact at all? 0 and an empty text are. */
+function isThere(value) {
+  return value !== null && value !== false && !(Array.isArray(value) && !value.length);
 }

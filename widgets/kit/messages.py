@@ -3,8 +3,9 @@
     {"both": {name: message}, "page": {...}, "python": {...}}       by who says it; names are unique in the file
 
 A message is a text, or a choice {condition: message}: the first whose condition holds is said, and "" always holds.
-A condition is one test or several apart by a space, all of which must hold: `fact` (it says something: a number, true,
-a text or a list with something in it), `!fact`, or `fact=x`, `fact<x`, `fact>=x` and the like, x a number or a word.
+A condition is tests apart by a space, all of which must hold, or several such apart by " or ". A test is `fact` (there
+is one: it is not null, false or an empty list), `!fact`, or `fact=x`, `fact<x`, `fact>=x` and the like, x a number or a
+word.
 
 A text has slots, and *stars* around what matters and is set strong:
     {fact}            as it is, a text
@@ -21,6 +22,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from widgets.kit.format import count, signed, significant, size, times
 
@@ -60,7 +63,7 @@ class Messages:
         if isinstance(message, str):
             return message
         for condition, then in message.items():
-            if all(self.holds(name, test, facts) for test in condition.split()):
+            if any(all(self.holds(name, test, facts) for test in each.split()) for each in condition.split(" or ")):
                 return self.chosen(name, then, facts)
         raise LookupError(f'nothing in the message "{name}" fits {dict(facts)}')
 
@@ -70,7 +73,7 @@ class Messages:
             raise ValueError(f'"{test}" in the message "{name}" is no test')
         absent, fact, sign, than = found.groups()
         if sign is None:
-            return is_said(self.fact(name, fact, facts, empty=True)) != bool(absent)
+            return is_there(self.fact(name, fact, facts, empty=True)) != bool(absent)
         try:
             than = float(than)
         except ValueError:
@@ -101,6 +104,8 @@ class Messages:
         return self.said(form, {**facts, **(value if isinstance(value, Mapping) else {"it": value})})
 
 
-def is_said(value: Any) -> bool:
-    """Is there something to say? 0 is something."""
-    return value is not None and value is not False and (not hasattr(value, "__len__") or len(value) > 0)
+def is_there(value: Any) -> bool:
+    """Is it a fact at all? 0 and an empty text are."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    return value is not None and not (isinstance(value, list | tuple) and not value)

@@ -1,38 +1,38 @@
-"""What the Eye says of a picture, in words. say.js says the same; tests/js/selector.json holds both to it.
+"""The facts that the Eye says of a picture in the words of messages.json. say.js holds the same.
 
-A sentence is a list of parts, of which every second one matters and is set strong.
+A sentence is a list of parts, of which every second one matters and is set strong; tests/js/selector.json holds both.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from widgets.kit.format import count, fixed, shown
+from widgets.kit.format import shown
+from widgets.kit.messages import Messages
 
-QUESTION = "Does it pick the tokens that the attention looks at?"
-NAMES = {"indexer": "the indexer", "oracle": "the oracle", "window": "a window", "random": "a random choice"}
+SAYS = Messages(Path(__file__).with_name("messages.json"), shown=shown)
+QUESTION = SAYS.text("question")
 
 
 def percent(share: float) -> str:
     """A share of 1: "93 %", "0.4 %"; what is not quite all or not quite nothing is not rounded to it."""
-    if 0 < share < 0.0005:
-        return "under 0.1\N{NO-BREAK SPACE}%"
-    if 0.9995 <= share < 1 - 1e-6:
-        return "over 99.9\N{NO-BREAK SPACE}%"
-    digits = 1 if 0 < share < 0.0995 or 0.995 <= share < 0.9995 else 0
-    return f"{fixed(100 * share, digits)}\N{NO-BREAK SPACE}%"
+    return SAYS.text("percent", it=share)
 
 
 def named(at: int, text: str | None) -> str:
     """A token by its place and its text: "12 ‘bank’", "12"."""
-    return count(at) if text is None else f"{count(at)} ‘{shown(text)}’"
+    return SAYS.text("named", at=at, text=text)
 
 
 def who(selector: str, precision: str, blocks: int) -> str:
     """Who chooses: "the indexer in fp8", "the oracle by blocks of 4", "Quest"; blocks: 0 for single tokens."""
-    name = NAMES.get(selector, selector)
-    if selector == "indexer" and precision != "fp32":
-        name += f" in {precision}"
-    return f"{name} by blocks of {blocks}" if blocks and selector in ("indexer", "oracle") else name
+    few = precision if selector == "indexer" and precision != "fp32" else None
+    wide = blocks if blocks and selector in ("indexer", "oracle") else None
+    return SAYS.text("who", selector=selector, precision=few, blocks=wide)
+
+
+def is_not(chooser: str, selector: str) -> bool:
+    return chooser != SAYS.text("chooser", selector=selector)
 
 
 def query_parts(where: str, query: str, tokens: int, k: int, chooser: str, facts: Mapping[str, Any]) -> list[str]:
@@ -42,33 +42,26 @@ def query_parts(where: str, query: str, tokens: int, k: int, chooser: str, facts
     facts: visible (keys that it sees), mass, missed ([name, weight] of the heaviest key of the oracle's that is not
         chosen, or None), misses (how many there are), oracle, window (masses), needle ([name, chosen] or None)
     """
-    begin = f"{where}, query {query} of {count(tokens)}, k = {count(k)}: "
-    if facts["visible"] <= k:
-        keys = "1 key" if facts["visible"] == 1 else f"{count(facts['visible'])} keys"
-        return [f"{begin}it sees ", keys, ", and every choice takes them all."]
-    end = " of the mass"
-    if facts["missed"] is not None:
-        name, weight = facts["missed"]
-        more = f" and {count(facts['misses'] - 1)} more of the oracle's" if facts["misses"] > 1 else ""
-        end += f"; misses token {name} ({percent(weight)}){more}"
-    elif chooser != "the oracle":
-        end += "; misses nothing that the oracle takes"
-    others = [f"{name} {percent(facts[name])}" for name in ("oracle", "window") if chooser != NAMES[name]]
-    end += f"; {', '.join(others)}."
-    if facts["needle"] is not None:
-        name, chosen = facts["needle"]
-        end += f" The needle, token {name}, is {'chosen' if chosen else 'missed'}."
-    return [f"{begin}{chooser} captures ", percent(facts["mass"]), end]
+    missed, weight = facts["missed"] or (None, None)
+    needle, chosen = facts["needle"] or (None, None)
+    others = [{"name": name, "share": facts[name]} for name in ("oracle", "window") if is_not(chooser, name)]
+    told = {"where": where, "query": query, "tokens": tokens, "k": k, "chooser": chooser, "others": others}
+    told |= {"visible": facts["visible"], "mass": facts["mass"], "missed": missed, "weight": weight}
+    told |= {"more": facts["misses"] - 1, "best": not is_not(chooser, "oracle"), "needle": needle, "chosen": chosen}
+    return SAYS.parts("query", **told, all=facts["visible"] <= k)
 
 
 def all_parts(k: int, counted: str, chooser: str, mass: float, oracle: float, window: float | None) -> list[str]:
     """What the choices of all queries keep, by the one in the middle. counted: "half of 88 queries"."""
-    others = [] if chooser == "the oracle" else [f"{percent(oracle)} with the oracle"]
-    others += [] if window is None or chooser == "a window" else [f"{percent(window)} with a window"]
-    end = f"; {', '.join(others)}." if others else "."
-    return [f"At k = {count(k)}, {counted} keep more than ", percent(mass), f" of their mass with {chooser}{end}"]
+    shares = {"oracle": oracle, "window": window}
+    others = [
+        {"selector": selector, "share": share}
+        for selector, share in shares.items()
+        if share is not None and is_not(chooser, selector)
+    ]
+    return SAYS.parts("middle", k=k, counted=counted, chooser=chooser, mass=mass, others=others)
 
 
 def counted_words(counted: int, kept: int, tokens: int) -> str:
     """The queries that a middle is taken of: "half of 88 queries", "half of 496 of 131,072 queries"."""
-    return f"half of {count(counted)}{'' if kept == tokens else f' of {count(tokens)}'} queries"
+    return SAYS.text("counted", counted=counted, tokens=tokens, whole=kept == tokens)

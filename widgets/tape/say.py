@@ -1,23 +1,25 @@
-"""What the Tape says of a picture, in words. say.js says the same; tests/js/tape.json holds both to it.
+"""The facts that the Tape says of a picture in the words of messages.json. say.js holds the same.
 
-A sentence is a list of parts, of which every second one matters and is set strong.
+A sentence is a list of parts, of which every second one matters and is set strong; tests/js/tape.json holds both.
 """
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from widgets.kit.format import count, fixed, plural, shown, signed, times
-
-QUESTION = "What does a memory of fixed size remember, and what does it lose?"
+from widgets.kit.format import shown
+from widgets.kit.messages import Messages
 
 
 def percent(x: float) -> str:
     """A share as a reader meets it, below a hundredth with its order of size: "97 %", "0.040 %", "−3.0 %"."""
     size = abs(100 * x)
-    text = "under 0.001" if size else "0"
-    if size >= 0.001:
-        text = fixed(size, 0 if size >= 10 else 1 if size >= 0.095 else 3)
-    return f"{'−' if x < 0 and size >= 0.001 else ''}{text}\N{NO-BREAK SPACE}%"
+    return SAYS.text("share", size=size, negative=bool(x < 0 and size >= 0.001))
+
+
+SAYS = Messages(Path(__file__).with_name("messages.json"), percent=percent, shown=shown)
+QUESTION = SAYS.text("question")
 
 
 def rough(x: float) -> float:
@@ -28,12 +30,12 @@ def rough(x: float) -> float:
 
 def pair_name(at: int, segment: int, text: str | None, what: str) -> str:
     """A pair by its text and where it was written: "‘7’ of segment 4", "pair 12 of segment 3"; segment: from 1 on."""
-    token = f"{what} {count(at)}" if text is None else f"‘{shown(text)}’"
-    return f"{token} of segment {count(segment)}"
+    return SAYS.text("pair", at=at, segment=segment, text=text, what=what)
 
 
-def ago(segments: int) -> str:
-    return "just written" if segments == 0 else f"{plural(segments, 'segment')} later"
+def since(segment: int, after: int, planted: float | None) -> dict[str, Any]:
+    """How many segments ago a pair was written, below 0 if it is to come; a planted value is there all the same."""
+    return {"ago": after - segment, "there": segment <= after or planted is not None}
 
 
 def recall_parts(
@@ -54,20 +56,9 @@ def recall_parts(
     stored; back: how much of what was written comes back (see `read.returned`); others: the middle cosine of the other
     pairs; planted: the cosine with the value that was written later under the same key, None if none was
     """
-    begin = f"{whose}, after segment {count(after)} of {count(segments)}: "
-    end = f" The state takes {count(nbytes)} bytes, after any segment."
-    if cosine is None:
-        return [begin, "nothing is stored", f", so no key brings anything back.{end}"]
-    if segment > after and planted is None:
-        return [begin, f"{pair} is still to come", f".{end}"]
-    when = "its key alone" if segment > after else ago(after - segment)
-    parts = [f"{begin}{pair} comes back at ", f"cosine {signed(cosine)}", f" with {percent(back)} of v, {when}"]
-    if planted is not None:
-        parts = [*parts[:-1], f"{parts[-1]}; what was written over it since, at ", f"cosine {signed(planted)}", ""]
-    if others is not None:
-        parts[-1] += f"; of the other pairs half come back below {signed(others)}"
-    parts[-1] += f".{end}"
-    return parts
+    facts = {"whose": whose, "after": after, "segments": segments, "pair": pair, "cosine": cosine, "back": back}
+    facts |= {"planted": planted, "nbytes": nbytes, **since(segment, after, planted)}
+    return SAYS.parts("recall", **facts, others=others)
 
 
 def question_parts(
@@ -88,36 +79,23 @@ def question_parts(
     cosine: of what is read and the value of the pair; ratio: how much better the question fits the pair's key than the
     others on average, None where that says nothing; otherwise as in `recall_parts`
     """
-    begin = f"{whose}, after segment {count(after)} of {count(segments)}: "
-    end = f" The state takes {count(nbytes)} bytes, after any segment."
-    if cosine is None:
-        return [begin, "nothing is stored", f", so the question for ‘{shown(question)}’ brings nothing back.{end}"]
-    if segment > after and planted is None:
-        return [begin, f"{pair} is still to come", f", the question for ‘{shown(question)}’ only finds others.{end}"]
-    when = "its key alone" if segment > after else ago(after - segment)
-    asks = f"{begin}the question for ‘{shown(question)}’ brings back the value of {pair} at "
-    parts = [asks, f"cosine {signed(cosine)}", f" with {percent(back)} of v, {when}"]
-    if planted is not None:
-        parts = [*parts[:-1], f"{parts[-1]}; what was written over it since, at ", f"cosine {signed(planted)}", ""]
-    if ratio is not None:
-        parts = [*parts[:-1], f"{parts[-1]}; it fits that key ", times(rough(ratio)), " as well as the others"]
-    parts[-1] += f".{end}"
-    return parts
+    facts = {"whose": whose, "after": after, "segments": segments, "pair": pair, "cosine": cosine, "back": back}
+    facts |= {"planted": planted, "nbytes": nbytes, **since(segment, after, planted)}
+    return SAYS.parts("asked", **facts, question=question, ratio=None if ratio is None else rough(ratio))
 
 
 def answer_parts(state: str, names: Sequence[str], said: Sequence[str], truth: Sequence[str]) -> list[str]:
     """What the model says where it is asked, in a state of its gates (see `Answers`); names: of the gates."""
-    out = state.startswith("-")
-    forced = [
-        f"{name} {'on memory' if letter == '1' else 'on its segment'} alone"
-        for name, letter in zip(names, state.removeprefix("-"), strict=True)
+    letters = state.removeprefix("-")
+    gates: list[dict[str, Any]] = [
+        {"name": name, "memory": letter == "1", "emptied": False}
+        for name, letter in zip(names, letters, strict=True)
         if letter != "o"
     ]
-    if len(forced) == len(names) and len(set(state.removeprefix("-"))) == 1:
-        forced = [f"every head {'on memory' if state.endswith('1') else 'on its segment'} alone"]
-    how = [*forced, *(["M and z emptied before the question"] if out else [])]
+    if len(gates) == len(names) and len(set(letters)) == 1:
+        gates = [{**gates[0], "name": SAYS.text("every")}]
+    if state.startswith("-"):
+        gates.append({"emptied": True})
     right = sum(a == b for a, b in zip(said, truth, strict=True))
-    begin = f"Asked at the end, with {' and '.join(how)}, " if how else "Asked at the end, "
-    score = "right" if right == len(truth) else f"{count(right)} of {count(len(truth))} right"
-    correct = "" if right == len(truth) else f"; it was {' '.join(shown(text) for text in truth)}"
-    return [f"{begin}the model says ", " ".join(shown(text) for text in said), f": {score}{correct}."]
+    score = {"right": right, "of": len(truth), "all": right == len(truth)}
+    return SAYS.parts("answer", gates=gates, said=said, truth=truth, **score)
