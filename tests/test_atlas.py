@@ -669,6 +669,15 @@ def vectors():
             found["words"].append(["mask", [sent, causal, 64, 0.7844, 0.00031], parts])
     for statistic, cell in [("max", 1), ("max", 64), ("mean", 2)]:
         found["words"].append(["aggregate", [statistic, cell], say.aggregate_words(statistic, cell)])
+    nothing = {"first": 0.9996, "near": 0.0004, "key": -1, "weight": 0.0}
+    for arguments in (
+        ["Head 0", 7, 2, 0.02, nothing, 1, 8, False, text],
+        ["Head 0", 7, 3, 1.0, nothing, 1, 4, True, None],
+    ):
+        found["words"].append(["query", arguments, say.query_parts(*arguments)])
+    one = {"window": None, "sinks": 2, "global_tokens": [3], "blocks": 0}
+    told = say.mask_parts(Mask(sinks=2, global_tokens=(3,)), True, 64, 0.00001, 1.0)
+    found["words"].append(["mask", [one, True, 64, 0.00001, 1.0], told])
     return found
 
 
@@ -686,6 +695,7 @@ def close(found, told):
 
 
 def test_the_shared_vectors_are_what_python_computes():
+    assert say.beside_parts("head 2", 0.5) == ["Of ", "head 2", " it keeps 50.0\N{NO-BREAK SPACE}%."]
     told = json.loads(VECTORS.read_text(encoding="utf-8"))
     for name, found in vectors().items():
         assert close(json.loads(json.dumps(found)), told[name]), name

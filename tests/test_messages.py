@@ -17,6 +17,7 @@ WIDGETS = Path(__file__).parents[1] / "widgets"
 NODE = shutil.which("node")
 TOLD = json.loads((JS / "messages.json").read_text(encoding="utf-8"))
 SPOKEN = {  # instrument -> the module that speaks, and the test that makes it say what tests/js/NAME.test.mjs says
+    "atlas": ("say", "test_atlas", "test_the_shared_vectors_are_what_python_computes"),
     "ledger": ("words", "test_kit", "test_sentences_are_those_of_the_page"),
     "order": ("view", "test_order", "test_the_shared_vectors_are_what_python_says"),
     "selector": ("say", "test_selector", "test_the_shared_vectors_are_what_python_computes"),

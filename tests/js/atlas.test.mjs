@@ -26,7 +26,7 @@ import {
   toldLines,
   weightAt,
 } from "../../widgets/atlas/recompute.js";
-import { aggregateWords, factsOf, maskParts, queryParts } from "../../widgets/atlas/say.js";
+import { aggregateWords, cellParts, factsOf, maskParts, queryParts } from "../../widgets/atlas/say.js";
 import {
   codeOf,
   codeOfLog2,
@@ -172,6 +172,13 @@ test("windows and reaches are two words for one thing", () => {
     [reachOf(128, true), reachOf(128, false), reachOf(129, false), reachOf(null, true)],
     [127, 64, 64, null],
   );
+});
+
+test("a pair is told alone where nothing is known of its row", () => {
+  const tokens = ["a", "bank"];
+  assert.deepEqual(cellParts("Head 0", 1, 0, "about 2⁻⁹", tokens),
+    ["Head 0, query 1 ", "‘bank’", " on key 0 ", "‘a’", ": about 2⁻⁹."]);
+  assert.equal(cellParts("Head 0", 1000, 0, 0, null).join(""), "Head 0, query 1,000 on key 0: not looked at.");
 });
 
 test("the words are those of Python", () => {

@@ -1,31 +1,35 @@
-import { count, fixed, plural, significant, visible } from "../kit/format.js";
+import { visible } from "../kit/format.js";
+import { Messages } from "../kit/messages.js";
 import { keepsEverything } from "./mask.js";
+import ATLAS_SAYS from "./messages.json" with { type: "json" };
 import { raised } from "./scale.js";
 
 /**
- * What the Atlas says of a picture, in words: the same as say.py; tests/js/atlas.json holds both to it.
- * A sentence is a list of parts, of which every second one matters and is set strong.
+ * The facts that the Atlas says of a picture in the words of messages.json. say.py holds the same.
+ * A sentence is a list of parts, of which every second one matters; tests/js/atlas.json holds both.
  */
 
-export const QUESTION = "Where does the mass go, and how much of it does this mask keep?";
 const SHOWN = 24;
+const says = new Messages(ATLAS_SAYS, { raised, spelled: (text) => spelled(text) });
+export const QUESTION = says.text("question");
 
 /** A share of 1 as a reader meets it: "78.4 %". @param {number} share */
 export function percent(share) {
-  return share > 0 && share < 0.0005 ? "under 0.1\u00a0%" : `${fixed(100 * share, 1)}\u00a0%`;
+  return says.text("percent", { it: share });
 }
 
-/** The text of a token, short enough for a sentence that says how long it is. */
+/** The text of a token, short enough for a sentence that says how long it is. @returns {string} */
 export function spelled(text, most = SHOWN) {
   const letters = [...visible(text)];
-  return letters.length <= most
-    ? letters.join("")
-    : `${letters.slice(0, most).join("")}… (${count(letters.length)} characters)`;
+  const start = letters.slice(0, most).join("");
+  return says.text("spelled", { text: start, letters: letters.length, cut: letters.length > most });
 }
 
-/** A position in two parts, the second of which matters. */
+const token = (at, text) => ({ at, text: text ? text[at] : null });
+
+/** A position in two parts, the second of which matters. @returns {string[]} */
 export function named(at, text) {
-  return text ? [`${count(at)} `, `‘${spelled(text[at])}’`] : ["", count(at)];
+  return says.parts("token", token(at, text));
 }
 
 /**
@@ -48,59 +52,43 @@ export function factsOf(row, query, sink, near, causal) {
 
 /** An exact weight: "a weight of 0.113", "a weight of 3.4 × 10⁻⁵". @param {number} weight */
 export function weightWords(weight) {
-  if (weight <= 0) return "not looked at";
-  if (weight >= 0.001) return `a weight of ${significant(weight)}`;
+  if (weight <= 0 || weight >= 0.001) return says.text("weight", { weight });
   let exponent = Math.floor(Math.log10(weight));
   let mantissa = weight / 10 ** exponent;
   if (mantissa >= 9.95) [mantissa, exponent] = [1, exponent + 1];
-  return `a weight of ${fixed(mantissa, 1)} × 10⁻${raised(-exponent)}`;
+  return says.text("weight", { weight, mantissa, exponent: -exponent });
 }
+
+/** @param {string | number} weight a text where the page only knows about how much */
+const howMuch = (weight) => (typeof weight === "string" ? weight : weightWords(weight));
 
 /**
  * One query, as a sentence, and the key under the cursor, unless it was named already.
- * @param {string | number} weight
+ * @param {string | number} weight @returns {string[]}
  */
 export function queryParts(head, query, key, weight, found, sink, near, causal, text) {
-  const first = sink === 1 ? "the first key" : `the first ${sink} keys`;
-  const nearest = causal ? `the last ${near}` : `the ${near} nearest`;
-  const soFar = `: ${percent(found.first)} on ${first}, ${percent(found.near)} on ${nearest}`;
-  const [number, name] = named(query, text);
-  const parts = [`${head}, query ${number}`, name];
-  if (found.key < 0) parts.push(`${soFar}, nothing beyond.`);
-  else {
-    const [keyNumber, keyName] = named(found.key, text);
-    parts.push(`${soFar}; of the rest, most on key ${keyNumber}`, keyName, `, ${percent(found.weight)}.`);
-  }
-  if (key === found.key) return parts;
-  const [keyNumber, keyName] = named(key, text);
-  return [
-    ...parts.slice(0, -1),
-    `${parts.at(-1)} Here, on key ${keyNumber}`,
-    keyName,
-    `: ${typeof weight === "string" ? weight : weightWords(weight)}.`,
-  ];
+  const shares = { on_first: found.first, on_near: found.near, on_rest: found.weight };
+  const rest = found.key < 0 ? null : token(found.key, text);
+  const here = key === found.key ? null : token(key, text);
+  const told = { head, query: token(query, text), sink, near, causal, ...shares, rest, here };
+  return says.parts("query", { ...told, how: howMuch(weight) });
 }
 
-/** What a mask keeps, named: "a window of 128 and 1 sink". */
-export function maskWords(mask, causal, block) {
-  const parts = [];
-  if (mask.window !== null) parts.push(`a window of ${count(mask.window)}${causal ? "" : " on both sides together"}`);
-  if (mask.sinks) parts.push(plural(mask.sinks, "sink"));
-  if (mask.global_tokens.length) parts.push(plural(new Set(mask.global_tokens).size, "global token"));
-  const heaviest = mask.blocks === 1 ? "heaviest block" : `${count(mask.blocks)} heaviest blocks`;
-  if (mask.blocks) parts.push(`the ${heaviest} of ${block} × ${block} in each row of blocks`);
-  if (!parts.length) return "no mask";
-  return [parts.slice(0, -1).join(", "), parts.at(-1)].filter(Boolean).join(" and ");
+/** One pair, where nothing is known of the rest of its row. @param {string | number} weight @returns {string[]} */
+export function cellParts(head, query, key, weight, text) {
+  return says.parts("cell", { head, query: token(query, text), here: token(key, text), how: howMuch(weight) });
 }
 
-/** How much a mask keeps, as a sentence. The number comes first, and alone is set large. */
+/** How much a mask keeps, as a sentence. The number comes first, and alone is set large. @returns {string[]} */
 export function maskParts(mask, causal, block, kept, pairs) {
-  if (keepsEverything(mask)) return ["", percent(1), " of the mass is kept: no mask is set."];
-  const words = maskWords(mask, causal, block);
-  return ["", percent(kept), ` of the mass is kept by ${words}, reading ${percent(pairs)} of the pairs.`];
+  const { window, sinks, global_tokens: globals, blocks } = mask;
+  const sets = Object.entries({ window, sinks, globals: new Set(globals).size, blocks })
+    .filter(([, many]) => many)
+    .map(([set, many]) => ({ set, many }));
+  return says.parts("kept", { sets, kept: keepsEverything(mask) ? 1 : kept, pairs, causal, block });
 }
 
-/** What one pixel of a level stands for. @param {"max" | "mean"} statistic @param {number} cell */
+/** What one pixel of a level stands for. @param {"max" | "mean"} statistic @param {number} cell @returns {string} */
 export function aggregateWords(statistic, cell) {
-  return cell === 1 ? "each pixel = one cell or part of it" : `each pixel = ${statistic} of ${cell} × ${cell} cells`;
+  return says.text("pixel", { statistic, cell });
 }

@@ -12,7 +12,7 @@ import { colourBar, globalWords, headsView, numberView, stepper, stripView, wind
 import { weightAt } from "./recompute.js";
 import { codeOf, differenceTable, linearTop, massTable, placeOf, weightOf } from "./scale.js";
 import { rowsSeen } from "./seen.js";
-import { QUESTION, aggregateWords, factsOf, named, percent, queryParts, spelled, weightWords } from "./say.js";
+import { QUESTION, aggregateWords, cellParts, factsOf, named, percent, queryParts, spelled } from "./say.js";
 
 const BUDGET = 9; // ms of a frame that go to computing tiles
 const MOST_SINKS = 8;
@@ -358,19 +358,7 @@ function render({ model, el }) {
     else found = kernel.facts(head.index, query);
     const weight = weightAt(head.vectors, query, key) ?? squareWords(head, query, key);
     if (found) tell(queryParts(head.title, query, key, weight, found, data.sink, data.near, causal, text), { quiet });
-    else {
-      const [[number_, name], [keyNumber, keyName]] = [named(query, text), named(key, text)];
-      tell(
-        [
-          `${head.title}, query ${number_}`,
-          name,
-          ` on key ${keyNumber}`,
-          keyName,
-          `: ${typeof weight === "string" ? weight : weightWords(weight)}.`,
-        ],
-        { quiet },
-      );
-    }
+    else tell(cellParts(head.title, query, key, weight, text), { quiet });
     if (text)
       strip.show({
         cursor: state.cursor,

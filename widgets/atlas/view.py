@@ -237,7 +237,7 @@ class Atlas(Instrument):
         ]
         if self.second is not None:
             other = self.heads[self.second]
-            told.append(["Of ", self.name(other), f" it keeps {say.percent(other.map.kept(self.mask))}."])
+            told.append(say.beside_parts(self.name(other), other.map.kept(self.mask)))
         return told
 
     def figure(self) -> "Figure":
