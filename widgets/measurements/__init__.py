@@ -4,8 +4,8 @@
     python3 course.py measure                lists what can be measured again
     python3 course.py measure window         measures it again
 
-A program is a module here, run with `python -m widgets.measurements.NAME`; it writes results/NAME*.json. Lessons, answers
-of the interview and the page of measured figures read what stands there, by name.
+A program is a module here, run with `python -m widgets.measurements.NAME`; it writes results/NAME*.json. Lessons,
+answers of the interview and the page of measured figures read what stands there, by name.
 """
 
 import json
