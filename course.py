@@ -422,15 +422,19 @@ def wait_for_server(server: subprocess.Popen, port: int) -> None:
 
 
 def test(arguments: list) -> int:
-    """run every test, those of a minute (--quick), or what you name: test tests/test_checks.py -k softmax"""
+    """run every test, those of a minute (--quick), a lesson's own (test infini), or what you name (test tests/x.py)"""
     python = environment()
+    spread, soon = ["-n", "auto"], ["-m", "not slow"]  # a file at a time on every core; without what takes seconds
+    named = [each for each in arguments[:1] if not each.startswith("-")]
     if "--quick" in arguments:
-        arguments = [each for each in arguments if each != "--quick"]
         if finish(start([python, "-m", "ruff", "check", "."], ROOT)) != 0:
             return 1
-        arguments += ["tests", "--ignore=tests/browser", "-m", "not slow", "-n", "auto"]
-    elif all(each.startswith("-") for each in arguments):
-        arguments = ["-n", "auto", *arguments]  # everything: a file at a time on every core
+        others = [each for each in arguments if each != "--quick"]
+        arguments = ["tests", "--ignore=tests/browser", *soon, *spread, *others]
+    elif not named:
+        arguments = [*spread, *arguments]
+    elif not (ROOT / named[0].partition("::")[0]).exists():
+        arguments = ["--lesson", *arguments, *soon, *spread]
     return finish(start([python, "-m", "pytest", *arguments], ROOT))
 
 

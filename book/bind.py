@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT)]
 import course_map  # noqa: E402
 
 from solutions import references  # noqa: E402
-from solutions.lessons import first_edition, lessons  # noqa: E402
+from solutions.lessons import chosen, first_edition, lessons  # noqa: E402
 from widgets.measurements import figures  # noqa: E402
 
 BOOK = ROOT / "book"
@@ -127,13 +127,13 @@ def to_printed(text: str, page: Path) -> str:
         raise BindError(str(error)) from None
 
 
-def print_notebooks(source: Path) -> None:
+def print_notebooks(source: Path, only: str | None = None, again: bool = False) -> None:
     """The lessons, executed for a page without a kernel, and the cover, which carries an instrument too."""
     import jupytext
     import nbformat
     import press
 
-    press.print_site(source)
+    press.print_site(source, only, again)
     cover = source / "index.md"
     notebook = press.execute(jupytext.read(cover, fmt="md:myst"), static=True)
     nbformat.write(notebook, cover.with_suffix(".ipynb"))
@@ -267,14 +267,19 @@ def put_in_place(fresh: Path, site: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def bind() -> None:
-    """Make the site, saying which step is running and how long each took."""
+def bind(only: str | None = None, again: bool = False) -> Path:
+    """Make the site, saying which step is running and how long each took. Returns where it is.
+
+    only: the name of a lesson, of which alone the instruments are to live: a site beside the site, for its test
+    again: execute every lesson, also where only prose has changed
+    """
     made_from = fingerprint()
-    source, fresh = BUILD / "source", BUILD / "html-new"
+    build = BUILD / "one" if only else BUILD
+    source, fresh, site = build / "source", build / "html-new", build / "html"
     shutil.rmtree(fresh, ignore_errors=True)
     for label, step in [
         ("text", lambda: gather(source)),
-        ("notebooks", lambda: print_notebooks(source)),
+        ("notebooks", lambda: print_notebooks(source, only, again)),
         ("translations", lambda: print_translations(source)),
         ("assets", lambda: place_assets(source)),
         ("pages", lambda: make_pages(source, fresh)),
@@ -286,12 +291,14 @@ def bind() -> None:
         step()
         print(f"{label}: {time.monotonic() - start:.1f} s")
     (fresh / FINGERPRINT).write_text(made_from)
-    put_in_place(fresh, SITE)
+    put_in_place(fresh, site)
+    return site
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="course.py book", description="Build the site into book/_build/html.")
     parser.add_argument("--again", action="store_true", help="build even when nothing has changed")
+    parser.add_argument("--only", metavar="NAME", help="a site in which one lesson alone lives, made sooner")
     options = parser.parse_args(argv)
     if missing := missing_packages():
         needs = f"the site needs {', '.join(missing)}; `pip install -r requirements.txt` brings what is missing"
@@ -302,10 +309,11 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         BUILD.mkdir(parents=True, exist_ok=True)
+        only, site = options.only and chosen(options.only).name, SITE
         with FileLock(BUILD / ".lock"):  # one at a time: who waited finds the site made
-            if options.again or not is_current():
-                bind()
-    except (BindError, press.PressError) as error:
+            if options.again or only or not is_current():
+                site = bind(only, options.again)
+    except (BindError, press.PressError, ValueError) as error:
         print(f"course.py book: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -314,7 +322,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("course.py book: stopped; the site that was there is as it was", file=sys.stderr)
         return 130
-    print(f"The site: {(SITE / 'index.html').as_uri()}")
+    print(f"The site: {(site / 'index.html').as_uri()}")
     return 0
 
 

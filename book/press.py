@@ -62,6 +62,7 @@ PICTURES = ROOT / "book" / "pictures"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
 INGREDIENTS = ("solutions", "widgets", "requirements.txt")
 RECORDS = ROOT / "book" / "_build" / "printed.json"
+PAGES = ROOT / "book" / "_build" / "lessons"  # what the site was made of, kept for the next time
 WORKERS = 2
 CELL_SECONDS = 300
 
@@ -239,8 +240,12 @@ def execute(notebook: NotebookNode, *, static: bool = False) -> NotebookNode:
     return notebook
 
 
+def tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
 def is_recording(cell: NotebookNode) -> bool:
-    return "nbval-ignore-output" in cell.metadata.get("tags", [])
+    return "nbval-ignore-output" in tags(cell)
 
 
 def keep_recordings(fresh: NotebookNode, stored: NotebookNode | None) -> NotebookNode:
@@ -325,7 +330,7 @@ def unchanged(path: Path) -> bool:
     belongs together, and git says whether anything is different.
     """
     record = records().get(str(path.relative_to(ROOT)))
-    if record is not None:
+    if record is not None or path.parent == PAGES:
         return record == made_from()
     command = ["git", "status", "--porcelain", "--", *INGREDIENTS, ":(exclude)*.ipynb"]
     try:
@@ -345,7 +350,7 @@ def reused(notebook: NotebookNode, stored: NotebookNode | None) -> NotebookNode 
     if stored is None:
         return None
     there, here = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (stored, notebook))
-    if [(cell.source, cell.metadata) for cell in there] != [(cell.source, cell.metadata) for cell in here]:
+    if [(cell.source, tags(cell)) for cell in there] != [(cell.source, tags(cell)) for cell in here]:
         return None
     for old, new in zip(there, here, strict=True):
         new.outputs, new.execution_count = old.outputs, old.execution_count
@@ -365,14 +370,15 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
     """
     path = destination / f"{lesson(text.stem).stem}.ipynb"
     keep_name(path)
-    # the site shows the very recordings that the solved notebook stores
-    stored = read(VARIANTS["solved"] / path.name if variant == "site" else path)
+    stored = read(path)
     blank = printed(text, variant)
-    if not (remeasure or again or variant == "site") and unchanged(path) and (notebook := reused(blank, stored)):
-        write(notebook, path)
+    if not (remeasure or again) and unchanged(path) and (notebook := reused(blank, stored)):
+        write(describe_figures(notebook) if variant == "site" else notebook, path)
         return path
     notebook = execute(blank, static=variant == "site")
-    notebook = join_streams(notebook if remeasure else keep_recordings(notebook, stored))
+    # the site shows the very recordings that the solved notebook stores
+    recorded = read(VARIANTS["solved"] / path.name) if variant == "site" else stored
+    notebook = join_streams(notebook if remeasure else keep_recordings(notebook, recorded))
     write(describe_figures(notebook) if variant == "site" else notebook, path)
     if variant == "solved" and (png := picture(notebook)) is not None:
         write_bytes(png, PICTURES / f"{text.stem}.png")
@@ -402,15 +408,34 @@ def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False, again
 
 
 def keep_record(path: Path) -> None:
-    """Remember what a printed notebook was made from; the site's are made anew each time."""
-    if path.parent in VARIANTS.values():
+    """Remember what a printed notebook was made from."""
+    if path.parent in (*VARIANTS.values(), PAGES):
         now = records() | {str(path.relative_to(ROOT)): made_from()}
         write_bytes(json.dumps(now, indent=1, sort_keys=True).encode(), RECORDS)
 
 
-def print_site(destination: Path) -> None:
-    """Print every lesson's site variant, executed, to `destination/lessons/`."""
-    print_all([(text, "site", Path(destination) / "lessons") for text in lessons()])
+def print_site(destination: Path, only: str | None = None, again: bool = False) -> None:
+    """Print every lesson's site variant, executed where its code has changed, to `destination/lessons/`.
+
+    only: a lesson's name; the others come with the outputs that are stored, without living instruments
+    again: execute also where only prose has changed
+    """
+    texts = lessons()
+    print_all([(text, "site", PAGES) for text in texts if only in (None, text.stem)], again=again)
+    for text in texts:
+        name = f"{lesson(text.stem).stem}.ipynb"
+        page = read(PAGES / name) if only in (None, text.stem) else None
+        write(page or borrowed(text), Path(destination) / "lessons" / name)
+
+
+def borrowed(text: Path) -> NotebookNode:
+    """The site's notebook of a text, not executed: with the outputs that the solved notebook stores."""
+    notebook, stored = printed(text, "site"), read(VARIANTS["solved"] / f"{lesson(text.stem).stem}.ipynb")
+    known = {cell.source: cell.outputs for cell in (stored.cells if stored else []) if cell.cell_type == "code"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = known.get(cell.source, [])
+    return describe_figures(notebook)
 
 
 def beside() -> dict[Path, str]:

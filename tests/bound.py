@@ -17,8 +17,10 @@ PAGES = ["index", *CHAPTERS, "search"]
 
 
 @pytest.fixture(scope="session")
-def site() -> Path:
-    """The folder that `course.py book` makes."""
-    done = subprocess.run([sys.executable, ROOT / "book" / "bind.py"], capture_output=True, text=True, timeout=900)
+def site(pytestconfig) -> Path:
+    """The folder that `course.py book` makes; with --lesson, the one in which that lesson alone lives."""
+    lesson = pytestconfig.getoption("--lesson")
+    command = [sys.executable, ROOT / "book" / "bind.py", *(["--only", lesson] if lesson else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    return ROOT / "book" / "_build" / "html"
+    return ROOT / "book" / "_build" / ("one/html" if lesson else "html")

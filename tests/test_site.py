@@ -237,7 +237,7 @@ def test_a_missing_package_is_one_sentence(monkeypatch, capsys):
     ],
 )
 def test_what_stops_the_binder_is_one_sentence(monkeypatch, capsys, error, sentence):
-    def stop() -> None:
+    def stop(*_) -> None:
         raise error
 
     monkeypatch.setattr(bind, "bind", stop)

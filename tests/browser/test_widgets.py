@@ -320,7 +320,7 @@ def test_a_run_is_stepped_through_with_its_code(visit):
     assert page.locator(".al-code").inner_text() == "return (weights / row_sum.clamp(min=1)).to(scores.dtype)"
     page.get_by_role("slider", name="event").focus()
     page.keyboard.press("Home")
-    assert told(page) == "After event 1 of 35, 256 KiB alive: scores 256 KiB."
+    assert told(page) == "After event 1 of 35, 64 KiB alive: scores 64 KiB."
     page.keyboard.press("Shift+ArrowRight")
     assert told(page).startswith("After event 11 of 35")
     page.get_by_role("button", name="one step back").click()

@@ -1,6 +1,6 @@
 """Record the traces that the lessons show where Triton isn't installed.
 
-    python3 course.py measure traces
+    python -m widgets.measurements.traces
 
 Runs the kernels of the lesson under Triton's interpreter, on the lesson's sizes, and keeps their traces in
 widgets/theatre/recorded/. tests/test_trace.py holds the recordings to fresh traces.
