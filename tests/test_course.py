@@ -196,7 +196,7 @@ def test_moved_course_is_installed_from_its_new_place(tree):
         assert door(elsewhere, "build").stdout == "press\n"
     finally:
         elsewhere.rename(tree)
-    assert "Bringing .venv up to date." in door(tree, "build").stdout
+    assert "It is this folder's from now on." in door(tree, "build").stdout
 
 
 def test_file_in_the_place_of_the_environment_is_told(tree):
