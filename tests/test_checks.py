@@ -1184,6 +1184,14 @@ def test_an_answer_that_cannot_be_stopped_leaves_no_trace(monkeypatch):
     monkeypatch.setattr(running_module, "PATIENCE", 0.2)
     assert "did not end" in EXERCISES["uniform_attention"].verdict(stuck).message
     assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == (torch.float32, "highest")
+    runner = next(each for each in threading.enumerate() if isinstance(each, running_module.Runner))
+    torch.set_float32_matmul_precision("high")  # what the process does meanwhile is its own
+    try:
+        runner.join(60)
+        assert not runner.is_alive(), "it went on to the other cases"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_a_readers_default_dtype_changes_no_verdict():

@@ -67,6 +67,16 @@ class Run:
 # Time ------------------------------------------------------------------------------------------------------------
 
 
+class Runner(threading.Thread):
+    """A thread that an answer runs in; once given up, it begins no other case and puts back nothing of the process."""
+
+    given_up = False
+
+
+def given_up() -> bool:
+    return isinstance(thread := threading.current_thread(), Runner) and thread.given_up
+
+
 def within(seconds: float | None, work: Callable):
     """Return or raise what work() does, which runs in another thread; raise TimeUp when its time is up.
 
@@ -88,7 +98,7 @@ def within(seconds: float | None, work: Callable):
         except TimeUp:  # it may arrive a moment late
             pass
 
-    thread = threading.Thread(target=target, daemon=True)
+    thread = Runner(target=target, daemon=True)
     since, had = time.monotonic(), 0.0
     thread.start()
     try:
@@ -103,6 +113,7 @@ def within(seconds: float | None, work: Callable):
                 since, had = now, used
     finally:  # also when the reader presses stop
         interrupt(thread)
+        thread.given_up = thread.is_alive()
     if "error" in box:
         raise box["error"]
     if "result" not in box:
@@ -145,6 +156,8 @@ def interrupt(thread: threading.Thread) -> None:
 def run(function: Callable, outcome: Callable, build: Callable[[], tuple], names: list[str]) -> Run:
     """Give `function` fresh inputs through `outcome` and note what happens; `names` are what the inputs are called."""
     value, error, place = None, "", ""
+    if given_up():
+        raise TimeUp
     with leaving_no_trace():
         inputs, kept = build(), build()
         try:
@@ -172,28 +185,31 @@ def leaving_no_trace() -> Iterator[None]:
     )
     gradients, device = torch.is_grad_enabled(), torch.get_default_device()
     seeds = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    filters = warnings.catch_warnings()
+    filters.__enter__()
     torch.set_default_dtype(torch.float32)
     try:
-        with warnings.catch_warnings():
-            yield
+        yield
     finally:
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(gradients)
-        if torch.get_default_device() != device:
-            torch.set_default_device(None)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        sys.setrecursionlimit(limit)
-        now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-        if now != deterministic:  # the first call imports sympy, 2 seconds
-            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
-        torch.autograd.set_detect_anomaly(*anomaly)
-        torch.set_float32_matmul_precision(products)
-        vars(PRINT_OPTS).update(shown)
-        np.set_printoptions(**shown_by_numpy)
-        torch.set_rng_state(seeds[0])
-        np.random.set_state(seeds[1])
-        random.setstate(seeds[2])
+        if not given_up():  # or else the process has gone on, and put everything back itself
+            filters.__exit__(None, None, None)
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(gradients)
+            if torch.get_default_device() != device:
+                torch.set_default_device(None)
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            sys.setrecursionlimit(limit)
+            now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+            if now != deterministic:  # the first call imports sympy, 2 seconds
+                torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+            torch.autograd.set_detect_anomaly(*anomaly)
+            torch.set_float32_matmul_precision(products)
+            vars(PRINT_OPTS).update(shown)
+            np.set_printoptions(**shown_by_numpy)
+            torch.set_rng_state(seeds[0])
+            np.random.set_state(seeds[1])
+            random.setstate(seeds[2])
 
 
 def plain(value: object, depth: int = 4) -> object:
