@@ -36,16 +36,19 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import jupytext
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+# the form of an address, a second's import, which no notebook has anywhere
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+import jupytext  # noqa: E402
+import nbformat  # noqa: E402
+from nbclient import NotebookClient  # noqa: E402
+from nbclient.exceptions import CellExecutionError  # noqa: E402
+from nbformat import NotebookNode  # noqa: E402
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
@@ -316,11 +319,7 @@ def picture(notebook: NotebookNode) -> bytes | None:
 
 def made_from() -> str:
     """A digest of all that has a say in what a cell prints, beside its source."""
-    digest = hashlib.sha256()
-    for path in sorted(path for name in INGREDIENTS for path in [ROOT / name, *(ROOT / name).rglob("*")]):
-        if path.is_file() and path.suffix not in (".ipynb", ".pyc"):
-            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    return references.digest(ROOT, *INGREDIENTS)
 
 
 def unchanged(path: Path) -> bool:
@@ -363,19 +362,31 @@ def keep_name(path: Path) -> None:
         os.replace(old, path)
 
 
+def destined(text: Path, destination: Path) -> Path:
+    """The notebook that a text is printed to: `destination/NN_name.ipynb`."""
+    return destination / f"{lesson(text.stem).stem}.ipynb"
+
+
+def reprint(text: Path, variant: str, destination: Path) -> Path | None:
+    """Print anew what is not executed, around the outputs that are stored; None where they no longer stand."""
+    path = destined(text, destination)
+    keep_name(path)
+    if not unchanged(path) or (notebook := reused(printed(text, variant), read(path))) is None:
+        return None
+    write(describe_figures(notebook) if variant == "site" else notebook, path)
+    return path
+
+
 def print_one(text: Path, variant: str, destination: Path, remeasure: bool = False, again: bool = False) -> Path:
     """Print one variant of one lesson to `destination/NN_name.ipynb` and return that path.
 
     remeasure: record anew what differs from run to run; again: execute even where the stored outputs stand
     """
-    path = destination / f"{lesson(text.stem).stem}.ipynb"
-    keep_name(path)
-    stored = read(path)
-    blank = printed(text, variant)
-    if not (remeasure or again) and unchanged(path) and (notebook := reused(blank, stored)):
-        write(describe_figures(notebook) if variant == "site" else notebook, path)
+    if not (remeasure or again) and (path := reprint(text, variant, destination)):
         return path
-    notebook = execute(blank, static=variant == "site")
+    path = destined(text, destination)
+    stored = read(path)
+    notebook = execute(printed(text, variant), static=variant == "site")
     # the site shows the very recordings that the solved notebook stores
     recorded = read(VARIANTS["solved"] / path.name) if variant == "site" else stored
     notebook = join_streams(notebook if remeasure else keep_recordings(notebook, recorded))
@@ -386,7 +397,13 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
 
 
 def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False, again: bool = False) -> None:
-    """Print (text, variant, destination) jobs, two at a time; when times are measured anew, one at a time."""
+    """Print (text, variant, destination) jobs: those of prose at once, others two at a time, measured anew one."""
+    if not (remeasure or again):
+        jobs = [job for job in jobs if not keep_record(of_text(job[0], job[1], reprint, *job))]
+    if not jobs:
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
     from tqdm import tqdm
 
     # Ctrl-C goes to everybody: the workers leave it to the one who waits for them
@@ -397,21 +414,26 @@ def print_all(jobs: list[tuple[Path, str, Path]], remeasure: bool = False, again
         try:
             for done in bar:
                 text, variant, _ = running[done]
-                try:
-                    done.result()
-                except PressError as error:
-                    raise PressError(f"{text.name} ({variant}): {error}") from None
-                keep_record(done.result())
+                keep_record(of_text(text, variant, done.result))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def keep_record(path: Path) -> None:
+def of_text(text: Path, variant: str, work: Callable, *arguments):
+    """What a piece of work returns; what it finds wrong is said with the text's name."""
+    try:
+        return work(*arguments)
+    except PressError as error:
+        raise PressError(f"{text.name} ({variant}): {error}") from None
+
+
+def keep_record(path: Path | None) -> Path | None:
     """Remember what a printed notebook was made from."""
-    if path.parent in (*VARIANTS.values(), PAGES):
+    if path is not None and path.parent in (*VARIANTS.values(), PAGES):
         now = records() | {str(path.relative_to(ROOT)): made_from()}
         write_bytes(json.dumps(now, indent=1, sort_keys=True).encode(), RECORDS)
+    return path
 
 
 def print_site(destination: Path, only: str | None = None, again: bool = False) -> None:
@@ -462,7 +484,7 @@ def differences(texts: list[Path]) -> list[str]:
     found = []
     for text in texts:
         for variant, folder in VARIANTS.items():
-            path = folder / f"{lesson(text.stem).stem}.ipynb"
+            path = destined(text, folder)
             name, stored = path.relative_to(ROOT), read(path)
             if stored is None:
                 found.append(f"{name} is missing")

@@ -12,15 +12,20 @@
 A reference becomes a link by itself unless it stands in one, or in a heading. Fenced code is left as it is.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 from solutions.lessons import Lesson, lesson, lessons
 
-BOOK = Path(__file__).resolve().parents[1] / "book"
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+FACTS = BOOK / "_build" / "exercises.json"  # what exercises ask of a reader, as the checkers said it last
 
 CAPITAL = {"Lesson": "lesson", "Exercise": "exercise", "Question": "question"}
 SCHEMES = ("lesson", "exercise", "question", "teaching", "questions")
@@ -221,13 +226,53 @@ def question_place(name: str) -> tuple[Lesson, int]:
     return _questions()[name]
 
 
-def exercise(name: str):
-    """The exercise itself, which brings torch. Raises ValueError for a name that no checker has."""
+@dataclass(frozen=True)
+class Facts:
+    """What a text can say of an exercise; lesson: its name; the rest as `solutions.checks.exercise.Exercise` says."""
+
+    lesson: str
+    title: str
+    difficulty: int
+    minutes: int
+    lines: int
+    headline: str
+
+
+@cache
+def exercises() -> dict[str, Facts]:
+    """Of every exercise that a checker has. Checkers bring torch, so they are asked once for each state of them."""
+    now = digest(ROOT, "solutions")
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(FACTS.read_text(encoding="utf-8"))
+        if kept["made from"] == now:
+            return {name: Facts(**facts) for name, facts in kept["exercises"].items()}
     from solutions.checks import EXERCISES
 
-    if name not in EXERCISES:
+    asked = Facts.__dataclass_fields__
+    found = {name: Facts(**{each: getattr(exercise, each) for each in asked}) for name, exercise in EXERCISES.items()}
+    kept = {"made from": now, "exercises": {name: asdict(facts) for name, facts in found.items()}}
+    with suppress(OSError):  # a course that can't be written into is asked each time
+        FACTS.parent.mkdir(parents=True, exist_ok=True)
+        partial = FACTS.with_suffix(".partial")
+        partial.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        partial.replace(FACTS)
+    return found
+
+
+def digest(root: Path, *names: str) -> str:
+    """A digest of files and folders under `root`, printed notebooks aside."""
+    found = hashlib.sha256()
+    for path in sorted(path for name in names for path in [root / name, *(root / name).rglob("*")]):
+        if path.is_file() and path.suffix not in (".ipynb", ".pyc"):
+            found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
+
+
+def exercise(name: str) -> Facts:
+    """Raises ValueError for a name that no checker has."""
+    if name not in exercises():
         raise ValueError(f"there is no exercise {name!r}")
-    return EXERCISES[name]
+    return exercises()[name]
 
 
 # --- tables of the lessons ---
@@ -235,9 +280,7 @@ def exercise(name: str):
 
 def time_of(row: Lesson) -> str:
     """Minutes to read and run, and those of the exercises: "50 + 96"."""
-    from solutions.checks import EXERCISES
-
-    work = sum(each.minutes for each in EXERCISES.values() if each.lesson == row.name)
+    work = sum(each.minutes for each in exercises().values() if each.lesson == row.name)
     return f"{row.minutes} + {work}" if work else str(row.minutes)
 
 

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -77,8 +76,8 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(lessons, "TABLE", tmp_path / "lessons.toml")
     monkeypatch.setattr(references, "BOOK", tmp_path / "book")
     said = "Exercise 0.1, double (difficulty 1, 2 minutes, about 2 lines)"
-    exercise = SimpleNamespace(headline=said, lesson="doubling", minutes=2)
-    monkeypatch.setitem(checks.EXERCISES, "double", exercise)
+    facts = references.Facts("doubling", "double", 1, 2, 2, said)
+    monkeypatch.setattr(references, "exercises", lambda: {"double": facts})
     for known in (lessons.lessons, references._exercises, references._questions, references.sections):
         known.cache_clear()
     yield text
@@ -179,6 +178,39 @@ def test_where_only_prose_changed_the_outputs_stand(house, monkeypatch):
     assert [cell.get("outputs") for cell in after.cells] == [cell.get("outputs") for cell in before.cells]
     press.print_one(house, "solved", folder, again=True)
     assert len(done) == 2
+
+
+def test_prose_brings_no_torch():
+    code = """import sys
+sys.path.insert(0, "book")
+import press
+for text in press.lessons():
+    press.printed(text, "site")
+print("torch" in sys.modules)
+"""
+    for said in (None, "False\n"):  # the first time the checkers may be asked
+        done = subprocess.run([sys.executable, "-c", code], cwd=press.ROOT, capture_output=True, text=True, check=True)
+        assert said in (None, done.stdout)
+
+
+def test_what_is_known_of_exercises_is_what_their_checkers_say_now(tmp_path, monkeypatch):
+    kept = tmp_path / "kept" / "exercises.json"
+    monkeypatch.setattr(references, "FACTS", kept)
+    for _ in range(2):  # asked, and kept
+        references.exercises.cache_clear()
+        known = references.exercises()
+        assert {name: each.headline for name, each in known.items()} == {
+            name: each.headline for name, each in checks.EXERCISES.items()
+        }
+    kept.write_text(kept.read_text().replace("difficulty 1", "difficulty 9").replace("equal attention", "spoilt"))
+    references.exercises.cache_clear()
+    assert references.exercises()["uniform_attention"].title == "spoilt"
+    kept.write_text(kept.read_text().replace(references.digest(references.ROOT, "solutions"), "another state"))
+    references.exercises.cache_clear()
+    assert references.exercises()["uniform_attention"].title == "equal attention"
+    kept.write_text("{")
+    references.exercises.cache_clear()
+    assert references.exercises()["uniform_attention"].title == "equal attention"
 
 
 def test_a_cell_or_a_function_that_changed_is_executed(house, monkeypatch):
