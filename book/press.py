@@ -14,7 +14,9 @@ Marks are expanded. A code cell tagged `exercise` holds a dotted name (`solution
 signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
 `source` becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run
 to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
-The figure of the cell tagged `picture` also becomes `book/pictures/name.png`, for the README. A cell that asks for a
+The figure of the cell tagged `picture` also becomes `book/pictures/name.png`, for the README. A cell tagged `figures`
+is seen by nobody: where it stands, its dict of named numbers goes to `book/figures/name.json`, for the page of what we
+measured. A cell that asks for a
 prediction starts folded, since it holds the answer.
 
 The same text gives the same bytes: ids come from a cell's source, so that one more cell renames no other, counts run
@@ -62,6 +64,7 @@ from solutions.references import Leads  # noqa: E402
 
 TEXT = ROOT / "book" / "lessons"
 PICTURES = ROOT / "book" / "pictures"
+FIGURES = ROOT / "book" / "figures"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
 INGREDIENTS = ("solutions", "widgets", "requirements.txt")
 RECORDS = ROOT / "book" / "_build" / "printed.json"
@@ -159,13 +162,19 @@ def code_cell(source: str, tags: list[str], **metadata) -> NotebookNode:
     return new_code_cell(source, metadata={"tags": tags, **metadata} if tags or metadata else {})
 
 
-def printed(path: Path, variant: str) -> NotebookNode:
-    """The notebook that a text prints, not executed. `variant` is "student", "solved" or "site"."""
+def printed(path: Path, variant: str, figures: bool = False) -> NotebookNode:
+    """The notebook that a text prints, not executed. `variant` is "student", "solved" or "site".
+
+    figures: with the cells that name figures, for `take_figures` to take out again
+    """
     row = lesson(path.stem)
     cells, number = [new_markdown_cell(f"# {row.heading}")], None
     for cell in jupytext.reads(resolved(path, row, variant), fmt="md:myst").cells:
         tags = cell.metadata.get("tags", [])
-        if cell.cell_type == "markdown":
+        if "figures" in tags:
+            if figures:
+                cells.append(code_cell(f"print(__import__('json').dumps({cell.source}))", tags))
+        elif cell.cell_type == "markdown":
             number = (HEADING.findall(cell.source) or [number])[-1]
             if len(cells) == 1:
                 cells[0].source += f"\n\n{cell.source}"
@@ -314,6 +323,36 @@ def picture(notebook: NotebookNode) -> bytes | None:
     return None
 
 
+def figures_of(text: Path) -> tuple[str, dict[str, float]]:
+    """What is kept of a lesson's named figures: which cells were asked, and the figures; nothing at first."""
+    path = FIGURES / f"{text.stem}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return kept.get("cells", ""), kept.get("figures", {})
+
+
+def asked_figures(text: Path) -> str:
+    """Which cells of a text name figures; "" for none."""
+    asked = [c.source for c in printed(text, "solved", figures=True).cells if "figures" in tags(c)]
+    return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:16] if asked else ""
+
+
+def take_figures(text: Path, notebook: NotebookNode, remeasure: bool) -> None:
+    """Take the cells that name figures out of an executed notebook, and keep what they hold.
+
+    Of a recording what is kept already stays, unless it is measured anew.
+    """
+    stored, found = {} if remeasure else figures_of(text)[1], {}
+    for cell in [each for each in notebook.cells if "figures" in tags(each)]:
+        told = json.loads("".join(output.text for output in cell.outputs))
+        found |= {name: stored.get(name, value) if is_recording(cell) else value for name, value in told.items()}
+        notebook.cells.remove(cell)
+    for place, cell in enumerate((each for each in notebook.cells if each.cell_type == "code"), start=1):
+        cell.execution_count = place
+    if found:
+        kept = {"cells": asked_figures(text), "figures": found}
+        write_bytes((json.dumps(kept, indent=1) + "\n").encode(), FIGURES / f"{text.stem}.json")
+
+
 # --- outputs that stand ---
 
 
@@ -371,6 +410,8 @@ def reprint(text: Path, variant: str, destination: Path) -> Path | None:
     """Print anew what is not executed, around the outputs that are stored; None where they no longer stand."""
     path = destined(text, destination)
     keep_name(path)
+    if variant == "solved" and figures_of(text)[0] != asked_figures(text):
+        return None
     if not unchanged(path) or (notebook := reused(printed(text, variant), read(path))) is None:
         return None
     write(describe_figures(notebook) if variant == "site" else notebook, path)
@@ -386,7 +427,8 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
         return path
     path = destined(text, destination)
     stored = read(path)
-    notebook = execute(printed(text, variant), static=variant == "site")
+    notebook = execute(printed(text, variant, figures=variant == "solved"), static=variant == "site")
+    take_figures(text, notebook, remeasure)
     # the site shows the very recordings that the solved notebook stores
     recorded = read(VARIANTS["solved"] / path.name) if variant == "site" else stored
     notebook = join_streams(notebook if remeasure else keep_recordings(notebook, recorded))

@@ -71,6 +71,7 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setattr(press, "ROOT", tmp_path)
     monkeypatch.setattr(press, "TEXT", text.parent)
     monkeypatch.setattr(press, "PICTURES", tmp_path / "book" / "pictures")
+    monkeypatch.setattr(press, "FIGURES", tmp_path / "book" / "figures")
     monkeypatch.setattr(press, "RECORDS", tmp_path / "book" / "_build" / "printed.json")
     monkeypatch.setattr(press, "VARIANTS", {"student": tmp_path / "lessons", "solved": tmp_path / "solutions"})
     monkeypatch.setattr(lessons, "TABLE", tmp_path / "lessons.toml")
@@ -178,6 +179,36 @@ def test_where_only_prose_changed_the_outputs_stand(house, monkeypatch):
     assert [cell.get("outputs") for cell in after.cells] == [cell.get("outputs") for cell in before.cells]
     press.print_one(house, "solved", folder, again=True)
     assert len(done) == 2
+
+
+FIGURE = """
+```{code-cell} ipython3
+:tags: [figures%s]
+
+{"%s": a / 4}
+```
+"""
+
+
+def test_a_figure_is_kept_by_its_name_and_seen_by_nobody(house, monkeypatch):
+    house.write_text(house.read_text() + FIGURE % ("", "half") + FIGURE % (", nbval-ignore-output", "time"))
+    folder, kept = press.VARIANTS["solved"], lambda: press.figures_of(house)[1]
+    notebook = press.read(press.print_one(house, "solved", folder))
+    assert kept() == {"half": 0.5, "time": 0.5} and '"half"' not in nbformat.writes(notebook)
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    house.write_text(house.read_text().replace("a = 2", "a = 6"))
+    press.print_one(house, "solved", folder)
+    assert kept() == {"half": 1.5, "time": 0.5}  # a recording stays
+    press.print_one(house, "solved", folder, remeasure=True)
+    assert kept() == {"half": 1.5, "time": 1.5}
+    press.keep_record(folder / "00_doubling.ipynb")
+    done = executed(monkeypatch)
+    press.print_one(house, "solved", folder)
+    assert not done
+    house.write_text(house.read_text().replace('"half": a / 4', '"third": a / 3'))
+    press.print_one(house, "solved", folder)
+    assert done and kept() == {"third": 2.0, "time": 1.5}
 
 
 def test_prose_brings_no_torch():

@@ -11,7 +11,6 @@ published on the same question.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -19,8 +18,6 @@ from functools import cache
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from solutions.lessons import lesson
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_YET = "not measured yet"
@@ -30,18 +27,15 @@ UNITS = {
     "": (1, "{:.3g}"),
     "exponent": (1, "{:.3f}"),
     "times": (1, "{:.3g} times"),
-    "printed times": (1, "{:.2f} times"),
     "of 1": (1, "{:.3f}"),
     "%": (0.01, "{:.1f} %"),
     "nats": (1, "{:.2f} nats"),
     "B": (1, "{:,.0f} B"),
     "KiB": (2**10, "{:,.1f} KiB"),
     "MiB": (2**20, "{:,.1f} MiB"),
-    "printed MiB": (1, "{:,.2f} MiB"),
-    "printed GB": (1, "{:,.2f} GB"),
-    "printed GFLOP": (1, "{:,.0f} GFLOP"),
+    "GB": (1e9, "{:,.2f} GB"),
+    "GFLOP": (1e9, "{:,.0f} GFLOP"),
     "printed ms": (1, "{:,.1f} ms"),
-    "printed %": (1, "{:.0f} %"),
     "ms": (1e-3, "{:,.1f} ms"),
     "s": (1, "{:,.0f} s"),
     "tokens": (1, "{:,.0f} tokens"),
@@ -89,7 +83,7 @@ def shipped(name: str) -> str:
 
 
 def said(name: str) -> str:
-    return f"solutions/{lesson(name).stem}.ipynb"
+    return f"book/figures/{name}.json"
 
 
 # fmt: off: a table
@@ -98,22 +92,23 @@ LESSONS: dict[str, list[Run]] = {
         Run("lesson quadratic_attention", "a minute", said("quadratic_attention"), [
             Figure("Peak memory of plain attention",
                    "one head of 64, 4,096 tokens, bytes of all tensors alive at once",
-                   r"attention +([\d.]+) MiB at 4,096   exponent", "printed MiB",
+                   "figures/peak of plain attention", "MiB",
                    "grows as N² (Dao et al. 2022, section 2.2)"),
             Figure("Exponent of plain attention's peak in N", "256 to 4,096 tokens",
-                   r"attention +[\d.]+ MiB at 4,096   exponent ([\d.]+)", "exponent"),
+                   "figures/its exponent", "exponent"),
             Figure("Peak memory in blocks of rows", "the same result, 4,096 tokens",
-                   r"row blocks +([\d.]+) MiB at 4,096   exponent", "printed MiB"),
+                   "figures/peak in blocks of rows", "MiB"),
             Figure("Exponent of the blocks' peak in N", "256 to 4,096 tokens",
-                   r"row blocks +[\d.]+ MiB at 4,096   exponent ([\d.]+)", "exponent"),
-            Figure("Difference between measured peak and 12 N² + 12 N", "five lengths", r"difference (\d+)", "B"),
-            Figure("Exponent of the KV cache's bytes", "measured, expected 1", r"KV cache: exponent ([\d.]+)",
-                   "exponent"),
+                   "figures/exponent in blocks of rows", "exponent"),
+            Figure("Difference between measured peak and 12 N² + 12 N", "five lengths",
+                   "figures/peak less its formula", "B"),
+            Figure("Exponent of the KV cache's bytes", "measured, expected 1",
+                   "figures/exponent of the KV cache", "exponent"),
             Figure("Growth of our attention's time",
                    "512 to 4,096 tokens: pairs grow 64 times, and the matrix leaves the caches",
-                   r"512 to 4,096: ours (\d+) times", "times"),
+                   "figures/growth of our time", "times"),
             Figure("Growth of torch's fused attention's time", "the same lengths",
-                   r"ours \d+ times, fused (\d+) times", "times"),
+                   "figures/growth of the fused time", "times"),
         ]),
     ],
     "local_and_global": [
@@ -178,30 +173,30 @@ LESSONS: dict[str, list[Run]] = {
     "flash_attention": [
         Run("lesson flash_attention", "two minutes", said("flash_attention"), [
             Figure("Bytes that attention in tiles moves",
-                   "one head, 512 tokens, counted by a tile machine", r"in tiles, nothing but Q, K, V, O +([\d,]+) B",
-                   "B"),
+                   "one head, 512 tokens, counted by a tile machine", "figures/bytes in tiles", "B"),
             Figure("Bytes that the standard algorithm moves", "the same head",
-                   r"standard, scores and weights through HBM +([\d,]+) B", "B"),
+                   "figures/bytes of the standard algorithm", "B"),
         ]),
     ],
     "flash_in_triton": [
         Run("lesson flash_in_triton", "two minutes", said("flash_in_triton"), [
             Figure("Bytes that the Triton kernel asks for",
-                   "1,024 tokens, d = 64, blocks of 64, traced under the interpreter", r"the trace: ([\d,]+) B", "B"),
-            Figure("What the closed form says", "the same kernel", r"the closed form: ([\d,]+) B", "B"),
+                   "1,024 tokens, d = 64, blocks of 64, traced under the interpreter",
+                   "figures/bytes by the trace", "B"),
+            Figure("What the closed form says", "the same kernel", "figures/bytes by the closed form", "B"),
             Figure("Figure 2 of FlashAttention counted again, 384 keys a block",
                    "16 heads, 1,024 tokens, batch 64, forward and backward; formulas that equal a byte counter",
-                   r"blocks of 384 keys: +([\d.]+) GB", "printed GB",
+                   "figures/flash, 384 keys a block", "GB",
                    "4.4 GB on an A100 (Dao et al. 2022, figure 2)"),
             Figure("The standard algorithm in that figure", "algorithms 0 and 3 of the paper as they are printed",
-                   r"standard, algorithms 0 and 3: ([\d.]+) GB", "printed GB",
+                   "figures/standard, algorithms 0 and 3", "GB",
                    "40.3 GB; version 1 of the paper printed 35.3 (Dao et al. 2022, figure 2)"),
             Figure("Operations in the standard algorithm's matrix products", "forward and backward",
-                   r"operations in the matrix products: standard (\d+) GFLOP", "printed GFLOP",
+                   "figures/operations, standard", "GFLOP",
                    "66.6 GFLOP (Dao et al. 2022, figure 2)"),
             Figure("Operations in FlashAttention's matrix products",
                    "forward and backward; the printed ones count otherwise",
-                   r"operations in the matrix products: standard \d+ GFLOP, flash (\d+)", "printed GFLOP",
+                   "figures/operations, flash", "GFLOP",
                    "75.2 GFLOP (Dao et al. 2022, figure 2)"),
         ]),
         Run("kernels", "needs a GPU", kept("kernels"), [
@@ -408,25 +403,25 @@ LESSONS: dict[str, list[Run]] = {
         ]),
         Run("lesson from_2k_to_128k", "two minutes", said("from_2k_to_128k"), [
             Figure("Positions below 131,072 that bfloat16 tells apart", "angles in half precision",
-                   r"torch.bfloat16 +tells +([\d,]+) of 131,072", "positions"),
+                   "figures/positions that bfloat16 tells apart", "positions"),
             Figure("Bytes that 4 processes send in a ring, forward",
                    "50 rows in uneven parts; outputs and gradients equal the whole's",
-                   r"4 processes[^\n]*\n +sent forward ([\d,]+) B", "B"),
-            Figure("What the formula says", "the same ring", r"4 processes[^\n]*\n[^\n]*by the formula ([\d,]+)", "B"),
+                   "figures/bytes sent forward, 4 processes", "B"),
+            Figure("What the formula says", "the same ring", "figures/the same by the formula", "B"),
             Figure("Pairs of the slowest of 16 ranks, in order", "against the mean of all ranks, causal",
-                   r"16 ranks: the slowest has ([\d.]+) times", "printed times"),
+                   "figures/slowest of 16 ranks, in order", "times"),
             Figure("The same in zig-zag", "the cut that Llama 3 uses",
-                   r"16 ranks:[^\n]*in order, ([\d.]+) in zig-zag", "printed times"),
+                   "figures/slowest of 16 ranks, zig-zag", "times"),
             Figure("Error of the scores, keys in 2 bits by token", "of the scores' own spread",
-                   r"groups along a token +[\d.]+ +[\d.]+ +([\d.]+)", "of 1"),
+                   "figures/error in 2 bits, by token", "of 1"),
             Figure("The same by channel", "of the scores' own spread",
-                   r"groups along a channel +[\d.]+ +[\d.]+ +([\d.]+)", "of 1",
+                   "figures/error in 2 bits, by channel", "of 1",
                    "keys by channel, values by token, 2 bits: 2.6 times less peak memory (Liu et al. 2024; second "
                    "hand)"),
             Figure("Digits found with a full cache at twice the trained length", "512 trained, key in the middle",
-                   r"full cache, 1,024 tokens +\d+% +(\d+)%", "printed %"),
+                   "figures/digits, full cache, 1,024 tokens", "%"),
             Figure("Digits found of one of two keys", "Infini-attention, 512 tokens, trained on one, unlabelled",
-                   r"Infini-attention +\d+% +\d+% +(\d+)% +\d+%\n", "printed %"),
+                   "figures/digits of one of two keys, Infini-attention", "%"),
         ]),
     ],
 }
@@ -438,25 +433,16 @@ LESSONS: dict[str, list[Run]] = {
 
 @cache
 def document(path: Path) -> Any:
-    """What a result file holds: the JSON, or all that a notebook's cells printed, one text."""
-    if path.suffix == ".ipynb":
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        return "".join("".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", []))
+    """What a result file holds."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def values(held: Any, path: str) -> list[float]:
     """What stands at the end of a path, one value or several.
 
-    Of a printed text `path` is a regular expression with one group. Of a JSON it is keys and indices divided by "/",
-    where "*" stands for any letters of a key, and "key=value&inner.key=value" for every one of a list that has these.
-    Raises ValueError naming the part that leads nowhere.
+    `path`: keys and indices divided by "/", where "*" stands for any letters of a key, and "key=value&inner.key=value"
+    for every one of a list that has these. Raises ValueError naming the part that leads nowhere.
     """
-    if isinstance(held, str):
-        found = [float(value.replace(",", "")) for value in re.findall(path, held)]
-        if not found:
-            raise ValueError(f"no cell prints {path!r} any more; say where the figure stands now")
-        return found
     here = [held]
     for part in path.split("/"):
         here = [each for one in here for each in step(one, part)]
@@ -507,9 +493,9 @@ def circumstances(run: Run) -> str:
     """When a run was, on what and with which version of torch, as its file tells it."""
     if NOT_YET in {measured(run, figure) for figure in run.figures}:
         return NOT_YET
+    if run.command.startswith("lesson "):
+        return "as the lesson prints it"
     told = document(files(run)[0])
-    if isinstance(told, str):
-        return "read from what the solved notebook printed"
     part = step(told, run.figures[0].path.split("/")[0])[0]
     made = told.get("provenance") or told.get("machine") or part["provenance"]
     date = made.get("date") or part["date"]
