@@ -173,7 +173,7 @@ def printed(path: Path, variant: str, figures: bool = False) -> NotebookNode:
         tags = cell.metadata.get("tags", [])
         if "figures" in tags:
             if figures:
-                cells.append(code_cell(f"print(__import__('json').dumps({cell.source}))", tags))
+                cells.append(code_cell(f"print(__import__('json').dumps({cell.source}, default=float))", tags))
         elif cell.cell_type == "markdown":
             number = (HEADING.findall(cell.source) or [number])[-1]
             if len(cells) == 1:
@@ -348,6 +348,9 @@ def take_figures(text: Path, notebook: NotebookNode, remeasure: bool) -> None:
         notebook.cells.remove(cell)
     for place, cell in enumerate((each for each in notebook.cells if each.cell_type == "code"), start=1):
         cell.execution_count = place
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = place
     if found:
         kept = {"cells": asked_figures(text), "figures": found}
         write_bytes((json.dumps(kept, indent=1) + "\n").encode(), FIGURES / f"{text.stem}.json")
