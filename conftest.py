@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from solutions import references
+
 ROOT = Path(__file__).resolve().parent
 
 # a run that a script started in the background ignores Ctrl-C, and so would all that the tests start
@@ -17,6 +19,9 @@ os.environ["COURSE_PROGRESS"] = "off"  # a test run is no reader: it leaves work
 os.environ["OMP_NUM_THREADS"] = "1"  # as when the press printed: sums in another order differ in their last bits
 # the kernels import this folder's course, although another checkout's may be installed in the environment
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+# what the lessons show while nbval runs them, the site shows: it is not executed once more
+os.environ["COURSE_STATES"] = str(ROOT / "book" / "_build" / "states" / references.made_from())
 
 
 # --- the tests of one lesson ---
@@ -54,6 +59,9 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(config, items):
+    visits = {item.path for item in items if "site" in getattr(item, "fixturenames", ())}
+    # lessons first, since they leave what the site shows, and the longest file; then what waits for the site
+    items.sort(key=lambda item: (item.path in visits, item.path.suffix != ".ipynb", item.path.name != "test_lab.py"))
     if config.getoption("--lesson"):
         files, about = made_of(config.getoption("--lesson"))
         kept = [item for item in items if item.path in files or about.search(item.nodeid)]

@@ -66,9 +66,9 @@ TEXT = ROOT / "book" / "lessons"
 PICTURES = ROOT / "book" / "pictures"
 FIGURES = ROOT / "book" / "figures"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
-INGREDIENTS = ("solutions", "widgets", "requirements.txt")
 RECORDS = ROOT / "book" / "_build" / "printed.json"
 PAGES = ROOT / "book" / "_build" / "lessons"  # what the site was made of, kept for the next time
+STATES = ROOT / "book" / "_build" / "states"  # what runs left of instruments: COURSE_STATES names a folder in it
 WORKERS = 2
 CELL_SECONDS = 300
 
@@ -360,8 +360,7 @@ def take_figures(text: Path, notebook: NotebookNode, remeasure: bool) -> None:
 
 
 def made_from() -> str:
-    """A digest of all that has a say in what a cell prints, beside its source."""
-    return references.digest(ROOT, *INGREDIENTS)
+    return references.made_from(ROOT)
 
 
 def unchanged(path: Path) -> bool:
@@ -373,7 +372,7 @@ def unchanged(path: Path) -> bool:
     record = records().get(str(path.relative_to(ROOT)))
     if record is not None or path.parent == PAGES:
         return record == made_from()
-    command = ["git", "status", "--porcelain", "--", *INGREDIENTS, ":(exclude)*.ipynb"]
+    command = ["git", "status", "--porcelain", "--", *references.INGREDIENTS, ":(exclude)*.ipynb"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     except OSError:
@@ -482,26 +481,47 @@ def keep_record(path: Path | None) -> Path | None:
 
 
 def print_site(destination: Path, only: str | None = None, again: bool = False) -> None:
-    """Print every lesson's site variant, executed where its code has changed, to `destination/lessons/`.
+    """Print every lesson's site variant to `destination/lessons/`; executed where its code is new.
 
     only: a lesson's name; the others come with the outputs that are stored, without living instruments
     again: execute also where only prose has changed
     """
     texts = lessons()
-    print_all([(text, "site", PAGES) for text in texts if only in (None, text.stem)], again=again)
+    living = [text for text in texts if only in (None, text.stem)]
+    print_all([(text, "site", PAGES) for text in living if again or not revived(text)], again=again)
     for text in texts:
-        name = f"{lesson(text.stem).stem}.ipynb"
-        page = read(PAGES / name) if only in (None, text.stem) else None
-        write(page or borrowed(text), Path(destination) / "lessons" / name)
+        page = read(destined(text, PAGES)) if text in living else None
+        write(page or borrowed(text), destined(text, Path(destination) / "lessons"))
+
+
+def revived(text: Path) -> Path | None:
+    """Print the site's notebook from what is stored and what a run, such as nbval's, left of its instruments.
+
+    None, and nothing printed, where that is not all there.
+    """
+    from widgets.kit.base import TWIN, kept_state
+
+    solved, path, folder = destined(text, VARIANTS["solved"]), destined(text, PAGES), STATES / made_from()
+    if not folder.is_dir() or not unchanged(solved) or reused(printed(text, "solved"), read(solved)) is None:
+        return None
+    notebook = borrowed(text)
+    for data in [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]:
+        if data.get("text/html", "").startswith(TWIN):
+            state = kept_state(folder, data["text/plain"])
+            if state is None:
+                return None
+            data["text/html"] = state
+    write(notebook, path)
+    return keep_record(path)
 
 
 def borrowed(text: Path) -> NotebookNode:
     """The site's notebook of a text, not executed: with the outputs that the solved notebook stores."""
     notebook, stored = printed(text, "site"), read(VARIANTS["solved"] / f"{lesson(text.stem).stem}.ipynb")
-    known = {cell.source: cell.outputs for cell in (stored.cells if stored else []) if cell.cell_type == "code"}
+    known = {cell.source: cell for cell in (stored.cells if stored else []) if cell.cell_type == "code"}
     for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = known.get(cell.source, [])
+        if cell.source in known:
+            cell.outputs, cell.execution_count = known[cell.source].outputs, known[cell.source].execution_count
     return describe_figures(notebook)
 
 

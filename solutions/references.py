@@ -25,6 +25,7 @@ from solutions.lessons import Lesson, lesson, lessons
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
+INGREDIENTS = ("solutions", "widgets", "requirements.txt")  # of what a lesson's cell prints
 FACTS = BOOK / "_build" / "exercises.json"  # what exercises ask of a reader, as the checkers said it last
 
 CAPITAL = {"Lesson": "lesson", "Exercise": "exercise", "Question": "question"}
@@ -266,6 +267,11 @@ def digest(root: Path, *names: str) -> str:
         if path.is_file() and path.suffix not in (".ipynb", ".pyc"):
             found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return found.hexdigest()
+
+
+def made_from(root: Path = ROOT) -> str:
+    """A digest of all that has a say in what a lesson's cell prints, beside the cell's source."""
+    return digest(root, *INGREDIENTS)
 
 
 def exercise(name: str) -> Facts:

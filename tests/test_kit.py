@@ -12,8 +12,8 @@ import traitlets
 
 import widgets
 from widgets import predict
+from widgets.kit import base, link
 from widgets.kit import format as kit_format
-from widgets.kit import link
 from widgets.kit.base import KINDS, packed, static_assets, unpacked
 from widgets.kit.labels import spread
 from widgets.kit.tokens import SOURCE, TOKENS, style, tokens
@@ -175,6 +175,22 @@ def test_what_a_notebook_stores(monkeypatch):
     monkeypatch.setenv("COURSE_STATIC", "1")
     static, _ = instrument._repr_mimebundle_()
     assert static["text/html"] == instrument.static_html()
+
+
+def test_what_a_run_leaves_of_its_instruments(monkeypatch, tmp_path):
+    one, other = predict("Which?", ["a", "b"]), predict("Which one?", ["a", "b"])
+    monkeypatch.delenv("COURSE_STATIC", raising=False)
+    monkeypatch.setenv("COURSE_STATES", str(tmp_path / "states"))
+    for instrument in (one, one, other):
+        assert "<script" not in instrument._repr_mimebundle_()[0]["text/html"]
+    assert base.kept_state(tmp_path / "states", one.twin()) == one.static_html()
+    assert base.kept_state(tmp_path / "states", "another") is None
+    other.reader = {"said": "a"}  # the same words, and not the same picture
+    other._repr_mimebundle_()
+    assert base.kept_state(tmp_path / "states", other.twin()) is None
+    other._repr_mimebundle_()
+    assert base.kept_state(tmp_path / "states", other.twin()) is None
+    assert len(list((tmp_path / "states").iterdir())) == 2
 
 
 def test_long_words_are_stored_whole():

@@ -211,6 +211,25 @@ def test_a_figure_is_kept_by_its_name_and_seen_by_nobody(house, monkeypatch):
     assert done and kept() == {"third": 2.0, "time": 1.5}
 
 
+def test_what_another_run_left_of_the_instruments_serves_the_site(house, monkeypatch):
+    asked = "```{code-cell} ipython3\nfrom widgets import predict\npredict('Twice?', ['2', '4'])\n```\n"
+    house.write_text(house.read_text() + f"\n{asked}")
+    monkeypatch.setattr(press, "STATES", press.ROOT / "states")
+    monkeypatch.setattr(press, "PAGES", press.ROOT / "pages")
+    monkeypatch.setenv("COURSE_STATES", str(press.STATES / press.made_from()))
+    press.keep_record(press.print_one(house, "solved", press.VARIANTS["solved"]))  # as nbval runs the learner's
+    done = executed(monkeypatch)
+    press.print_site(press.ROOT / "site")
+    page = (press.ROOT / "site" / "lessons" / "00_doubling.ipynb").read_text()
+    assert not done and 'data-instrument=\\"predict\\"' in page and "Solution 0.1" in page
+    for state in (press.STATES / press.made_from()).iterdir():
+        state.unlink()
+    (press.PAGES / "00_doubling.ipynb").unlink()
+    press.print_site(press.ROOT / "site")
+    assert (press.PAGES / "00_doubling.ipynb").exists()  # executed, since nothing was left
+    assert (press.ROOT / "site" / "lessons" / "00_doubling.ipynb").read_text() == page
+
+
 def test_prose_brings_no_torch():
     code = """import sys
 sys.path.insert(0, "book")

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted(path.name for path in (ROOT / "lessons").glob("*.ipynb"))
-LESSON_SECONDS = 120
+CELL_SECONDS = 300  # without a cell that ends, on a machine that others load as well
 
 pytestmark = pytest.mark.skipif(
     Path(sys.prefix) != ROOT / ".venv", reason="the door would install: run these tests through `course.py test`"
@@ -58,11 +59,16 @@ def lab(browser, tmp_path_factory):
         door.communicate(timeout=30)
 
 
-def forget_outputs(path: Path) -> None:
+def answer(path: Path) -> None:
+    """Forget what is stored, and write right answers into the exercises, others than ours."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
+    for cell, below in pairwise([*notebook["cells"], {}]):
         if cell["cell_type"] == "code":
             cell.update(outputs=[], execution_count=None)
+        if "exercise" in cell["metadata"].get("tags", []):
+            name = "".join(below["source"]).split(" = ")[0]
+            theirs = f"from solutions.checks import EXERCISES\n{name} = EXERCISES['{name}'].right_answers[0]"
+            cell["source"] = f"{theirs}\n{name}.__name__ = '{name}'"
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
@@ -77,17 +83,23 @@ def saved(page, path: Path) -> list:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def run_all(page, path: Path) -> None:
-    """Through the menu, until the saved file says that every cell ran. A cell that raises fails the test."""
+def run_all(page, path: Path) -> list:
+    """Through the menu, until the saved file says that every cell ran, and return the cells that have code.
+
+    A cell that raises fails the test.
+    """
     page.get_by_text("| Idle").wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    waiting, end = [{"source": "(nothing saved)"}], time.monotonic() + LESSON_SECONDS
+    cells, waiting, since = [], [{"source": "(nothing saved)"}], time.monotonic()
     while waiting:
-        assert time.monotonic() < end, f"after {LESSON_SECONDS} seconds still to run: {waiting[0]['source']}"
+        assert time.monotonic() - since < CELL_SECONDS, f"{CELL_SECONDS} seconds: {waiting[0]['source']}"
         if cells := saved(page, path):
             assert [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"] == []
-            waiting = [cell for cell in cells if cell["execution_count"] is None]
+            still = [cell for cell in cells if cell["execution_count"] is None]
+            since = since if len(still) == len(waiting) else time.monotonic()
+            waiting = still
+    return cells
 
 
 def test_second_start_takes_seconds(lab):
@@ -104,12 +116,14 @@ def test_address_opens_the_first_lesson_and_nothing_else(lab, page):
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_lesson_runs_top_to_bottom_and_answers_a_click(lab, page, name):
+def test_answered_in_another_way_a_lesson_runs_to_its_end_and_answers_a_click(lab, page, name):
     path = lab.folder / name
-    forget_outputs(path)
+    answer(path)
     page.goto(lab.page_of(name))
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-    run_all(page, path)
+    for cell in run_all(page, path):
+        if "check" in cell["metadata"].get("tags", []):
+            assert ": right" in json.dumps(cell["outputs"]), cell["source"]
     question = page.locator(".al-predict").first
     before = question.inner_text()
     question.get_by_role("button").first.click()

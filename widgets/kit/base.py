@@ -19,9 +19,13 @@ anywhere on the page (`instruments.js` is a classic script and waits for the doc
 
     for name, text in static_assets().items():      # instruments.js, instruments.css
         (static / name).write_text(text, encoding="utf-8")
+
+With COURSE_STATES=folder it leaves that HTML there instead, and what the cell prints stays as it is: so a run that
+compares what is printed also serves the site.
 """
 
 import base64
+import hashlib
 import html
 import json
 import os
@@ -35,6 +39,7 @@ import traitlets
 from widgets.kit import link
 
 KINDS: dict[str, Path] = {}
+TWIN = '<p data-twin style="white-space: pre-line">'  # how an instrument's words begin in a page
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -71,6 +76,27 @@ def _bytes_as_base64(value: object) -> dict[str, str]:
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode("ascii")}
     raise TypeError(f"an instrument's state holds dicts, lists, text, numbers and bytes, not {type(value).__name__}")
+
+
+def keep_state(folder: Path, instrument: "Instrument") -> None:
+    """Keep what a static page needs of an instrument, found again by its twin; of two with one twin, neither."""
+    path, state = folder / _named_after(instrument.twin()), instrument.static_html()
+    if path.exists() and path.read_text(encoding="utf-8") != state:
+        state = ""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(state, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def kept_state(folder: Path, twin: str) -> str | None:
+    """What `keep_state` kept of the instrument that says `twin`; None where there is no such, or more than one."""
+    path = folder / _named_after(twin)
+    return (path.read_text(encoding="utf-8") if path.exists() else "") or None
+
+
+def _named_after(twin: str) -> str:
+    return f"{hashlib.sha256(twin.encode()).hexdigest()[:16]}.html"
 
 
 class Instrument(anywidget.AnyWidget):
@@ -122,7 +148,7 @@ class Instrument(anywidget.AnyWidget):
         )
 
     def _twin_html(self) -> str:
-        return f'<p data-twin style="white-space: pre-line">{html.escape(self.twin())}</p>'
+        return f"{TWIN}{html.escape(self.twin())}</p>"
 
     def save_html(self, path: str | os.PathLike[str]) -> Path:
         """Write one self-contained page, alive without network or kernel. Returns its path."""
@@ -142,6 +168,8 @@ class Instrument(anywidget.AnyWidget):
         assert bundle is not None  # every instrument has a view
         data, metadata = bundle
         data["text/plain"] = self.twin()
+        if folder := os.environ.get("COURSE_STATES"):
+            keep_state(Path(folder), self)
         static = os.environ.get("COURSE_STATIC") == "1"
         # A live host prefers the widget. JupyterLab falls back on HTML, not on text, once the kernel is gone.
         data["text/html"] = self.static_html() if static else self._twin_html()
