@@ -10,13 +10,12 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from solutions import sparse, tiny
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.quadratic_attention import LargestTensor
 from solutions.checks.running import Rejected
+from solutions.checks.tools import LargestTensor, storage
 from solutions.quadratic import attention, causal_mask, softmax
 from solutions.sparse import (
     FIGURE,
@@ -31,6 +30,7 @@ from solutions.sparse import (
     index_target,
     select_top_k,
 )
+from solutions.watch import Watch
 
 
 def within(budget, what, function, *inputs):
@@ -1471,7 +1471,7 @@ def codes(batch, heads, n, m, d, *, even=False):
     return inputs
 
 
-class ProductsSeen(TorchDispatchMode):
+class ProductsSeen(Watch):
     """Follow which inputs go into every tensor, and note what q and k hold besides themselves where they first meet.
 
     A storage has a set of names: those of the inputs that were read to fill it. An operation of a tensor that holds q
@@ -1481,16 +1481,12 @@ class ProductsSeen(TorchDispatchMode):
     def __init__(self, **inputs: Tensor):
         super().__init__()
         self.kept = list(inputs.values())  # so that no storage is given away
-        self.names = {self.place(x): frozenset([name]) for name, x in inputs.items()}
+        self.names = {storage(x): frozenset([name]) for name, x in inputs.items()}
         self.scaled: set[str] = set()
-
-    @staticmethod
-    def place(x: Tensor) -> int:
-        return x.untyped_storage().data_ptr()
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         given = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, Tensor)]
-        holds = [self.names.get(self.place(x), frozenset()) for x in given]
+        holds = [self.names.get(storage(x), frozenset()) for x in given]
         alone = {name: [each for each in holds if name in each and other not in each] for name, other in ("qk", "kq")}
         if alone["q"] and alone["k"]:
             self.scaled |= {name for name, found in alone.items() if any(each - {name} for each in found)}
@@ -1498,7 +1494,7 @@ class ProductsSeen(TorchDispatchMode):
         for x in tree_leaves(result):
             if isinstance(x, Tensor):
                 self.kept.append(x)
-                self.names[self.place(x)] = frozenset().union(*holds)
+                self.names[storage(x)] = frozenset().union(*holds)
         return result
 
 

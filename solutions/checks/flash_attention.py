@@ -10,28 +10,17 @@ import math
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from solutions import flash
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
+from solutions.checks.tools import LargestMade, storage, tensors, wider
 from solutions.flash import SRAMOverflow, TileMachine, forward_bytes, peak_tile_bytes
 from solutions.quadratic import attention
+from solutions.watch import Watch
 
-
-def tensors(result, **expected: torch.Size) -> list[Tensor]:
-    """The tensors that an answer returned, by name and shape; rejects anything else."""
-    what = f"{len(expected)} tensors, {' and '.join(expected)}"
-    if not isinstance(result, list | tuple) or len(result) != len(expected):
-        given = f"{len(result)} values" if isinstance(result, list | tuple) else f"one {type(result).__name__}"
-        raise Rejected(f"your function returned {given}, expected {what}")
-    for value, (name, shape) in zip(result, expected.items(), strict=True):
-        if not isinstance(value, Tensor):
-            raise Rejected(f"the {name} you return is of type {type(value).__name__}, expected {what}")
-        if value.shape != shape:
-            raise Rejected(f"the {name} you return has shape {tuple(value.shape)}, expected {tuple(shape)}")
-    return list(result)
+# online_softmax --------------------------------------------------------------------------------------------------
 
 
 def refuse_half(like: Tensor, **statistics: Tensor) -> None:
@@ -40,41 +29,6 @@ def refuse_half(like: Tensor, **statistics: Tensor) -> None:
     for name, value in statistics.items():
         if value.dtype != wide:
             raise Rejected(f"the {name} you return is {value.dtype}, expected {wide}, since the input is {like.dtype}")
-
-
-def storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-class LargestMade(TorchDispatchMode):
-    """Remember the most entries of a tensor that an operation made.
-
-    Views of what was there do not count, nor does what has one of the shapes in `but`.
-    """
-
-    def __init__(self, *but: torch.Size):
-        super().__init__()
-        self.entries, self.what, self.but = 0, "", but
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        result = operation(*args, **(kwargs or {}))
-        given = {storage(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
-        for tensor in tree_leaves(result):
-            if not isinstance(tensor, Tensor) or storage(tensor) in given or tensor.shape in self.but:
-                continue
-            if tensor.numel() > self.entries:
-                self.entries, self.what = tensor.numel(), " × ".join(map(str, tensor.shape))
-        return result
-
-    def refuse_above(self, budget: int, why: str) -> None:
-        if self.entries > budget:
-            raise Rejected(
-                f"the largest tensor made has {self.entries:,} entries ({self.what}), "
-                f"and the budget is {budget:,}, {why}"
-            )
-
-
-# online_softmax --------------------------------------------------------------------------------------------------
 
 
 def row_in_chunks(function, scores, sizes):
@@ -317,11 +271,6 @@ def one_by_one(function, outs, lses):
         refuse_half(outs, out=out, lse=lse)
         so_far = out, lse
     return torch.cat([so_far[0], so_far[1][..., None]], dim=-1)
-
-
-def wider(*parts):
-    """Parts in float32 at least."""
-    return [part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts]
 
 
 def merge_by_logaddexp(out_a, lse_a, out_b, lse_b):
@@ -615,7 +564,7 @@ def on_machine(causal=False):
     return outcome
 
 
-class PastTheMachine(TorchDispatchMode):
+class PastTheMachine(Watch):
     """Rejects arithmetic on tensors that lie in HBM, and tensors larger than a tile; the machine itself may do all."""
 
     def __init__(self, machine: TileMachine, hbm: dict[str, Tensor], entries: int):

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from solutions import flash, flash_kernels, interpreter
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.flash_attention import tensors, wider
 from solutions.checks.running import Rejected
+from solutions.checks.tools import tensors, wider
 from solutions.flash import forward_bytes, peak_tile_bytes
 from solutions.interpreter import Access, Listener, interpreted, listening, tl, triton
 
@@ -356,6 +356,20 @@ def mistakes_of_the_loop(kernel) -> dict:
 LARGE = torch.float16, 12.0  # half precision, scores up to several hundred
 LOW = torch.float16, 1.0, 210.0  # scores around -11,025 where d = 16: lower than many a finite floor
 
+# cases of every forward kernel
+FEW_QUERIES = (
+    case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
+    case("one head, 32 queries, 16 a block, 16 keys a block", 1, 32, 32, 16, 16),
+    case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
+    case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
+    case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
+    case("one query", 1, 1, 16, 16, 16),
+)
+FAR_SCORES = (
+    case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
+    case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW),
+)
+
 FLASH_FORWARD = Exercise(
     title="the loop in Triton",
     section="The same loop in Triton",
@@ -373,16 +387,10 @@ FLASH_FORWARD = Exercise(
         "alpha. After it store acc / ell[:, None], and m * ln(2) + tl.log(ell).",
     ),
     cases=(
-        case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
-        case("one head, 32 queries, 16 a block, 16 keys a block", 1, 32, 32, 16, 16),
-        case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
-        case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
-        case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
-        case("one query", 1, 1, 16, 16, 16),
+        *FEW_QUERIES,
         case("37 queries, 32 a block, 16 keys a block", 1, 37, 64, 32, 16),
         case("37 queries, 16 a block, 64 keys a block", 1, 37, 32, 16, 64),
-        case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
-        case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW),
+        *FAR_SCORES,
     ),
     right_answers=(with_natural_powers, from_the_last_key),
     mistakes=mistakes_of_the_loop(flash_kernels.flash_forward)
@@ -427,16 +435,10 @@ CAUSAL_FLASH_FORWARD = Exercise(
         "rows[:, None], a column; a key below n needs no check of its own any more. Why?",
     ),
     cases=(
-        case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
-        case("one head, 32 queries, 16 a block, 16 keys a block", 1, 32, 32, 16, 16),
-        case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
-        case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
-        case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
-        case("one query", 1, 1, 16, 16, 16),
+        *FEW_QUERIES,
         case("40 queries, 32 a block, 16 keys a block", 1, 40, 64, 32, 16),
         case("40 queries, 16 a block, 32 keys a block", 1, 40, 64, 16, 32),
-        case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
-        case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW),
+        *FAR_SCORES,
         case("the bytes of 40 queries", 1, 40, 16, 16, 16, outcome=within_budget),
         case("the bytes of 40 queries, 32 a block", 1, 40, 16, 32, 16, outcome=within_budget),
     ),

@@ -10,12 +10,11 @@ from itertools import product
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from solutions import quadratic
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
+from solutions.checks.tools import LargestTensor
 from solutions.quadratic import KVCache, attention_scores, causal_mask, grouped_attention
 
 INF = math.inf
@@ -1246,25 +1245,6 @@ COUNT = Exercise(
 
 
 # blocked_attention -----------------------------------------------------------------------------------------------
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remember the largest tensor that passes, in entries of memory: a view counts as what it looks at."""
-
-    def __init__(self):
-        super().__init__()
-        self.entries = 0
-        self.what = ""
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        result = operation(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                entries = tensor.untyped_storage().nbytes() // tensor.element_size()
-                if entries > self.entries:
-                    shape = " × ".join(str(size) for size in tensor.shape)
-                    self.entries, self.what = entries, f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
-        return result
 
 
 def blocks(causal=False):

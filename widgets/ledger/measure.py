@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from solutions.quadratic import growth_exponent
+from solutions.watch import Watch
 from widgets.ledger import allocator
 from widgets.ledger.roles import TEMPORARY, Roles
 
@@ -86,7 +86,7 @@ class Held:
     made_at: int | None  # the event that brought it; None for a storage from before the recording
 
 
-class Meter(TorchDispatchMode):
+class Meter(Watch):
     """Counts while it is entered."""
 
     def __init__(self, renamed: Mapping[str, str]):

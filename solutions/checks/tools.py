@@ -1,0 +1,83 @@
+"""What the checkers of several lessons use."""
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from solutions.checks.running import Rejected
+from solutions.watch import Watch
+
+# What an answer returned ------------------------------------------------------------------------------------------
+
+
+def tensors(result, **expected: torch.Size) -> list[Tensor]:
+    """The tensors that an answer returned, by name and shape; rejects anything else."""
+    what = f"{len(expected)} tensors, {' and '.join(expected)}"
+    if not isinstance(result, list | tuple) or len(result) != len(expected):
+        given = f"{len(result)} values" if isinstance(result, list | tuple) else f"one {type(result).__name__}"
+        raise Rejected(f"your function returned {given}, expected {what}")
+    for value, (name, shape) in zip(result, expected.items(), strict=True):
+        if not isinstance(value, Tensor):
+            raise Rejected(f"the {name} you return is of type {type(value).__name__}, expected {what}")
+        if value.shape != shape:
+            raise Rejected(f"the {name} you return has shape {tuple(value.shape)}, expected {tuple(shape)}")
+    return list(result)
+
+
+def wider(*parts):
+    """Parts in float32 at least."""
+    return [part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts]
+
+
+# What an answer did -----------------------------------------------------------------------------------------------
+
+
+def storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+class LargestTensor(Watch):
+    """Remember the largest tensor that passes, in entries of memory: a view counts as what it looks at."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries = 0
+        self.what = ""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                entries = tensor.untyped_storage().nbytes() // tensor.element_size()
+                if entries > self.entries:
+                    shape = " × ".join(str(size) for size in tensor.shape)
+                    self.entries, self.what = entries, f"{shape} of {str(tensor.dtype).removeprefix('torch.')}"
+        return result
+
+
+class LargestMade(Watch):
+    """Remember the most entries of a tensor that an operation made.
+
+    Views of what was there do not count, nor does what has one of the shapes in `but`.
+    """
+
+    def __init__(self, *but: torch.Size):
+        super().__init__()
+        self.entries, self.what, self.but = 0, "", but
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        given = {storage(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        for tensor in tree_leaves(result):
+            if not isinstance(tensor, Tensor) or storage(tensor) in given or tensor.shape in self.but:
+                continue
+            if tensor.numel() > self.entries:
+                self.entries, self.what = tensor.numel(), " × ".join(map(str, tensor.shape))
+        return result
+
+    def refuse_above(self, budget: int, why: str) -> None:
+        if self.entries > budget:
+            raise Rejected(
+                f"the largest tensor made has {self.entries:,} entries ({self.what}), "
+                f"and the budget is {budget:,}, {why}"
+            )
