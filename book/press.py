@@ -61,6 +61,7 @@ from solutions import references  # noqa: E402
 from solutions.lessons import Lesson, chosen, lesson  # noqa: E402
 from solutions.lessons import lessons as rows  # noqa: E402
 from solutions.references import Leads  # noqa: E402
+from solutions.whole import write_whole  # noqa: E402
 
 TEXT = ROOT / "book" / "lessons"
 PICTURES = ROOT / "book" / "pictures"
@@ -304,14 +305,7 @@ def read(path: Path) -> NotebookNode | None:
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write all or nothing."""
     nbformat.validate(notebook)
-    write_bytes((nbformat.writes(notebook) + "\n").encode(), path)
-
-
-def write_bytes(content: bytes, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    write_whole(path, nbformat.writes(notebook) + "\n")
 
 
 def picture(notebook: NotebookNode) -> bytes | None:
@@ -353,7 +347,7 @@ def take_figures(text: Path, notebook: NotebookNode, remeasure: bool) -> None:
                 output.execution_count = place
     if found:
         kept = {"cells": asked_figures(text), "figures": found}
-        write_bytes((json.dumps(kept, indent=1) + "\n").encode(), FIGURES / f"{text.stem}.json")
+        write_whole(FIGURES / f"{text.stem}.json", json.dumps(kept, indent=1) + "\n")
 
 
 # --- outputs that stand ---
@@ -436,7 +430,7 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
     notebook = join_streams(notebook if remeasure else keep_recordings(notebook, recorded))
     write(describe_figures(notebook) if variant == "site" else notebook, path)
     if variant == "solved" and (png := picture(notebook)) is not None:
-        write_bytes(png, PICTURES / f"{text.stem}.png")
+        write_whole(PICTURES / f"{text.stem}.png", png)
     return path
 
 
@@ -476,7 +470,7 @@ def keep_record(path: Path | None) -> Path | None:
     """Remember what a printed notebook was made from."""
     if path is not None and path.parent in (*VARIANTS.values(), PAGES):
         now = records() | {str(path.relative_to(ROOT)): made_from()}
-        write_bytes(json.dumps(now, indent=1, sort_keys=True).encode(), RECORDS)
+        write_whole(RECORDS, json.dumps(now, indent=1, sort_keys=True))
     return path
 
 
@@ -598,7 +592,7 @@ def main(argv: list[str] | None = None) -> int:
         jobs = [(text, variant, folder) for text in texts for variant, folder in VARIANTS.items()]
         print_all(jobs, options.remeasure, options.again)
         for path, content in beside().items():
-            write_bytes(content.encode(), path)
+            write_whole(path, content)
     except PressError as error:
         print(f"course.py build: {error}", file=sys.stderr)
         return 1

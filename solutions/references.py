@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from solutions.lessons import Lesson, lesson, lessons
+from solutions.whole import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -253,10 +254,7 @@ def exercises() -> dict[str, Facts]:
     found = {name: Facts(**{each: getattr(exercise, each) for each in asked}) for name, exercise in EXERCISES.items()}
     kept = {"made from": now, "exercises": {name: asdict(facts) for name, facts in found.items()}}
     with suppress(OSError):  # a course that can't be written into is asked each time
-        FACTS.parent.mkdir(parents=True, exist_ok=True)
-        partial = FACTS.with_suffix(".partial")
-        partial.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        partial.replace(FACTS)
+        write_whole(FACTS, json.dumps(kept, indent=1))
     return found
 
 

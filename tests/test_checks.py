@@ -31,7 +31,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from solutions import checks, quadratic, references
+from solutions import checks, quadratic, references, whole
 from solutions.checks import EXERCISES, Case, Exercise, case, check, hint, progress, showing
 from solutions.checks import exercise as exercise_module
 from solutions.checks.comparing import close
@@ -1828,7 +1828,8 @@ def test_on_windows_the_lock_is_msvcrts(kept, monkeypatch):
             raise refusal
         replace(*paths)
 
-    monkeypatch.setattr(progress_module.os, "replace", replaced)
+    monkeypatch.setattr(os, "replace", replaced)
+    monkeypatch.setattr(whole, "TRIES", 50)
     with progress_module.alone(kept):
         later = threading.Thread(target=progress_module.note, args=("softmax", "done"))
         later.start()

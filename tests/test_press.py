@@ -295,11 +295,11 @@ def test_check_names_the_file_and_the_first_cell_that_differs(house):
     for variant, folder in press.VARIANTS.items():
         press.print_one(house, variant, folder)
     for path, content in press.beside().items():
-        press.write_bytes(content.encode(), path)
+        press.write_whole(path, content)
     assert press.differences([house]) == []
     (press.ROOT / "README.md").write_text("# Tripling\n")
     assert press.differences([house]) == ["README.md differs from what the table and book/readme.md give"]
-    press.write_bytes(press.beside()[press.ROOT / "README.md"].encode(), press.ROOT / "README.md")
+    press.write_whole(press.ROOT / "README.md", press.beside()[press.ROOT / "README.md"])
     stray = house.with_name("tripling.md")
     stray.write_text("Thrice.\n")
     assert press.differences([house]) == ["book/lessons/tripling.md is no lesson of solutions/lessons.toml"]

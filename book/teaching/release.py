@@ -24,6 +24,8 @@ from nbformat import NotebookNode  # noqa: E402
 from nbformat.v4 import new_markdown_cell, new_notebook  # noqa: E402
 from press import PressError, lesson  # noqa: E402
 
+from solutions.whole import write_whole  # noqa: E402
+
 NOTICE = """\
 Write each answer where the dots are, run its cell, then run the locked cell below it: it says what is right, or what
 your answer computes instead, and goes on either way. What it says is what the grader will say. Answers are to be your
@@ -105,7 +107,7 @@ def write_settings(folder: Path) -> None:
     if not (folder / "nbgrader_config.py").exists():
         shutil.copy(CLASS / "nbgrader_config.py", folder)
     readme = (CLASS / "README.md").read_text(encoding="utf-8")
-    press.write_bytes(readme.replace("PYTHON", sys.executable).encode(), folder / "README.md")
+    write_whole(folder / "README.md", readme.replace("PYTHON", sys.executable))
 
 
 def nbgrader(folder: Path, *arguments: str) -> None:

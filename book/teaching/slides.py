@@ -25,6 +25,8 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
 from press import PressError, lesson  # noqa: E402
 
+from solutions.whole import write_whole  # noqa: E402
+
 FRAME = Path(__file__).with_name("slides.html")
 HEADING = re.compile(r"^(#{1,3}) (.*)$")
 KEEP = re.compile(r"^> \*\*Keep\.\*\* (.*)$", re.DOTALL)
@@ -163,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
             if notebook is None:
                 raise PressError(f"solutions/{stem}.ipynb is missing; course.py build {text.stem} prints it")
             path = options.out.resolve() / f"{stem}.html"
-            press.write_bytes(page(notebook).encode(), path)
+            write_whole(path, page(notebook))
             print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     except PressError as error:
         print(f"course.py slides: {error}", file=sys.stderr)

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 
 from solutions.tiny import Config, TinyTransformer
+from solutions.whole import write_whole
 
 CHECKPOINTS = Path(__file__).resolve().parent
 
@@ -25,7 +26,7 @@ def save(model: TinyTransformer, name: str, folder: Path = CHECKPOINTS, **made) 
     """Write the weights in float16, and a JSON with the config, what `made` says of them, and the provenance."""
     weights = {key: value.to(torch.float16).contiguous() for key, value in model.state_dict().items()}
     content = safetensors.torch.save(weights)
-    write(folder / f"{name}.safetensors", content)
+    write_whole(folder / f"{name}.safetensors", content)
     note(name, folder, config=asdict(model.config), sha256=hashlib.sha256(content).hexdigest(), **made)
 
 
@@ -39,7 +40,7 @@ def round_weights(model: torch.nn.Module) -> None:
 def note(name: str, folder: Path = CHECKPOINTS, **found) -> None:
     """Write NAME.json: what a run found, and the provenance."""
     text = json.dumps({**found, "provenance": provenance()}, indent=1)
-    write(folder / f"{name}.json", f"{text}\n".encode())
+    write_whole(folder / f"{name}.json", f"{text}\n".encode())
 
 
 def load(name: str, folder: Path = CHECKPOINTS) -> TinyTransformer:
@@ -98,14 +99,6 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    draft.write_bytes(content)
-    os.replace(draft, path)
-
-
 class Draft:
     """A training run that is not over yet: weights, what the optimiser remembers, and losses, in one file.
 
@@ -126,7 +119,7 @@ class Draft:
             tensors |= {f"optimizer {number} {name}": value for name, value in state.items()}
         told = json.dumps({"losses": losses, "told": self.told})
         content = safetensors.torch.save(tensors, {"told": told})
-        write(self.path, hashlib.sha256(content).digest() + content)
+        write_whole(self.path, hashlib.sha256(content).digest() + content)
 
     def read(self) -> tuple[dict, dict[str, torch.Tensor]] | None:
         """What the file says, and its tensors; None without a file. Raises ValueError if it is damaged."""

@@ -9,12 +9,13 @@ state that this version does not know is kept as it is.
 import errno
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from solutions.whole import patiently, write_whole
 
 try:
     import fcntl
@@ -88,7 +89,7 @@ def note(name: str, state: str) -> None:
             states = read(path)
             if advances(state, states.get(name, "open")):
                 states[name] = state
-                write(path, json.dumps(states, indent=1, sort_keys=True) + "\n")
+                write_whole(path, json.dumps(states, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         tell_once(f"{path.name} could not be written ({error.strerror}); progress is not kept.")
 
@@ -137,29 +138,6 @@ def unlock(file) -> None:
     else:
         file.seek(0)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-
-def patiently(action, *arguments, **options):
-    """On Windows a file can't be replaced while another process reads it, nor read while it is replaced: try again."""
-    for _ in range(0 if fcntl is not None else 50):
-        try:
-            return action(*arguments, **options)
-        except PermissionError:
-            time.sleep(0.01)
-    return action(*arguments, **options)
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader of it sees the old or the new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        patiently(os.replace, draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
 
 
 def tell_once(sentence: str) -> None:

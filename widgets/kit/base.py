@@ -36,6 +36,7 @@ import anywidget
 import numpy as np
 import traitlets
 
+from solutions.whole import write_whole
 from widgets.kit import link
 
 KINDS: dict[str, Path] = {}
@@ -83,10 +84,7 @@ def keep_state(folder: Path, instrument: "Instrument") -> None:
     path, state = folder / _named_after(instrument.twin()), instrument.static_html()
     if path.exists() and path.read_text(encoding="utf-8") != state:
         state = ""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(state, encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, state)
 
 
 def kept_state(folder: Path, twin: str) -> str | None:

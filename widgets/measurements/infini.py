@@ -30,12 +30,13 @@ import torch
 from torch import Tensor
 
 from solutions import passkey, streams
-from solutions.checkpoints import CHECKPOINTS, about, load, provenance, round_weights, save, write
+from solutions.checkpoints import CHECKPOINTS, about, load, provenance, round_weights, save
 from solutions.checkpoints import infini as recipe
 from solutions.checkpoints.infini_controls import CONTROLS
 from solutions.infini import RULES, gates, infini_floats
 from solutions.quadratic import kv_cache_bytes
 from solutions.tiny import Config, TinyTransformer, train
+from solutions.whole import write_whole
 from widgets.measurements import RESULTS
 
 MODELS = Path(__file__).resolve().parents[2] / "work" / "bench"
@@ -106,7 +107,7 @@ def cell(
     how = "" if find is passkey.find else f"-{find.__name__}"
     path = MODELS / "cells" / f"{weights[:16]}-{n}-{depth:.2f}-{asked}-{seed}{kind}{how}.json"
     if not path.exists():
-        write(path, json.dumps(measured(model, n, depth, asked, at_once, seed, find, **prompt)).encode())
+        write_whole(path, json.dumps(measured(model, n, depth, asked, at_once, seed, find, **prompt)).encode())
     return json.loads(path.read_text())
 
 
