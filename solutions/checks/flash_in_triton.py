@@ -5,6 +5,7 @@ second head, a maximum that arrives late. So lengths are ragged, heads are two, 
 starts as nan, so that what was never written is seen.
 """
 
+import functools
 import inspect
 import linecache
 import math
@@ -88,6 +89,7 @@ def run(
     sizes = dict(HEAD_DIM=head_dim, BLOCK_M=block_m, BLOCK_N=block_n)
     quiet = np.errstate(all="ignore"), warnings.catch_warnings(action="ignore")  # the verdict says what a mistake does
     with quiet[0], quiet[1], listening(Written()) as written:
+        kernel = kernel.made if isinstance(kernel, changed) else kernel
         interpreted(kernel)[triton.cdiv(n, block_m), heads](q, k, v, out, lse, head_dim**-0.5, n, **sizes)
     for name, tensor in zip("qkv", (q, k, v), strict=True):
         if not torch.equal(tensor, given[name]):
@@ -123,18 +125,35 @@ def case(label, *sizes, outcome=output) -> Case:
     return Case(label, lambda normal: sizes, outcome)
 
 
-def changed(kernel, *pieces: str):
-    """The kernel with pieces of its source replaced, old, new, old, new, as if it stood in a file of its own."""
-    source = textwrap.dedent(inspect.getsource(kernel.fn))
-    for old, new in zip(pieces[::2], pieces[1::2], strict=True):
-        if old not in source:
-            raise ValueError(f"{kernel.__name__} does not hold {old!r}; give a piece of its source.")
-        source = source.replace(old, new)
-    file = f"<{kernel.__name__} with {', '.join(map(repr, pieces))}>"
-    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
-    names = {"tl": tl, "triton": triton, "__name__": __name__}
-    exec(compile(source, file, "exec"), names)
-    return names[kernel.__name__]
+@functools.cache
+def source_of(function) -> str:
+    return textwrap.dedent(inspect.getsource(function))
+
+
+class changed:
+    """The kernel with pieces of its source replaced, old, new, old, new, as if it stood in a file of its own.
+
+    It is made when it is first used: there are a hundred, and Triton takes its time over each.
+    """
+
+    def __init__(self, kernel, *pieces: str):
+        self._name, source = kernel.__name__, source_of(kernel.fn)
+        for old, new in zip(pieces[::2], pieces[1::2], strict=True):
+            if old not in source:
+                raise ValueError(f"{self._name} does not hold {old!r}; give a piece of its source.")
+            source = source.replace(old, new)
+        self._source, self._file = source, f"<{self._name} with {', '.join(map(repr, pieces))}>"
+
+    @functools.cached_property
+    def made(self):
+        lines = self._source.splitlines(keepends=True)
+        linecache.cache[self._file] = len(self._source), None, lines, self._file
+        names = {"tl": tl, "triton": triton, "__name__": __name__}
+        exec(compile(self._source, self._file, "exec"), names)
+        return names[self._name]
+
+    def __getattr__(self, name):
+        return getattr(self.made, name)
 
 
 # Right, written differently --------------------------------------------------------------------------------------
