@@ -252,7 +252,7 @@ def test_there_are_enough_questions_of_each_level(questions):
     assert len(questions) >= 90
     assert {name for name, _ in counted} == {row.name for row in ASKED}
     assert ASKED == [row for row in lessons() if row.mechanisms]
-    assert min(counted[row.name, level] for row in ASKED for level in bank.LEVELS) >= 1
+    assert min(counted[row.name, level] for row in ASKED for level in bank.LEVELS) >= 3
     assert len({question.title for question in questions}) == len(questions)
 
 

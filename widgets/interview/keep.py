@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from solutions.lessons import first_edition
+from solutions.whole import write_whole
 
 ANSWER = {"id": str, "when": str, "late": bool, "ticked": list, "of": int}
 
@@ -114,15 +115,13 @@ def union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def save(path: Path | None, reader: dict[str, Any]) -> str:
     """Write the union of `reader` and of what is there, whole or not at all. Returns what went wrong, or ""."""
-    from solutions.checks.progress import write  # brings torch, which a picture does not need
-
     if path is None or not is_whole(reader):
         return ""
     kept, problem = load(path)
     if problem and path.exists():
         return problem
     try:
-        write(path, json.dumps(union(kept, reader), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        write_whole(path, json.dumps(union(kept, reader), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     except OSError as error:
         return f"{path.name} could not be written ({error.strerror}); these answers are not kept."
     return problem

@@ -15,6 +15,8 @@ DATA = re.compile(r'^import (?P<name>\w+) from "(?P<path>\.[^"]+\.json)" with \{
 COMMENT = re.compile(r"^[ \t]*(/\*\*((?!\*/).)*\*/[ \t]*|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 REMARK = re.compile(r"[ \t]+//[^\n\"'`]*$", re.MULTILINE)  # beside code; with no quote in it, it stands in no string
 INDENT = re.compile(r"^\s+", re.MULTILINE)  # and lines with nothing on them
+OPEN = re.compile(r"^((?!.*(?://|`)).*[,(\[{])\n", re.MULTILINE)  # a line that nothing can end after
+SPARE_CSS = re.compile(r"/\*.*?\*/\s*|^\s+|(?<=[;{}]) | (?=[{}])|(?<=[a-z]:) (?=[^{}]*[;}])", re.DOTALL | re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(async )?function|const|class)", re.MULTILINE)
 KIT = Path(__file__).parent
 
@@ -29,7 +31,7 @@ def linked(module: Path, seen: set[Path]) -> str:
     before = [linked(module.parent / found["path"], seen) for found in IMPORT.finditer(text)]
     spare = INDENT.sub("", REMARK.sub("", COMMENT.sub("", text)))  # a page has no use for what explains the code to us
     spare = DATA.sub(lambda found: f"const {found['name']} = {carried(module.parent / found['path'])};\n", spare)
-    return "".join(before) + EXPORT.sub("", IMPORT.sub("", spare))
+    return "".join(before) + OPEN.sub(r"\1", EXPORT.sub("", IMPORT.sub("", spare)))
 
 
 def carried(path: Path) -> str:
@@ -64,4 +66,4 @@ def piece(kind: str, view: Path) -> str:
 def stylesheet(views: list[Path]) -> str:
     """The look, the frame, and what each view adds."""
     sheets = [KIT / "tokens.css", KIT / "kit.css", *(view.with_suffix(".css") for view in views)]
-    return "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
+    return SPARE_CSS.sub("", "".join(sheet.read_text(encoding="utf-8") for sheet in sheets))
