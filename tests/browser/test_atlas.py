@@ -14,6 +14,7 @@ from solutions.tiny import Config, TinyTransformer
 from widgets import Atlas
 from widgets.atlas import Mask, say
 from widgets.kit import link
+from widgets.kit.format import fixed
 
 from .pages import CLASHES, NASTY, faults, settle, told, visits, write
 from .pages import pressed as press_keys
@@ -304,7 +305,7 @@ def test_a_head_is_chosen_by_its_small_map(visit, atlases):
     page, atlas = visit("model"), atlases["model"]
     thumbs = page.locator(".al-atlas-heads button")
     assert thumbs.count() == 8
-    shares = [say.fixed(100 * head.map.kept(atlas.mask), 0) for head in atlas.heads]
+    shares = [fixed(100 * head.map.kept(atlas.mask), 0) for head in atlas.heads]
     assert [text.strip() for text in thumbs.all_inner_texts()] == shares
     page.get_by_role("button", name="layer 1 head 2").click()
     settle(page)
