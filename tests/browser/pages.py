@@ -1,6 +1,7 @@
 """What the tests of the instruments share: their pages, a visit that must end quietly, axe, words that clash."""
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
@@ -123,3 +124,13 @@ def pale(page) -> list[str]:
 
 def told_of(found) -> list[str]:
     return [f"{fault['id']}: {node['target']}" for fault in found.response["violations"] for node in fault["nodes"]]
+
+
+def look_over(page, widths: tuple[int, ...] = (1000, 390)) -> None:
+    """On a page that is open: at every width, in light and in dark, axe finds nothing."""
+    for width, theme in product(widths, ("light", "dark")):
+        page.set_viewport_size({"width": width, "height": page.viewport_size["height"]})
+        page.emulate_media(color_scheme=theme)
+        settle(page)
+        assert page.locator(f".al:not([data-theme='{theme}'])").count() == 0
+        assert (faults if theme == "light" else pale)(page) == [], (width, theme)
