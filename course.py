@@ -595,14 +595,12 @@ print(f"{jupyterlab.__version__}, kernel {ipykernel.__version__}")
     Probe(
         "browser",
         """
-import os, shutil, sys
+import sys
 from playwright.sync_api import Error, sync_playwright
-named = os.environ.get("COURSE_CHROMIUM")
-found = named or next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+from widgets.kit.chromium import chromium, flags
 with sync_playwright() as playwright:
     try:
-        root = hasattr(os, "geteuid") and os.geteuid() == 0
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if root else [])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=flags())
     except Error:
         sys.exit("no Chromium could be started")
     print(f"Chromium {browser.version}, for the tests of the pages")

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the first without windows
 LOCAL = r"(?:file:|data:|blob:|about:|(?:https?|wss?)://(?:127\.0\.0\.1|localhost)(?::\d+)?(?:/|$))"
 OUTSIDE = re.compile(f"^(?!{LOCAL})")
 
