@@ -216,6 +216,7 @@ def test_shipped_weights_are_small_and_say_how_they_were_made(name):
 
 
 @pytest.mark.parametrize("pattern", ["all-global", "every-third-global", "all-local"])
+@pytest.mark.slow
 def test_shipped_weights_do_what_is_written_of_them(pattern):
     measured, written = window.quality(load(f"window-{pattern}")), about(f"window-{pattern}")["result"]
     assert measured["recall"] == pytest.approx(written["recall"], abs=2e-3)
@@ -285,6 +286,7 @@ def test_shipped_sinks_do_what_is_written_of_them():
 
 
 @pytest.mark.parametrize("name", ["infini", "infini-knn", "infini-xl", "sparse-trained", "window-all-local"])
+@pytest.mark.slow
 def test_a_model_is_loaded_by_one_line(name):
     """In a Python that has imported nothing else: which module an attention is in, its name says."""
     line = f"from solutions.checkpoints import load; print(load({name!r}).config.layers[0])"

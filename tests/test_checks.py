@@ -138,6 +138,7 @@ def test_right_answers_are_right(exercise, answer):
 
 
 @every_mistake
+@pytest.mark.many
 def test_mistakes_are_rejected_by_name(exercise, sentence):
     verdict = exercise.verdict(exercise.mistakes[sentence])
     assert not verdict.ok and verdict.attempted
@@ -916,6 +917,7 @@ def loops_inside_torch_modes(scores):
 @pytest.mark.parametrize(
     "endless", [loops, loops_and_swallows, loops_and_swallows_nearly_all, loops_inside_torch_modes]
 )
+@pytest.mark.slow
 def test_an_endless_loop_is_stopped_and_the_checker_stays_usable(endless, short_limit, monkeypatch, capfd):
     before = threading.active_count()
     verdict = verdict_on(endless)
@@ -1118,6 +1120,7 @@ def test_an_input_that_a_case_hands_on_unnamed_is_watched_too(name, place, word)
     assert list(exercise.shown(verdict).inputs)[place] == word
 
 
+@pytest.mark.slow
 def test_a_first_check_imports_no_sympy():
     code = """import sys, torch
 from solutions.checks import EXERCISES
@@ -1219,6 +1222,7 @@ def test_a_buffer_that_an_answer_uses_again_is_judged_as_it_was():
 BUSY = "while True: sum(range(1000))"
 
 
+@pytest.mark.slow
 def test_a_loaded_machine_fails_no_answer(monkeypatch):
     """Six busy processes on every core: the answer's own processor time counts, so its verdict is the same."""
     exercise = EXERCISES["softmax"]

@@ -109,6 +109,7 @@ def stamp(tree):
 # --- the environment ---
 
 
+@pytest.mark.slow
 def test_first_command_sets_up_then_does_its_work(made):
     tree, first = made
     assert first.returncode == 0, first.stderr
@@ -170,6 +171,7 @@ def test_requirements_that_cannot_be_installed_leave_no_stamp(tree):
 
 
 @pytest.mark.parametrize("damage", ["python gone", "pip gone", "only a folder"])
+@pytest.mark.slow
 def test_broken_environment_is_made_anew(tree, damage):
     venv = tree / ".venv"
     if damage == "python gone":
@@ -350,6 +352,7 @@ def test_folder_that_may_not_be_written(tree, tmp_path):
     assert "no permission to write" in calm(answer)
 
 
+@pytest.mark.slow
 def test_full_disk_then_room(tree, tmp_path):
     small = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*small, f"mount -t tmpfs none '{tmp_path}'"]).returncode:

@@ -121,6 +121,7 @@ SHAPES = [  # heads, kv_heads, queries, keys, d, blocks
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.slow
 def test_outputs_and_gradients_in_fp32(shape, pattern):
     heads, kv_heads, queries, keys, d, blocks = shape
     assert_right(*qkv(heads, kv_heads, queries, keys, d), blocks, **pattern)
@@ -275,6 +276,7 @@ def test_only_what_grows_as_n_is_kept_for_the_backward():
 
 @pytest.mark.parametrize("dtype", ERROR, ids=str)
 @pytest.mark.parametrize("heads, kv_heads, keys, d", [(8, 2, 300, 64), (4, 4, 1, 16), (6, 2, 37, 32), (17, 1, 50, 16)])
+@pytest.mark.slow
 def test_split_decoding_is_attention(heads, kv_heads, keys, d, dtype):
     q, k, v = qkv(heads, kv_heads, 1, keys, d, dtype, batch=2)
     expected, _ = exact(q, k, v)
@@ -429,6 +431,7 @@ TRAFFIC = [  # heads, kv_heads, queries, keys, blocks, pattern, dtype
 
 
 @pytest.mark.parametrize("case", TRAFFIC, ids=str)
+@pytest.mark.slow
 def test_every_program_issues_its_closed_form(case):
     heads, kv_heads, queries, keys, blocks, pattern, dtype = case
     q, k, v = qkv(heads, kv_heads, queries, keys, 16, dtype)
@@ -563,6 +566,7 @@ def shared_bytes(kernel, d: int, blocks: Blocks, target: str) -> tuple[int, ...]
 
 
 @pytest.mark.parametrize("target, kernel, d, blocks", SHIPPED, ids=lambda given: getattr(given, "__name__", str(given)))
+@pytest.mark.slow
 def test_shipped_blocks_suit_their_processor(target, kernel, d, blocks):
     """With a window and sinks, which takes the most registers of all patterns. The rules are those above the tables."""
     found = asked(kernel, d, blocks, target)
@@ -583,6 +587,7 @@ def test_shipped_blocks_suit_their_processor(target, kernel, d, blocks):
     [each for each in SHIPPED if each[0] == "sm_90" and each[2] == 128],
     ids=lambda given: getattr(given, "__name__", str(given)),
 )
+@pytest.mark.slow
 def test_patterns_without_a_window_take_no_more(target, kernel, d, blocks):
     windowed = asked(kernel, d, blocks, target)
     for causal in (False, True):
@@ -600,6 +605,7 @@ def test_narrow_instructions_are_seen(d, blocks):
 
 @pytest.mark.parametrize("target", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("d", HEAD_DIMS)
+@pytest.mark.slow
 def test_decoding_fits_and_spills_nothing(d, target):
     blocks = kernels.DECODE[2][d]
     types = dict.fromkeys("qkv", "*fp16") | dict.fromkeys(("partial", "partial_lse"), "*fp32")
@@ -641,6 +647,7 @@ def test_lengths_of_one_compile_too(kernel):
 
 @pytest.mark.parametrize("kernel", [flash_forward, causal_flash_forward])
 @pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.slow
 def test_the_lessons_kernels_take_what_the_closed_form_says(kernel, target):
     types = dict.fromkeys(("q", "k", "v", "out"), "*fp16") | {"lse": "*fp32", "scale": "fp32", "n": "i32"}
     for block_m, block_n, d, stages in ((64, 64, 64, 2), (64, 32, 64, 2), (64, 64, 128, 2), (128, 64, 64, 3)):

@@ -169,6 +169,7 @@ def cached_window_attention_of_all(q, k, v):
 
 
 @pytest.mark.parametrize("dtype, keys, peak, parts", list(draws(18)))
+@pytest.mark.slow
 def test_attention_is_no_worse_than_torchs(dtype, keys, peak, parts):
     q, k, v = row(dtype, keys, peak)
     exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double())

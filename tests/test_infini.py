@@ -80,6 +80,7 @@ def jacobian(model, n):
 
 
 @pytest.mark.parametrize("name, options", [*(("infini", {"rule": rule}) for rule in RULES), ("xl", {}), ("knn", {})])
+@pytest.mark.slow
 def test_no_token_sees_a_later_one(name, options):
     moved = jacobian(built(name, **options), 4 * SEGMENT)
     assert moved.triu(1).max() < 1e-12
@@ -109,6 +110,7 @@ def test_a_write_before_the_read_is_seen():
 
 @pytest.mark.parametrize("name, options", [*(("infini", {"rule": rule}) for rule in RULES), ("xl", {}), ("knn", {})])
 @pytest.mark.parametrize("kv_heads", [None, 2, 1])
+@pytest.mark.slow
 def test_any_chunks_give_the_whole(name, options, kv_heads):
     model, text = built(name, kv_heads=kv_heads, **options), tokens()
     whole = model(text)

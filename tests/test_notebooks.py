@@ -148,6 +148,7 @@ sys.meta_path.insert(0, Blocked())
 """
 
 
+@pytest.mark.slow
 def test_the_lesson_on_triton_runs_to_its_end_without_it(tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(NO_TRITON)  # every Python of the test begins with it
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -177,6 +178,7 @@ def nbval(path):
     return subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_nbval_fails_when_one_stored_number_is_changed(tmp_path):
     """The gate can fail: a stored result that differs in one digit turns nbval red."""
     cell = nbformat.v4.new_code_cell("import torch\nprint(f'{torch.ones(3, 4).sum():.3f}')", execution_count=1)
@@ -191,6 +193,7 @@ def test_nbval_fails_when_one_stored_number_is_changed(tmp_path):
     assert result.returncode == 1 and "12.001" in result.stdout
 
 
+@pytest.mark.slow
 def test_nbval_fails_when_a_number_stored_in_a_lesson_is_changed(tmp_path):
     path = tmp_path / "lesson.ipynb"
     text = (ROOT / "lessons" / f"{lessons()[0].stem}.ipynb").read_text(encoding="utf-8")

@@ -237,6 +237,7 @@ def test_extended_scores_are_those_of_the_rule():
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 200])
 @pytest.mark.parametrize("rule", recipe.RULES)
+@pytest.mark.slow
 def test_reading_in_chunks_is_reading_whole_past_the_old_length(rule, chunk):
     extended = recipe.under(rule, TinyTransformer(recipe.config(seed=0)))
     tokens = exact_lags(2, 160, torch.Generator().manual_seed(0)).tokens

@@ -42,6 +42,7 @@ def printed_texts(path: Path) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.slow
 def test_a_page_prints_what_the_solved_notebook_stores(site, lesson):
     """The pages are executed anew, with the solutions: so no other test needs to execute a solved notebook."""
     page, stored = site.parent / "source" / f"{lesson}.ipynb", ROOT / "solutions" / f"{Path(lesson).name}.ipynb"
@@ -196,6 +197,7 @@ def test_without_an_address_no_page_offers_to_open_elsewhere(site, page):
         assert "colab" not in said
 
 
+@pytest.mark.slow
 def test_the_address_brings_the_launch_links(small_source, tmp_path):
     page = small_page(small_source, tmp_path / "html", "https://github.com/somebody/attention")
     links = re.findall(r'<a class="tool" href="([^"]*)">Open in (\w+)</a>', page)
@@ -205,11 +207,13 @@ def test_the_address_brings_the_launch_links(small_source, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_elsewhere_than_on_github_there_is_binder_alone(small_source, tmp_path):
     page = small_page(small_source, tmp_path / "html", "https://gitlab.com/somebody/attention")
     assert re.findall(r"Open in (\w+)", page) == ["Binder"]
 
 
+@pytest.mark.slow
 def test_a_warning_of_jupyter_book_stops_the_site(small_source, tmp_path):
     source = shutil.copytree(small_source, tmp_path / "source")
     (source / "index.md").write_text("# Small\n\n{doc}`nowhere`\n", encoding="utf-8")

@@ -90,6 +90,7 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("n, m", [(9, 9), (3, 37)])
+@pytest.mark.slow
 def test_the_choice_is_the_same_set(name, n, m):
     scores = ROWS[name](draw(2, n, m))
     for top_k in (1, 5, m, m + 3):
@@ -103,6 +104,7 @@ def test_the_choice_is_the_same_set(name, n, m):
 
 @pytest.mark.parametrize("n, m", SHAPES)
 @pytest.mark.parametrize("heads, kv_heads", [(4, 2), (4, 1), (20, 1)])
+@pytest.mark.slow
 def test_gathered_attention(n, m, heads, kv_heads):
     q, k, v = qkv(n, m, heads=heads, kv_heads=kv_heads)
     indices = select_top_k(draw(2, n, m), 9 if m > 9 else m)
@@ -129,6 +131,7 @@ def test_a_query_without_keys():
 
 @pytest.mark.parametrize("n, m", SHAPES)
 @pytest.mark.parametrize("chunk", [7, 2048])
+@pytest.mark.slow
 def test_all_three(n, m, chunk):
     q, k, v = qkv(n, m)
     index = index_inputs(n, m)
@@ -181,6 +184,7 @@ def test_the_indexer_moves_what_the_closed_form_says(n, m, block_m, block_n):
 
 @pytest.mark.parametrize("n, m", SHAPES)
 @pytest.mark.parametrize("top_k", [1, 8, 20])
+@pytest.mark.slow
 def test_the_choice_moves_what_the_closed_form_says(n, m, top_k):
     _, trace = traced(choose_keys, draw(2, n, m), top_k, block=16)
     expected = select_bytes(n, m, top_k, batch=2)
@@ -219,6 +223,7 @@ NEEDS = [  # at DeepSeek's sizes, then at common ones
 
 
 @pytest.mark.parametrize("kernel, constants, num_warps", NEEDS, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.slow
 def test_they_compile_and_nothing_spills(kernel, constants, num_warps):
     names = interpreter.python_function(kernel).__code__.co_varnames
     signature = {name: kind for name, kind in TYPES.items() if name in names[: kernel.fn.__code__.co_argcount]}

@@ -77,6 +77,7 @@ def cells(notebook) -> dict:
 
 
 @pytest.mark.parametrize("text", PRINTED, ids=lambda text: text.stem)
+@pytest.mark.slow
 def test_a_notebook_of_exercises_only_names_what_it_uses_and_gives_points_for_each(text, tmp_path):
     notebook = release.assignment(text, exercises_only=True)
     exercises = {name: exercise for name, exercise in EXERCISES.items() if exercise.lesson == text.stem}
@@ -125,6 +126,7 @@ def graded(classroom: Path, student: str) -> tuple[dict[str, float], dict[str, s
     return points, said
 
 
+@pytest.mark.slow
 def test_students_get_the_exercises_blank(classroom):
     for key, cell in cells(nbformat.read(classroom / "release" / LESSON / f"{LESSON}.ipynb", as_version=4)).items():
         if key.startswith("test_"):
@@ -349,6 +351,7 @@ print(sys.modules["solutions"].__file__)
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the course's own repository to fetch")
+@pytest.mark.slow
 def test_the_first_cell_on_colab_fetches_the_course_and_lessons_import_what_binder_has(tmp_path):
     public, content = tmp_path / "public", tmp_path / "content"
     content.mkdir()

@@ -849,6 +849,7 @@ def test_resources_are_the_compilers():
 
 
 @needs_triton
+@pytest.mark.slow
 def test_what_does_not_fit_says_why():
     needs = resources(flash_forward, TYPES, {"HEAD_DIM": 128, "BLOCK_M": 128, "BLOCK_N": 128}, "sm_90", 8, 4)
     assert needs.shared_bytes == 294_912
@@ -900,6 +901,7 @@ def python(code: str, **environment) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_without_triton_kernels_are_defined_and_recordings_read(tmp_path):
     _, stepped = machine_trace(64, 16, 32, 32, causal=False)
     stepped.save(tmp_path / "flash.npz")
@@ -943,6 +945,7 @@ print(found.source, found.issued_bytes())
 
 
 @needs_triton
+@pytest.mark.slow
 def test_the_interpreters_own_switch_may_be_on():
     said = python(
         """
