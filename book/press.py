@@ -335,7 +335,8 @@ def take_figures(text: Path, notebook: NotebookNode, remeasure: bool) -> None:
 
     Of a recording what is kept already stays, unless it is measured anew.
     """
-    stored, found = {} if remeasure else figures_of(text)[1], {}
+    stored: dict[str, float] = {} if remeasure else figures_of(text)[1]
+    found: dict[str, float] = {}
     for cell in [each for each in notebook.cells if "figures" in tags(each)]:
         told = json.loads("".join(output.text for output in cell.outputs))
         found |= {name: stored.get(name, value) if is_recording(cell) else value for name, value in told.items()}

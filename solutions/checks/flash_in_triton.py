@@ -256,7 +256,7 @@ from_the_diagonal_back = changed(
     "last = (tl.minimum((tl.program_id(0) + 1) * BLOCK_M, n) - 1)",
     "tl.trans(keys) < n",
     "tl.trans(keys) <= rows",
-)
+).made
 
 
 # Mistakes of the loop, whoever may look at whom ------------------------------------------------------------------
