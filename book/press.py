@@ -234,6 +234,7 @@ def execute(notebook: NotebookNode, *, static: bool = False) -> NotebookNode:
     environment.pop("COURSE_STRICT", None)
     if static:
         environment["COURSE_STATIC"] = "1"
+        environment.pop("COURSE_STATES", None)
     notebook = nbformat.from_dict(notebook)
     with tempfile.TemporaryDirectory() as folder:
         place = {"metadata": {"path": folder}}
