@@ -49,7 +49,8 @@ def made_of(word: str) -> tuple[set[Path], re.Pattern]:
     return {ROOT / path for path in [*own, f"lessons/{lesson.stem}.ipynb"]}, re.compile(rf"\[(.*[/-])?({words})\b")
 
 
-ABOUT_LESSONS = {ROOT / "tests" / name for name in ("test_checks.py", "test_notebooks.py", "browser/test_site.py")}
+ABOUT = ("test_checks.py", "test_notebooks.py", "browser/test_lesson_pages.py", "browser/test_site.py")
+ABOUT_LESSONS = {ROOT / "tests" / name for name in ABOUT}
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -55,9 +55,8 @@ def turn(page, theme: str) -> None:
     page.wait_for_function("document.getAnimations().every((each) => each.playState !== 'running')")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_whole_quiet_told_in_words_and_fits_a_telephone(page, site, name):
-    """One visit asks all that is asked of every page; loading it costs more than asking."""
+def ask_of(page, site, name: str) -> None:
+    """All that is asked of every page, in one visit; loading it costs more than asking."""
     page.emulate_media(color_scheme="light")
     visit(page, site, name, "?q=softmax" if name == "search" else "")
     look_at(page)
@@ -73,6 +72,11 @@ def test_a_page_is_whole_quiet_told_in_words_and_fits_a_telephone(page, site, na
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, page.evaluate(WIDE)
     assert page.evaluate(WIDE) == []
     assert page.errors == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in LESSONS])
+def test_a_page_is_whole_quiet_told_in_words_and_fits_a_telephone(page, site, name):
+    ask_of(page, site, name)
 
 
 def test_the_lessons_have_pictures_and_instruments(page, site):
