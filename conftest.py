@@ -61,8 +61,9 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_collection_modifyitems(config, items):
     visits = {item.path for item in items if "site" in getattr(item, "fixturenames", ())}
-    # lessons first, since they leave what the site shows, and the longest file; then what waits for the site
-    items.sort(key=lambda item: (item.path in visits, item.path.suffix != ".ipynb", item.path.name != "test_lab.py"))
+    # lessons first, since they leave what the site shows, and the longest file; last what waits for the site
+    long = ROOT / "tests" / "test_notebooks.py"
+    items.sort(key=lambda item: (item.path in visits, item.path.suffix != ".ipynb", item.path != long))
     if config.getoption("--lesson"):
         files, about = made_of(config.getoption("--lesson"))
         kept = [item for item in items if item.path in files or about.search(item.nodeid)]

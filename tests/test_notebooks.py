@@ -136,6 +136,23 @@ def test_a_solved_lesson_is_right_throughout(path):
             assert ": right" in "".join(outputs_text(cell)), cell.source
 
 
+TEXTS = [press.TEXT / f"{each.name}.md" for each in lessons() if each.checks]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_a_right_answer_written_differently_carries_the_lesson_to_its_end(path):
+    notebook = press.printed(path, "student")
+    for index, cell in enumerate(notebook.cells):
+        if "check" in cell.metadata.get("tags", []):
+            name = cell.source.split(" = ")[0]
+            answer = f"from solutions.checks import EXERCISES\n{name} = EXERCISES['{name}'].right_answers[0]"
+            notebook.cells[index - 1].source = f"{answer}\n{name}.__name__ = '{name}'"
+    notebook = press.execute(notebook)  # raises where a cell fails
+    said = ["".join(outputs_text(cell)) for cell in code_cells(notebook) if "check" in cell.metadata.get("tags", [])]
+    assert said and all(": right" in words for words in said)
+
+
 NO_TRITON = """
 import sys
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -58,16 +57,14 @@ def lab(browser, tmp_path_factory):
         door.communicate(timeout=30)
 
 
-def answer(path: Path) -> None:
-    """Forget what is stored, and write right answers into the exercises, others than ours."""
+def until_a_question(path: Path) -> None:
+    """Forget what is stored, and what comes after the first prediction: nbval runs the rest, and a lesson is long."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell, below in pairwise([*notebook["cells"], {}]):
+    for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell.update(outputs=[], execution_count=None)
-        if "exercise" in cell["metadata"].get("tags", []):
-            name = "".join(below["source"]).split(" = ")[0]
-            theirs = f"from solutions.checks import EXERCISES\n{name} = EXERCISES['{name}'].right_answers[0]"
-            cell["source"] = f"{theirs}\n{name}.__name__ = '{name}'"
+    first = next(i for i, cell in enumerate(notebook["cells"]) if "".join(cell["source"]).startswith("predict("))
+    del notebook["cells"][first + 1 :]
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
@@ -82,15 +79,12 @@ def saved(page, path: Path) -> list:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def run_all(page, path: Path) -> list:
-    """Through the menu, until the saved file says that every cell ran, and return the cells that have code.
-
-    A cell that raises fails the test.
-    """
+def run_all(page, path: Path) -> None:
+    """Through the menu, until the saved file says that every cell ran. A cell that raises fails the test."""
     page.get_by_text("| Idle").wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    cells, waiting, since = [], [{"source": "(nothing saved)"}], time.monotonic()
+    waiting, since = [{"source": "(nothing saved)"}], time.monotonic()
     while waiting:
         assert time.monotonic() - since < CELL_SECONDS, f"{CELL_SECONDS} seconds: {waiting[0]['source']}"
         if cells := saved(page, path):
@@ -98,7 +92,6 @@ def run_all(page, path: Path) -> list:
             still = [cell for cell in cells if cell["execution_count"] is None]
             since = since if len(still) == len(waiting) else time.monotonic()
             waiting = still
-    return cells
 
 
 def test_a_second_start_installs_nothing(lab):
@@ -115,14 +108,12 @@ def test_address_opens_the_first_lesson_and_nothing_else(lab, page):
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_answered_in_another_way_a_lesson_runs_to_its_end_and_answers_a_click(lab, page, name):
+def test_a_lesson_runs_and_answers_a_click(lab, page, name):
     path = lab.folder / name
-    answer(path)
+    until_a_question(path)
     page.goto(lab.page_of(name))
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-    for cell in run_all(page, path):
-        if "check" in cell["metadata"].get("tags", []):
-            assert ": right" in json.dumps(cell["outputs"]), cell["source"]
+    run_all(page, path)
     question = page.locator(".al-predict").first
     before = question.inner_text()
     question.get_by_role("button").first.click()
