@@ -5,6 +5,7 @@ few facts (STAGES); none is longer than 512 tokens. All systems see the same doc
 512, 2,048 and 8,192 tokens, and on texts whose facts change. Writes language.json, and the weights of SHIPPED.
 """
 
+import json
 import time
 from itertools import pairwise, product
 from pathlib import Path
@@ -165,27 +166,39 @@ def run(system: str, seed: int, folder: Path) -> tuple[TinyTransformer, Draft]:
     return model, draft
 
 
-def make(folder: Path) -> None:
-    """Train and measure all of them: about two hours on one thread; a model that is done isn't done again."""
-    runs, drafts = [], []
-    for seed, system in product(SEEDS, SYSTEMS):
-        model, draft = run(system, seed, folder)
-        result, found = draft.told["result"], draft.told["measured"]
-        if system in SHIPPED and seed == SEEDS[0]:
-            save(model, name(system, seed), folder, recipe="language", result=result)
-        runs.append({**result, **found})
-        drafts.append(draft)
-        print(f"{system:22} seed {seed} {result['seconds']:6.0f} s, perplexity by facts", end="")
-        for n in LENGTHS:
-            row = [f"{cell['perplexity']:.2f}" for cell in found["cells"] if cell["tokens"] == n]
-            print(f"   {n:,}: {' '.join(row)}", end="", flush=True)
-        print()
-    settings = {
+def settings() -> dict:
+    return {
         "segment": SEGMENT, "layers": 2, "width": WIDTH, "heads": HEADS, "stages": STAGES, "step_tokens": TOKENS,
         "learning_rate": LEARNING_RATE, "documents": LENGTHS, "facts": FACTS, "holds": HOLDS, "text": TEXT,
         "texts": TEXTS, "edges": EDGES[1:], "word_floor": documents.WORD_FLOOR, "name_chance": documents.NAME_CHANCE,
         "attribute_chance": documents.ATTRIBUTE_CHANCE,
     }  # fmt: skip
-    note("language", folder, settings=settings, runs=runs)
-    for draft in drafts:
+
+
+def found_so_far(folder: Path) -> list[dict]:
+    """The runs of a comparison that is not complete yet: it may be made in several sittings, or on several machines."""
+    path = folder / "language.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"settings": None, "runs": []}
+    goes_on = told["settings"] == json.loads(json.dumps(settings())) and len(told["runs"]) < len(SEEDS) * len(SYSTEMS)
+    return told["runs"] if goes_on else []
+
+
+def make(folder: Path) -> None:
+    """Train and measure all of them: about two hours on one thread; a model that is done isn't done again."""
+    runs = found_so_far(folder)
+    done = {(each["seed"], each["system"]) for each in runs}
+    for seed, system in product(SEEDS, SYSTEMS):
+        if (seed, system) in done:
+            continue
+        model, draft = run(system, seed, folder)
+        result, found = draft.told["result"], draft.told["measured"]
+        if system in SHIPPED and seed == SEEDS[0]:
+            save(model, name(system, seed), folder, recipe="language", result=result)
+        runs.append({**result, **found})
+        note("language", folder, settings=settings(), runs=runs)
         draft.done()
+        print(f"{system:22} seed {seed} {result['seconds']:6.0f} s, perplexity by facts", end="")
+        for n in LENGTHS:
+            row = [f"{cell['perplexity']:.2f}" for cell in found["cells"] if cell["tokens"] == n]
+            print(f"   {n:,}: {' '.join(row)}", end="", flush=True)
+        print()
