@@ -59,8 +59,12 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    visits = {item.path for item in items if "site" in getattr(item, "fixturenames", ())}
+    on_the_site = [item for item in items if "site" in getattr(item, "fixturenames", ())]
+    for item in on_the_site:
+        item.add_marker("site")
+    visits = {item.path for item in on_the_site}
     # lessons first, since they leave what the site shows, and the longest file; last what waits for the site
     long = ROOT / "tests" / "test_notebooks.py"
     items.sort(key=lambda item: (item.path in visits, item.path.suffix != ".ipynb", item.path != long))

@@ -430,7 +430,7 @@ def test(arguments: list) -> int:
         if finish(start([python, "-m", "ruff", "check", "."], ROOT)) != 0:
             return 1
         others = [each for each in arguments if each != "--quick"]
-        arguments = ["tests", "--ignore=tests/browser", "-m", "not slow and not many", *spread, *others]
+        arguments = ["tests", "--ignore=tests/browser", "-m", "not (slow or many or site)", *spread, *others]
     elif not named:
         arguments = [*spread, *arguments]
     elif not (ROOT / named[0].partition("::")[0]).exists():
