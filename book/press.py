@@ -16,8 +16,7 @@ signature, docstring and blank body, or the full source, followed by the cell th
 to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
 The figure of the cell tagged `picture` also becomes `book/pictures/name.png`, for the README. A cell tagged `figures`
 is seen by nobody: where it stands, its dict of named numbers goes to `book/figures/name.json`, for the page of what we
-measured. A cell that asks for a
-prediction starts folded, since it holds the answer.
+measured. A cell that asks for a prediction starts folded, since it holds the answer.
 
 The same text gives the same bytes: ids come from a cell's source, so that one more cell renames no other, counts run
 1..n from a clean kernel, and nothing of the machine is stored. Where only prose changed nothing is executed: the stored
@@ -33,6 +32,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -347,9 +347,12 @@ def take_figures(text: Path, notebook: NotebookNode, remeasure: bool) -> None:
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = place
+    path = FIGURES / f"{text.stem}.json"
     if found:
         kept = {"cells": asked_figures(text), "figures": found}
-        write_whole(FIGURES / f"{text.stem}.json", json.dumps(kept, indent=1) + "\n")
+        write_whole(path, json.dumps(kept, indent=1) + "\n")
+    else:
+        path.unlink(missing_ok=True)
 
 
 # --- outputs that stand ---
@@ -426,7 +429,8 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
     path = destined(text, destination)
     stored = read(path)
     notebook = execute(printed(text, variant, figures=variant == "solved"), static=variant == "site")
-    take_figures(text, notebook, remeasure)
+    if variant == "solved":
+        take_figures(text, notebook, remeasure)
     # the site shows the very recordings that the solved notebook stores
     recorded = read(VARIANTS["solved"] / path.name) if variant == "site" else stored
     notebook = join_streams(notebook if remeasure else keep_recordings(notebook, recorded))
@@ -488,6 +492,9 @@ def print_site(destination: Path, only: str | None = None, again: bool = False) 
     for text in texts:
         page = read(destined(text, PAGES)) if text in living else None
         write(page or borrowed(text), destined(text, Path(destination) / "lessons"))
+    for old in STATES.glob("*"):  # of a course that is another now
+        if old.name != made_from():
+            shutil.rmtree(old)
 
 
 def revived(text: Path) -> Path | None:

@@ -1126,6 +1126,8 @@ def test_a_first_check_imports_no_sympy():
 from solutions.checks import EXERCISES
 EXERCISES["merge"].verdict(lambda *parts: parts[:2])
 assert "sympy" not in sys.modules, "2 seconds of the first check"
+EXERCISES["blocked_attention"].verdict(lambda q, k, v, causal, block: q)
+assert "torch._dynamo" not in sys.modules, "2 seconds of the first operation that is watched"
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 

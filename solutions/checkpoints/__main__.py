@@ -25,8 +25,8 @@ def main() -> int:
     if drafts and not (chosen.anew or goes_on(chosen.name)):
         chosen.anew = True
     if chosen.anew:
-        for path in [*drafts, chosen.out / f"{chosen.name}.json"]:  # also what a recipe has found so far
-            path.unlink(missing_ok=True)
+        for draft in drafts:
+            draft.unlink()
     try:
         recipe.make(chosen.out)
     except KeyboardInterrupt:

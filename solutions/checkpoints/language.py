@@ -19,6 +19,7 @@ from solutions.checkpoints import Draft, note, round_weights, save
 from solutions.checkpoints.infini import groups
 from solutions.infini import SegmentState, gates
 from solutions.tiny import Config, TinyTransformer, train
+from solutions.whole import write_whole
 
 SEGMENT, WIDTH, HEADS, ROPE_BASE = 64, 64, 2, 1000.0
 SEGMENTS = {"segment": SEGMENT}
@@ -35,6 +36,7 @@ SHIPPED = ("Transformer-XL", "Infini, linear")  # of these the first seed's weig
 SEEDS = (0, 1, 2)
 STEPS, TOKENS, LEARNING_RATE = 1200, 8192, 5e-3  # TOKENS: of all documents of a step
 STAGES = ((150, (1, 2, 4), 256), (300, (2, 4, 8), 256), (STEPS, (4, 8, 16, 32), 512))  # until which step; facts; tokens
+FOUND = "language-found.draft"  # what the models that are done have found, until all are
 EVERY = 50  # steps between two notes of what is found
 
 FACTS = (4, 8, 16, 32, 64)  # of a document to be tried on; on lengths other than TEXT every second
@@ -177,10 +179,9 @@ def settings() -> dict:
 
 def found_so_far(folder: Path) -> list[dict]:
     """The runs of a comparison that is not complete yet: it may be made in several sittings, or on several machines."""
-    path = folder / "language.json"
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"settings": None, "runs": []}
-    goes_on = told["settings"] == json.loads(json.dumps(settings())) and len(told["runs"]) < len(SEEDS) * len(SYSTEMS)
-    return told["runs"] if goes_on else []
+    path = folder / FOUND
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"settings": None}
+    return told["runs"] if told["settings"] == json.loads(json.dumps(settings())) else []
 
 
 def make(folder: Path) -> None:
@@ -195,10 +196,12 @@ def make(folder: Path) -> None:
         if system in SHIPPED and seed == SEEDS[0]:
             save(model, name(system, seed), folder, recipe="language", result=result)
         runs.append({**result, **found})
-        note("language", folder, settings=settings(), runs=runs)
+        write_whole(folder / FOUND, json.dumps({"settings": settings(), "runs": runs}))
         draft.done()
         print(f"{system:22} seed {seed} {result['seconds']:6.0f} s, perplexity by facts", end="")
         for n in LENGTHS:
             row = [f"{cell['perplexity']:.2f}" for cell in found["cells"] if cell["tokens"] == n]
             print(f"   {n:,}: {' '.join(row)}", end="", flush=True)
         print()
+    note("language", folder, settings=settings(), runs=runs)
+    (folder / FOUND).unlink()
