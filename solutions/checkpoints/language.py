@@ -180,8 +180,8 @@ def settings() -> dict:
 def found_so_far(folder: Path) -> list[dict]:
     """The runs of a comparison that is not complete yet: it may be made in several sittings, or on several machines."""
     path = folder / FOUND
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"settings": None}
-    return told["runs"] if told["settings"] == json.loads(json.dumps(settings())) else []
+    told: dict = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return told["runs"] if told.get("settings") == json.loads(json.dumps(settings())) else []
 
 
 def make(folder: Path) -> None:
