@@ -13,6 +13,7 @@ how far behind the name that asks the last copy of the answer stands; 0 everywhe
 """
 
 import math
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ FEWEST, MOST = 4, 8  # words between two mentions, each number as likely as the 
 RUNS = range(FEWEST, MOST + 1)
 
 FOLLOWERS = (5 * torch.arange(WORDS)[:, None] + torch.tensor([1, 4, 6, 11])) % WORDS  # of each word, (WORDS, 4)
+FOLLOWS = FOLLOWERS.tolist()
 GOES_ON = sum((RUNS.stop - i) / len(RUNS) * math.log((RUNS.stop + 1 - i) / (RUNS.stop - i)) for i in RUNS[1:])
 WORD_FLOOR = WORD_ENTROPY + GOES_ON / (sum(RUNS) / len(RUNS))  # nats a word: which follows, and that no name does
 NAME_CHANCE = math.log(NAMES) + math.log(len(RUNS)) - GOES_ON  # nats a name, of whoever knows only when one may come
@@ -52,11 +54,11 @@ def documents(facts: Tensor, n: int, generator: torch.Generator) -> Sample:
     ordinary = torch.ones(batch, length, dtype=torch.bool)
     ordinary.scatter_(1, start, False).scatter_(1, start + 1, False)
 
-    word = torch.randint(WORDS, (batch,), generator=generator)
+    first = torch.randint(WORDS, (batch,), generator=generator)
     follower = torch.multinomial(FOLLOWER_SHARES.expand(batch, -1), length, replacement=True, generator=generator)
-    for i in range(n):
-        word = torch.where(ordinary[:, i], FOLLOWERS[word, follower[:, i]], word)
-        tokens[:, i] = torch.where(ordinary[:, i], NAMES + ATTRIBUTES + word, tokens[:, i])
+    for row, word in enumerate(first.tolist()):
+        words = accumulate(follower[row, ordinary[row]].tolist(), lambda word, each: FOLLOWS[word][each], initial=word)
+        tokens[row, ordinary[row]] = NAMES + ATTRIBUTES + torch.tensor([*words][1:])
 
     seen = torch.full((batch, NAMES), -1)  # where each name stood last
     for at, each in zip(start.T, name.T, strict=True):

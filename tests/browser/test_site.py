@@ -79,14 +79,6 @@ def test_a_page_is_whole_quiet_told_in_words_and_fits_a_telephone(page, site, na
     ask_of(page, site, name)
 
 
-def test_the_lessons_have_pictures_and_instruments(page, site):
-    for name, row in zip(LESSONS, lessons(), strict=True):
-        visit(page, site, name)
-        assert page.locator("article img").count() > 0 or not row.checks
-        for kind in row.instruments:
-            assert page.locator(f"[data-instrument='{kind}']").count() > 0, (name, kind)
-
-
 def test_the_cover_fits_one_screen(page, site):
     page.set_viewport_size({"width": 1280, "height": 800})
     visit(page, site, "index")
