@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from compiled import compiled, key, source
 from torch import Tensor
 
 from solutions import flash, interpreter
@@ -534,7 +535,7 @@ def asked(kernel, d: int, blocks: Blocks, target: str, causal=True, window=1024,
     constants = dict(HEAD_DIM=d, BLOCK_M=blocks.block_m, BLOCK_N=blocks.block_n, GROUP=1)
     constants |= dict(CAUSAL=causal, WINDOW=window, SINKS=sinks)
     names = kernel.arg_names
-    return resources(
+    return compiled(
         kernel,
         {name: TYPES[name] for name in names if name in TYPES},
         {name: value for name, value in constants.items() if name in names},
@@ -611,7 +612,7 @@ def test_decoding_fits_and_spills_nothing(d, target):
     types = dict.fromkeys("qkv", "*fp16") | dict.fromkeys(("partial", "partial_lse"), "*fp32")
     types |= {"scale": "fp32", "keys": "i32", "chunk": "i32", "group": "i32"}
     constants = dict(HEAD_DIM=d, BLOCK_G=16, BLOCK_N=blocks.block_n)
-    found = resources(kernels.split_decode_kernel, types, constants, target, blocks.num_warps, blocks.num_stages)
+    found = compiled(kernels.split_decode_kernel, types, constants, target, blocks.num_warps, blocks.num_stages)
     assert (found.spill_bytes, found.fits) == (0, True), found.reason
 
 
@@ -637,12 +638,26 @@ def test_lengths_of_one_compile_too(kernel):
     constants |= ones | dict(CAUSAL=True, WINDOW=8, SINKS=2)
     types = TYPES | dict.fromkeys(("partial", "partial_lse"), "*fp32") | dict.fromkeys(("scores", "weights"), "*fp16")
     names = kernel.arg_names
-    found = resources(
+    found = compiled(
         kernel,
         {name: types[name] for name in names if name not in constants},
         {name: value for name, value in constants.items() if name in names},
     )
     assert found.fits
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+def test_the_record_says_what_the_compiler_says(target):
+    types = dict.fromkeys("qkv", "*fp16") | dict.fromkeys(("partial", "partial_lse"), "*fp32")
+    types |= {"scale": "fp32", "keys": "i32", "chunk": "i32", "group": "i32"}
+    asked = types, dict(HEAD_DIM=64, BLOCK_G=16, BLOCK_N=kernels.DECODE[2][64].block_n), target, 4, 2
+    kept, found = compiled(kernels.split_decode_kernel, *asked), resources(kernels.split_decode_kernel, *asked)
+    assert kept == replace(found, ptx=kept.ptx) and kept.ptx and all(name in found.ptx for name in kept.ptx.split())
+
+
+def test_a_kernel_s_source_is_all_that_it_uses():
+    assert "def key_part(" in source(kernels.forward_kernel) and "def visible(" in source(kernels.forward_kernel)
+    assert key(kernels.forward_kernel, {}) != key(kernels.query_gradient_kernel, {}) != key(kernels.forward_kernel, 1)
 
 
 @pytest.mark.parametrize("kernel", [flash_forward, causal_flash_forward])
@@ -652,7 +667,7 @@ def test_the_lessons_kernels_take_what_the_closed_form_says(kernel, target):
     types = dict.fromkeys(("q", "k", "v", "out"), "*fp16") | {"lse": "*fp32", "scale": "fp32", "n": "i32"}
     for block_m, block_n, d, stages in ((64, 64, 64, 2), (64, 32, 64, 2), (64, 64, 128, 2), (128, 64, 64, 3)):
         constants = dict(HEAD_DIM=d, BLOCK_M=block_m, BLOCK_N=block_n)
-        found = resources(kernel, types, constants, target, num_warps=4, num_stages=stages)
+        found = compiled(kernel, types, constants, target, num_warps=4, num_stages=stages)
         assert found.shared_bytes == flash.shared_memory_bytes(block_m, block_n, d, stages=stages, target=target)
 
 

@@ -178,7 +178,7 @@ def reached(cells, answers):
 
 
 def test_what_an_answer_reaches_is_found():
-    sources = ["import math", "a = 1", "b = a", "def answer(): ...", "c = answer() + b", "print(b)", "print(c)", "d = 2"]
+    sources = ["import math", "a = 1", "b = a", "def answer(): 0", "c = answer() + b", "print(b)", "print(c)", "d = 2"]
     found = reached([nbformat.v4.new_code_cell(source) for source in sources], {"answer"})
     assert [cell.source for cell in found] == [sources[index] for index in (0, 1, 2, 3, 4, 6)]
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from compiled import compiled
 
 from solutions import interpreter, sparse_kernels
 from solutions.quadratic import attention, causal_mask
@@ -20,7 +21,6 @@ from solutions.sparse_kernels import (
     select_kernel,
     sparse_attention_kernels,
 )
-from widgets.theatre import resources
 from widgets.theatre.measure import traced
 
 pytestmark = pytest.mark.skipif(not interpreter.available, reason="Triton is not installed")
@@ -227,7 +227,7 @@ NEEDS = [  # at DeepSeek's sizes, then at common ones
 def test_they_compile_and_nothing_spills(kernel, constants, num_warps):
     names = interpreter.python_function(kernel).__code__.co_varnames
     signature = {name: kind for name, kind in TYPES.items() if name in names[: kernel.fn.__code__.co_argcount]}
-    found = resources(kernel, signature, constants, "sm_90", num_warps, 2)
+    found = compiled(kernel, signature, constants, "sm_90", num_warps, 2)
     assert (found.spill_bytes, found.fits) == (0, True), found.reason
     assert "wgmma" in found.ptx or "mma.sync" in found.ptx or kernel is select_kernel
 
