@@ -1,4 +1,4 @@
-"""A reader's first minutes: the real `course.py lab`, its address in a browser, every lesson run top to bottom."""
+"""A reader's first minutes: the real `course.py lab`, its address in a browser, a lesson, every instrument alive."""
 
 import json
 import re
@@ -8,10 +8,41 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted(path.name for path in (ROOT / "lessons").glob("*.ipynb"))
+ALL = [  # of a notebook, its cells
+    """import numpy as np
+import torch
+
+import widgets
+from solutions.flash import TileMachine, tiled_attention
+from widgets import Atlas, Eye, Ledger, Mock, Order, Practice, Tape, Theatre, predict
+from widgets.ledger.measure import sweep
+from widgets.theatre import Trace
+
+torch.manual_seed(0)
+shown, q, k = {}, torch.randn(2, 12, 8), torch.randn(1, 12, 8)"""
+]
+ALL += [
+    f"shown[{name!r}] = {made}\nshown[{name!r}]"
+    for name, made in {
+        "predict": 'predict("Which?", choices=["one", "two"], answer="two", why="It is.")',
+        "Ledger": 'Ledger(sweep({"pairs": lambda x: x @ x.T}, [64, 128, 256], lambda n: (torch.randn(n, 4),)))',
+        "Atlas": 'Atlas.of(q, k, run="twelve tokens")',
+        "Theatre": "Theatre(Trace.of_machine(machine))",
+        "Tape": "Tape.from_pairs(*torch.randn(2, 24, 8), segment=4, rule='linear')",
+        "Eye": "Eye.from_vectors(q, k, torch.randn(2, 12, 4), torch.randn(12, 4), torch.rand(12, 2), top_k=4)",
+        "Order": 'Order({"a": np.ones((2, 2, 3)), "b": 1 + np.ones((2, 2, 3))}, carried={"a": 1, "b": 2}, '
+        'holds=[64, 128], facts=[4, 8], pair=("a", "b"), at=(64, 4), provenance="a test")',
+        "Practice": "Practice()",
+        "Mock": "Mock(20)",
+    }.items()
+]
+ALL[4] = f"machine = TileMachine()\ntiled_attention(machine, *torch.randn(3, 32, 8), block_m=16, block_n=16)\n{ALL[4]}"
+ALL += ["left = {*widgets.__all__} - {*shown, 'whiteboard'}\nassert not left, left"]
 CELL_SECONDS = 300  # without a cell that ends, on a machine that others load as well
 
 pytestmark = pytest.mark.skipif(
@@ -107,17 +138,39 @@ def test_address_opens_the_first_lesson_and_nothing_else(lab, page):
     assert page.outside_requests == []
 
 
-@pytest.mark.parametrize("name", LESSONS)
-def test_a_lesson_runs_and_answers_a_click(lab, page, name):
-    path = lab.folder / name
+def test_a_lesson_runs_and_answers_a_click(lab, page):
+    path = lab.folder / LESSONS[0]
     until_a_question(path)
-    page.goto(lab.page_of(name))
+    page.goto(lab.page_of(path.name))
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
     run_all(page, path)
+    answer_a_question(page)
+    assert page.outside_requests == []
+    lab.end_kernels()
+
+
+def answer_a_question(page) -> None:
     question = page.locator(".al-predict").first
     before = question.inner_text()
     question.get_by_role("button").first.click()
     page.wait_for_function("([node, text]) => node.innerText !== text", arg=[question.element_handle(), before])
     assert re.search("You said|Noted", question.inner_text())
-    assert page.outside_requests == []
-    lab.end_kernels()
+
+
+def test_every_instrument_is_alive_in_a_notebook(lab, page):
+    """nbval runs the lessons and the site shows them; what JupyterLab makes of an instrument is the same in each."""
+    path = lab.folder / "all.ipynb"
+    cells = [nbformat.v4.new_code_cell(source) for source in ALL]
+    metadata = json.loads((lab.folder / LESSONS[0]).read_text(encoding="utf-8"))["metadata"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    page.goto(lab.page_of(path.name))
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    run_all(page, path)
+    for cell in page.locator(".jp-Notebook .jp-CodeCell").all()[1:-1]:
+        cell.scroll_into_view_if_needed()
+        instrument = cell.locator(".al").first
+        instrument.wait_for()
+        assert instrument.inner_text().strip(), cell.inner_text()
+    page.locator(".al-predict").scroll_into_view_if_needed()
+    answer_a_question(page)
+    assert page.outside_requests == [] and page.errors == []
