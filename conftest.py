@@ -20,6 +20,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # as when the press printed: sums in anothe
 # the kernels import this folder's course, although another checkout's may be installed in the environment
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of those kernels compiles the course again
+
 # what the lessons show while nbval runs them, the site shows: it is not executed once more
 os.environ["COURSE_STATES"] = str(ROOT / "book" / "_build" / "states" / references.made_from())
 

@@ -73,6 +73,7 @@ def start(command: list, folder: Path, **options) -> subprocess.Popen:
     """A child, which imports the course of this folder, wherever the environment's own copy may lie."""
     env = dict(options.pop("env", os.environ))
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # else every kernel and every test process compiles the course again
     return subprocess.Popen([str(part) for part in command], cwd=str(folder), env=env, **options)
 
 
@@ -430,7 +431,7 @@ def test(arguments: list) -> int:
         if finish(start([python, "-m", "ruff", "check", "."], ROOT)) != 0:
             return 1
         others = [each for each in arguments if each != "--quick"]
-        arguments = ["tests", "--ignore=tests/browser", "-m", "not (slow or many or site)", *spread, *others]
+        arguments = ["tests", "--ignore=tests/browser", "-m", "not (slow or seconds or site)", *spread, *others]
     elif not named:
         arguments = [*spread, *arguments]
     elif not (ROOT / named[0].partition("::")[0]).exists():

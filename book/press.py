@@ -42,8 +42,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-# the form of an address, a second's import, which no notebook has anywhere
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+import solutions.no_grammar  # noqa: E402, F401, I001  before nbformat
 
 import jupytext  # noqa: E402
 import nbformat  # noqa: E402
@@ -51,9 +53,6 @@ from nbclient import NotebookClient  # noqa: E402
 from nbclient.exceptions import CellExecutionError  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # noqa: E402
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
 
 import course_map  # noqa: E402
 

@@ -85,6 +85,7 @@ def random_mask(rng, tokens):
 
 @pytest.mark.parametrize("allowed", PATTERNS.values(), ids=PATTERNS)
 @pytest.mark.parametrize(("tokens", "cell"), [(2, 1), (37, 1), (150, 4), (300, 64), (129, 128), (260, 256)])
+@pytest.mark.seconds
 def test_squares_and_log_sum_exp_are_those_of_the_whole_matrix(allowed, tokens, cell):
     if allowed.window is not None and allowed.window > tokens:
         allowed = Allowed(allowed.causal, tokens, min(allowed.sinks, tokens))
@@ -121,6 +122,7 @@ def test_each_level_is_made_of_the_one_below_and_no_mass_is_lost():
 
 
 @pytest.mark.parametrize("spread", [0.5, 2.0, 3.5])
+@pytest.mark.seconds
 def test_any_cell_is_within_a_thousandth_of_float64_attention(spread):
     q, k = random_qk(2048, head_dim=64, spread=spread)
     head = measure.map_head(q, k, Allowed(), scale=0.125, cell=64, block=64, far=64)
@@ -162,6 +164,7 @@ def test_squares_stay_few_and_blocks_small():
 
 @pytest.mark.parametrize("allowed", PATTERNS.values(), ids=PATTERNS)
 @pytest.mark.parametrize(("tokens", "cell"), [(2, 1), (90, 1), (143, 8), (300, 64)])
+@pytest.mark.seconds
 def test_kept_mass_and_pairs_are_the_sum_over_every_pair(allowed, tokens, cell):
     if allowed.window is not None and allowed.window > tokens:
         allowed = Allowed(allowed.causal, tokens)
@@ -405,6 +408,7 @@ def test_a_small_atlas_travels_whole_and_a_large_one_in_places():
     assert len(large.static_html()) < 4_000_000
 
 
+@pytest.mark.seconds
 def test_many_heads_travel_in_a_bounded_page_and_the_first_of_them_whole():
     q, k = (x.expand(96, -1, -1).contiguous() for x in random_qk(512, head_dim=64))
     atlas = Atlas.of(q, k)
@@ -581,6 +585,7 @@ def test_more_than_memory_holds_is_refused_with_a_coarser_start(monkeypatch):
         Atlas.of(q, k)
 
 
+@pytest.mark.seconds
 def test_the_memory_it_says_it_needs_is_what_it_takes():
     q, k = random_qk(6000, head_dim=8)
     taken = record(measure.map_head, q, k, Allowed(), scale=0.3, cell=8, block=32, far=64).peak_bytes

@@ -114,6 +114,7 @@ def learn(folder, *, steps=12, until=None, seed=0):
     return model, losses, draft
 
 
+@pytest.mark.seconds
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(tmp_path):
     whole, losses, draft = learn(tmp_path / "whole")
     draft.done()
@@ -126,6 +127,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(tmp_path):
         assert torch.equal(one, other)
 
 
+@pytest.mark.seconds
 def test_a_draft_that_is_damaged_or_of_another_model_is_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path, until=8)
@@ -170,6 +172,7 @@ def test_an_interruption_says_what_is_kept(tmp_path, monkeypatch, capsys):
     assert "What was learnt is kept: the same command goes on from there." in capsys.readouterr().out
 
 
+@pytest.mark.seconds
 def test_recipes_are_found_by_name():
     told = subprocess.run([sys.executable, "-m", "solutions.checkpoints", "--help"], capture_output=True, text=True)
     assert {"sinks", "window", "infini", "infini-controls"} <= {*recipes()}
@@ -181,6 +184,7 @@ def test_recipes_are_found_by_name():
     assert told.returncode == 2 and "invalid choice: 'door'" in told.stderr
 
 
+@pytest.mark.seconds
 def test_a_recipe_runs(tmp_path, monkeypatch, capsys):
     """Both recipes from end to end, much too short to learn anything."""
     for module, name in ((window, "STEPS"), (sinks, "STEPS")):

@@ -111,6 +111,7 @@ def named(name):
 
 
 @every_exercise
+@pytest.mark.seconds
 def test_reference_is_right(exercise):
     verdict = exercise.verdict(exercise.reference)
     assert (verdict.ok, verdict.attempted, verdict.mistake) == (True, True, None), verdict.message
@@ -132,13 +133,14 @@ def test_both_ramps_of_yarn_are_right():
 
 
 @every_right_answer
+@pytest.mark.seconds
 def test_right_answers_are_right(exercise, answer):
     verdict = exercise.verdict(answer)
     assert verdict.ok, verdict.message
 
 
 @every_mistake
-@pytest.mark.many
+@pytest.mark.seconds
 def test_mistakes_are_rejected_by_name(exercise, sentence):
     verdict = exercise.verdict(exercise.mistakes[sentence])
     assert not verdict.ok and verdict.attempted
@@ -185,6 +187,7 @@ def test_cases_are_fair(exercise):
 
 
 @every_exercise
+@pytest.mark.seconds
 def test_a_right_answer_is_far_from_the_time_limit(exercise):
     """A tenth of the limit at most, in processor time, so that a machine ten times slower does not fail it."""
 
@@ -220,6 +223,7 @@ def test_headline():
     assert EXERCISES["uniform_attention"].headline.endswith("(difficulty 1, 3 minutes, about 1 line)")
 
 
+@pytest.mark.seconds
 def test_saturating_inputs_would_let_mistakes_pass():
     """The guard above can fail: with entries 40 times as large, three mistakes and the right answer look the same."""
     attention = EXERCISES["attention"]
@@ -409,6 +413,7 @@ def exotic(scores):
         (returns_input, "first wrong at [0, 0]"),
     ],
 )
+@pytest.mark.seconds
 def test_what_went_wrong_is_one_sentence(wrong, words):
     verdict = verdict_on(wrong)
     assert not verdict.ok and verdict.attempted and verdict.mistake is None
@@ -800,6 +805,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize("name, wrong, start", WRITTEN, ids=[f"{name}-{start[:40]}" for name, _, start in WRITTEN])
+@pytest.mark.seconds
 def test_mistakes_are_named_however_they_are_written(name, wrong, start):
     verdict = EXERCISES[name].verdict(wrong)
     assert verdict.mistake and verdict.mistake.startswith(start), verdict.message
@@ -848,6 +854,7 @@ def test_a_read_of_nothing_that_is_0_has_a_gradient_too():
 
 
 @pytest.mark.parametrize("filler", [-1e4, -1e9, -3e38])
+@pytest.mark.seconds
 def test_any_large_negative_filler_is_recognised(filler):
     def attention(q, k, v, *, causal=False, mask=None, scale=None):
         scores = quadratic.attention_scores(q, k, scale)
@@ -932,6 +939,7 @@ def test_an_endless_loop_is_stopped_and_the_checker_stays_usable(endless, short_
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.seconds
 def test_a_thread_that_cannot_be_interrupted_is_left_behind(short_limit):
     def sleeps(scores):
         time.sleep(20)  # one call into C: the interruption waits until it returns
@@ -1083,6 +1091,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("answer, words", ODD.values(), ids=list(ODD))
+@pytest.mark.seconds
 def test_no_verdict_raises(answer, words):
     for exercise in (
         EXERCISES["softmax"],
@@ -1172,6 +1181,7 @@ def test_an_answer_leaves_no_trace():
     assert state() == before
 
 
+@pytest.mark.seconds
 def test_an_answer_that_cannot_be_stopped_leaves_no_trace(monkeypatch):
     def stuck(values):
         torch.set_default_dtype(torch.float64)
@@ -1249,6 +1259,7 @@ def test_a_loaded_machine_fails_no_answer(monkeypatch):
     assert took > 1.5, "the machine was not loaded, and nothing is shown"
 
 
+@pytest.mark.seconds
 def test_an_answer_that_waits_is_stopped_by_the_clock(short_limit):
     assert "did not end within 0.3 seconds" in verdict_on(lambda scores: time.sleep(1) or scores).message
 
@@ -1421,6 +1432,7 @@ softmax = check(quadratic.softmax)
 @pytest.mark.parametrize(
     "body, first", [("return scores.softmax(-1)", "not yet. Your output"), ("...", "not attempted")]
 )
+@pytest.mark.seconds
 def test_a_check_cell_that_runs_twice_says_the_same(body, first, tmp_path, monkeypatch):
     """In a kernel, as a reader does it: a refused answer is replaced by ours, which must not be judged in its place."""
     kept = tmp_path / "progress.json"
@@ -1662,6 +1674,7 @@ def test_case_shows_what_was_refused(capsys):
 
 
 @every_exercise
+@pytest.mark.seconds
 def test_every_case_can_be_laid_open(exercise):
     for index, each in enumerate(exercise.cases):
         shown = exercise.shown(checks.Verdict(False, True, None, "", refused=index, fault="something"))
@@ -1781,6 +1794,7 @@ for number in range(30):
 """
 
 
+@pytest.mark.seconds
 def test_two_kernels_at_once_lose_nothing(kept):
     """As two processes, each 30 notes: all 60 are there."""
     environment = {**os.environ, "COURSE_PROGRESS": str(kept)}
@@ -1895,6 +1909,7 @@ def test_progress_stands_beside_the_package_wherever_one_works(monkeypatch, tmp_
     assert progress_module.place() == Path(quadratic.__file__).resolve().parents[1] / "work" / "progress.json"
 
 
+@pytest.mark.seconds
 def test_check_works_from_any_folder(tmp_path):
     """In another process, as a kernel would: another folder, the answer without a source file, progress on disk."""
     script = "from solutions.checks import check\ndef softmax(scores):\n    return scores.softmax(-1)\ncheck(softmax)\n"

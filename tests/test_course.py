@@ -118,6 +118,7 @@ def test_first_command_sets_up_then_does_its_work(made):
     assert stamp(tree).exists()
 
 
+@pytest.mark.seconds
 def test_second_command_installs_nothing(tree):
     before = {path: path.stat().st_mtime_ns for path in (tree / ".venv").rglob("*")}
     began = time.perf_counter()
@@ -134,6 +135,7 @@ def test_what_is_installed_is_the_tree_itself(tree):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a link to a folder needs a privilege on Windows")
+@pytest.mark.seconds
 def test_two_checkouts_that_share_an_environment_run_their_own_code(tree, tmp_path):
     other = tmp_path / "another checkout"
     shutil.copytree(tree, other, ignore=shutil.ignore_patterns(".venv"))
@@ -152,12 +154,14 @@ def test_exit_code_of_a_command_is_passed_on(tree):
     assert door(tree, "build", "fail").returncode == 3
 
 
+@pytest.mark.seconds
 def test_changed_requirements_are_installed(tree):
     (tree / "constraints.txt").write_text("# nothing, said in other words\n")
     assert "Bringing .venv up to date." in door(tree, "build").stdout
     assert door(tree, "build").stdout == "press\n"
 
 
+@pytest.mark.seconds
 def test_requirements_that_cannot_be_installed_leave_no_stamp(tree):
     good = (tree / "requirements.txt").read_text()
     (tree / "requirements.txt").write_text("./no_such_wheel-1-py3-none-any.whl\n")
@@ -190,6 +194,7 @@ def test_broken_environment_is_made_anew(tree, damage):
     assert door(tree, "build").stdout == "press\n"
 
 
+@pytest.mark.seconds
 def test_moved_course_is_installed_from_its_new_place(tree):
     elsewhere = tree.with_name("moved")
     tree.rename(elsewhere)
@@ -214,6 +219,7 @@ def test_file_in_the_place_of_the_environment_is_told(tree):
 
 
 @POSIX
+@pytest.mark.seconds
 def test_interrupted_set_up_goes_on(tree):
     stamp(tree).unlink()
     (tree / "hold").touch()
@@ -231,6 +237,7 @@ def test_interrupted_set_up_goes_on(tree):
 
 
 @POSIX
+@pytest.mark.seconds
 def test_interrupt_reaches_the_command_and_lets_it_finish(tree):
     running = popen(tree, "build", "wait")
     assert running.stdout.readline() == "press wait\n"
@@ -284,6 +291,7 @@ def test_old_python_can_read_the_door():
     ast.parse((ROOT / "course.py").read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
+@pytest.mark.seconds
 def test_old_python_is_named(tree):
     program = (
         "import platform, runpy, sys; sys.version_info = (3, 9, 2); platform.python_version = lambda: '3.9.2';"

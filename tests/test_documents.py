@@ -43,6 +43,7 @@ def test_a_document_is_words_with_mentions_four_to_eight_words_apart():
     assert attribute.float().mean().item() == pytest.approx(1 / 8, rel=0.02)
 
 
+@pytest.mark.seconds
 def test_a_document_settles_each_of_its_names_once_and_for_all():
     sample = some(facts=4)
     for row in sample.tokens:

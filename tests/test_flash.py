@@ -211,6 +211,7 @@ def test_forward_on_the_machine(shape, causal, dtype):
 
 
 @every_configuration
+@pytest.mark.seconds
 def test_backward_on_the_machine(shape, causal, dtype):
     (q, k, v, grad_out), blocks = one_head(shape, dtype)
     out, lse = tiled_attention(TileMachine(), q, k, v, **blocks, causal=causal)
@@ -243,6 +244,7 @@ def test_backward_on_the_machine(shape, causal, dtype):
 
 
 @every_configuration
+@pytest.mark.seconds
 def test_flash1_on_the_machine(shape, causal, dtype):
     (q, k, v, _), blocks = one_head(shape, dtype)
     machine = TileMachine()
@@ -254,6 +256,7 @@ def test_flash1_on_the_machine(shape, causal, dtype):
 
 
 @every_configuration
+@pytest.mark.seconds
 def test_standard_attention_on_the_machine(shape, causal, dtype):
     (q, k, v, _), blocks = one_head(shape, dtype)
     machine = TileMachine()
@@ -285,6 +288,7 @@ def test_large_scores_and_late_maxima():
     assert_close(lse, expected_lse, 1e-5)
 
 
+@pytest.mark.seconds
 def test_the_block_size_does_not_change_the_answer():
     (q, k, v, _), _ = one_head((70, 70, 16, 1, 1))
     outs = [
@@ -671,6 +675,7 @@ def test_shared_memory_of_compiled_kernels(target, block_m, block_n, d, stages, 
         ("sm_80", 128, 32, 32, 4),
     ],
 )
+@pytest.mark.seconds
 def test_shared_memory_is_the_compiler_s(target, block_m, block_n, d, stages):
     signature = {name: "*fp16" for name in ("q", "k", "v", "out")} | {"lse": "*fp32", "scale": "fp32", "n": "i32"}
     constants = {"HEAD_DIM": d, "BLOCK_M": block_m, "BLOCK_N": block_n}

@@ -130,11 +130,13 @@ def test_outputs_and_gradients_in_fp32(shape, pattern):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("pattern", PATTERNS[:4], ids=str)
+@pytest.mark.seconds
 def test_outputs_and_gradients_in_two_bytes(pattern, dtype):
     assert_right(*qkv(4, 2, 37, 50, 32, dtype), Blocks(16, 32), **pattern)
 
 
 @pytest.mark.parametrize("seed", range(10))
+@pytest.mark.seconds
 def test_random_shapes(seed):
     draw = random.Random(seed)
     kv_heads, group = draw.choice([1, 2]), draw.choice([1, 1, 2, 3])
@@ -150,6 +152,7 @@ def test_random_shapes(seed):
 
 @pytest.mark.parametrize("d", HEAD_DIMS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.seconds
 def test_the_public_function_and_its_gradient(d, dtype):
     leaves = [tensor.requires_grad_() for tensor in qkv(2, 1, 40, 50, d, dtype, batch=2)]
     grad_out = normal(2, 2, 40, d, dtype=dtype)
@@ -166,6 +169,7 @@ def test_the_public_function_and_its_gradient(d, dtype):
 @pytest.mark.parametrize("n, block_m, block_n", [(1, 16, 16), (16, 16, 16), (37, 16, 32), (50, 32, 16), (20, 64, 64)])
 @pytest.mark.parametrize("kernel, causal", [(flash_forward, False), (causal_flash_forward, True)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.seconds
 def test_the_lessons_kernels(kernel, causal, n, block_m, block_n, dtype):
     q, k, v = (normal(2, n, 16, dtype=dtype) for _ in "qkv")
     out, lse = torch.full_like(q, math.nan), torch.full((2, n), math.nan)
@@ -177,6 +181,7 @@ def test_the_lessons_kernels(kernel, causal, n, block_m, block_n, dtype):
     assert (lse - expected_lse[0]).abs().max() < 1e-5
 
 
+@pytest.mark.seconds
 def test_a_wide_window_and_many_sinks_are_causal_to_the_bit():
     q, k, v = qkv(2, 1, 60, 75)
     causal = flash_attention(q, k, v, causal=True)
@@ -208,6 +213,7 @@ def test_the_future_does_not_reach_back():
     assert not torch.equal(before[:, :, 20:], after[:, :, 20:])
 
 
+@pytest.mark.seconds
 def test_a_query_that_sees_nothing_is_zero_and_has_no_gradient():
     leaves = [tensor.requires_grad_() for tensor in qkv(1, 1, 40, 10)]
     out = flash_attention(*leaves, causal=True)
@@ -219,6 +225,7 @@ def test_a_query_that_sees_nothing_is_zero_and_has_no_gradient():
     assert (lse[:, :, :30] == -math.inf).all() and lse[:, :, 30:].isfinite().all()
 
 
+@pytest.mark.seconds
 def test_grouped_heads_are_repeated_heads():
     q, k, v = (tensor.requires_grad_() for tensor in qkv(6, 2, 40))
     shared = flash_attention(q, k, v, causal=True)
@@ -232,6 +239,7 @@ def test_grouped_heads_are_repeated_heads():
         assert error(one, other.double()) < 1e-6
 
 
+@pytest.mark.seconds
 def test_blocks_do_not_change_the_answer():
     q, k, v = qkv(1, 1, 100, d=32, dtype=torch.float16)
     results = [
@@ -259,6 +267,7 @@ def test_views_are_read_as_what_they_show():
     assert error(got, right) < 1e-5
 
 
+@pytest.mark.seconds
 def test_the_backward_gives_the_same_bits_and_is_not_differentiable():
     leaves = [tensor.requires_grad_() for tensor in qkv(2, 1, 40)]
     runs = [torch.autograd.grad(flash_attention(*leaves).sum(), leaves) for _ in range(2)]
@@ -287,6 +296,7 @@ def test_split_decoding_is_attention(heads, kv_heads, keys, d, dtype):
         assert error(out, expected) < ERROR[dtype], splits
 
 
+@pytest.mark.seconds
 def test_the_number_of_splits_does_not_matter():
     q, k, v = qkv(4, 2, 1, 200, d=32)
     whole = flash_decode(q, k, v, splits=1)
@@ -473,6 +483,7 @@ def test_every_program_issues_its_closed_form(case):
 
 
 @pytest.mark.parametrize("heads, kv_heads, keys, splits", [(8, 2, 1000, 4), (4, 4, 37, 1), (6, 2, 50, 7), (2, 1, 5, 8)])
+@pytest.mark.seconds
 def test_decoding_issues_its_closed_form(heads, kv_heads, keys, splits):
     q, k, v = qkv(heads, kv_heads, 1, keys, 16, torch.float16)
     _, trace = traced(flash_decode, q, k, v, splits=splits)
@@ -483,6 +494,7 @@ def test_decoding_issues_its_closed_form(heads, kv_heads, keys, splits):
 
 
 @pytest.mark.parametrize("queries, keys, block_m, block_n", [(64, 64, 32, 32), (50, 70, 16, 64)])
+@pytest.mark.seconds
 def test_standard_attention_issues_its_closed_form(queries, keys, block_m, block_n):
     q, k, v = qkv(4, 2, queries, keys, 16, torch.float16)
     _, trace = traced(standard_attention_kernels, q, k, v, True, block_m=block_m, block_n=block_n)
@@ -647,6 +659,7 @@ def test_lengths_of_one_compile_too(kernel):
 
 
 @pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.seconds
 def test_the_record_says_what_the_compiler_says(target):
     types = dict.fromkeys("qkv", "*fp16") | dict.fromkeys(("partial", "partial_lse"), "*fp32")
     types |= {"scale": "fp32", "keys": "i32", "chunk": "i32", "group": "i32"}
@@ -691,6 +704,7 @@ def _reaches_too_far(q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_
 
 
 @pytest.mark.parametrize("exercise", [exercises.FLASH_FORWARD, exercises.CAUSAL_FLASH_FORWARD], ids=lambda e: e.name)
+@pytest.mark.seconds
 def test_answers_that_are_no_answer(exercise):
     blank = exercise.verdict(_dots)
     assert (blank.attempted, blank.message) == (False, "not attempted yet. The lesson goes on with ours.")
@@ -732,16 +746,19 @@ PIECES = {
 
 
 @pytest.mark.parametrize("pieces, words", PIECES.values(), ids=list(PIECES))
+@pytest.mark.seconds
 def test_what_a_kernel_does_to_its_memory_is_told_by_program_tensor_and_line(pieces, words):
     """Lines are counted from the kernel's `def`, in errors and in accesses alike."""
     assert words in exercises.FLASH_FORWARD.verdict(exercises.changed(flash_forward, *pieces)).message
 
 
+@pytest.mark.seconds
 def test_a_load_without_other_whose_lanes_are_hidden_is_right():
     pieces = "k + key_offsets, mask=keys[:, None] < n, other=0.0", "k + key_offsets, mask=keys[:, None] < n"
     assert exercises.FLASH_FORWARD.verdict(exercises.changed(flash_forward, *pieces)).ok
 
 
+@pytest.mark.seconds
 def test_what_causality_saves_is_asked_for():
     """Right numbers, too many bytes: the verdict names the bytes."""
     verdict = exercises.CAUSAL_FLASH_FORWARD.verdict(
@@ -795,6 +812,7 @@ def test_the_benchmark_counts_flops_as_the_papers_do():
     assert bench.flops(short) == 2.5 * 4 * 512 * 16_384 * 2048 / 2
 
 
+@pytest.mark.seconds
 def test_the_benchmark_predicts_what_a_trace_counts():
     case = bench.Case("forward", 2, 4, 2, 50, 50, 16, True)
     q, k, v = qkv(4, 2, 50, d=16, dtype=torch.float16, batch=2)

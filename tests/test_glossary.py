@@ -16,6 +16,7 @@ TERMS = re.findall(r"^([A-Z].+)\n  (.+)$", GLOSSARY, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("term", "told"), TERMS, ids=[term for term, _ in TERMS])
+@pytest.mark.seconds
 def test_a_term_leads_to_its_section(term, told):
     links = re.findall(r"\[\{Lesson\}`(\w+)`\]\(lesson:(\w+)#([\w-]+)\)$", told)
     assert len(links) == 1, f"{term} names no section at its end"

@@ -209,6 +209,7 @@ def test_attention_of_many_queries_is_no_worse(dtype, keys, peak, parts):
 
 
 @pytest.mark.parametrize("dtype, keys, peak, parts", list(draws(18, seed=2)))
+@pytest.mark.seconds
 def test_a_row_of_scores_is_no_worse_than_torchs(dtype, keys, peak, parts):
     scores = (peak * torch.randn(2, keys, generator=torch.Generator().manual_seed(parts))).to(dtype)
     exact = scores.double()
@@ -274,6 +275,7 @@ def test_the_indexer_rounds_once(dtype):
 
 
 @pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.seconds
 def test_targets_and_losses_round_once(dtype):
     q, k = normal(1, 64, 2, 16, dtype=dtype), normal(1, 1, 5_000, 16, dtype=dtype)
     rounded_once(sparse.causal_probabilities, q, k, dtype=dtype)
@@ -289,6 +291,7 @@ def test_targets_and_losses_round_once(dtype):
 
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("selector", ["oracle", "H2O", "Quest", "MoBA", "NSA"])
+@pytest.mark.seconds
 def test_selectors_choose_by_scores_that_were_not_rounded(dtype, selector):
     q, k = normal(1, 2, 100, 16, dtype=dtype), normal(1, 1, 100, 16, dtype=dtype)
     choose = sparse.SELECTORS[selector]
@@ -324,6 +327,7 @@ def test_gradients_of_a_tile_are_float32(dtype):
 
 
 @pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.seconds
 def test_gradients_reach_half_precision(dtype):
     """What every block adds to the gradient of a key or a query is added up before it is rounded."""
     exact = [each.double().requires_grad_() for each in row(dtype, 2_000, 1.0, queries=40)]

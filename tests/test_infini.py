@@ -498,6 +498,7 @@ def test_the_state_stays_in_float32_when_all_else_is_half():
     assert whole.isfinite().all()
 
 
+@pytest.mark.seconds
 def test_ten_thousand_unit_writes_read_ten_thousand():
     key, value = torch.zeros(1, 1), torch.ones(1, 1)  # σ(0) = 1
     memory, z = torch.zeros(1, 1), torch.zeros(1)

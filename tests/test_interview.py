@@ -228,6 +228,7 @@ def test_small_counts_years_names_and_powers_of_two_need_no_evidence():
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.seconds
 def test_every_figure_of_every_question_holds(name, questions):
     problems = [problem for each in questions if each.file == name for problem in bank.figures_hold(each)]
     assert problems == []
@@ -529,6 +530,7 @@ def notes(path, folder):
     return json.loads(models), json.loads(decks), rows, cards
 
 
+@pytest.mark.seconds
 def test_the_deck_is_one_that_anki_takes(tmp_path, questions, capsys):
     path = tmp_path / "new" / "deck.apkg"
     assert deck.main([str(path)]) == 0
@@ -551,6 +553,7 @@ def test_the_deck_is_one_that_anki_takes(tmp_path, questions, capsys):
         assert sum(text.count("\\(") + text.count("\\[") for text in shown) >= formulas * (formulas > 0), question.id
 
 
+@pytest.mark.seconds
 def test_a_card_of_the_first_edition_is_mended_and_not_doubled(tmp_path, questions):
     """Anki knows a note by its guid, which was made from the number that a question had then."""
     import genanki

@@ -50,6 +50,7 @@ def test_sentences_are_those_of_the_page():
 
 
 @pytest.mark.skipif(NODE is None, reason="needs node")
+@pytest.mark.seconds
 def test_the_pages_functions_pass_their_own_tests():
     run = subprocess.run([NODE, "--test", *map(str, sorted(JS.glob("*.test.mjs")))], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-4000:]
@@ -61,6 +62,7 @@ def test_the_pages_functions_pass_their_own_tests():
 
 @pytest.mark.skipif(NODE is None, reason="needs node")
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.seconds
 def test_a_joined_view_is_a_module_with_no_imports_left(kind, tmp_path):
     text = link.module(KINDS[kind])
     assert not re.search(r"^import ", text, re.MULTILINE)

@@ -46,6 +46,7 @@ def test_what_is_asked_was_never_taught():
 
 
 @pytest.mark.parametrize("n", [512, 2048])
+@pytest.mark.seconds
 def test_bytes_carried_are_those_of_the_formulas(n):
     layers, heads, d = 2, language.HEADS, language.WIDTH // language.HEADS
     expected = {
@@ -95,6 +96,7 @@ def small(monkeypatch):
         monkeypatch.setattr(language, name, value)
 
 
+@pytest.mark.seconds
 def test_the_recipe_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     small(monkeypatch)
     language.make(tmp_path / "whole")

@@ -244,6 +244,7 @@ def test_naive_attention_holds_scores_and_weights_at_its_peak():
     assert list(shares)[:2] == ["weights", "scores"]
 
 
+@pytest.mark.seconds
 def test_what_is_quadratic_and_what_is_linear():
     def cached(q, k, v):
         cache = KVCache()
@@ -450,6 +451,7 @@ def measured():
 NAIVE = {"naive": (lambda n: naive_peak_bytes(n, 64), "12 N² + 12 N")}
 
 
+@pytest.mark.seconds
 def test_the_text_of_a_sweep(measured):
     assert repr(Ledger(measured, NAIVE)).splitlines() == [
         "What grows with the number of tokens? 8 times the tokens: naive grows 63.1 times, to 3.01 MiB; "

@@ -68,6 +68,7 @@ def assert_close(got, expected):
 
 
 @pytest.mark.parametrize("seed", range(60))
+@pytest.mark.seconds
 def test_banded_is_dense_masked(seed):
     n, batch, heads, kv_heads, pattern = random_pattern(seed)
     q, k, v = qkv(n, batch=batch, heads=heads, kv_heads=kv_heads, seed=seed)
@@ -257,6 +258,7 @@ def in_chunks(q, k, v, window, sinks, lengths):
 
 
 @pytest.mark.parametrize("window, sinks", [(1, 0), (2, 0), (16, 0), (16, 4), (3, 5), (1, 1)])
+@pytest.mark.seconds
 def test_cached_is_whole_for_every_chunk_length(window, sinks):
     n = 3 * 16 + 5
     q, k, v = qkv(n, heads=4, kv_heads=2)
@@ -347,6 +349,7 @@ def test_multiplications_are_those_of_the_band():
     assert counter.get_total_flops() == 2 * 2 * met * d
 
 
+@pytest.mark.seconds
 def test_peak_memory_grows_linearly_and_masked_quadratically():
     lengths = [512, 1024, 2048]
     peaks = {"banded": [], "masked": []}

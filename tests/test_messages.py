@@ -62,6 +62,7 @@ def test_every_instrument_with_messages_is_listened_to():
 
 @pytest.mark.skipif(NODE is None, reason="needs node")
 @pytest.mark.parametrize("name", SPOKEN)
+@pytest.mark.seconds
 def test_every_text_is_said_by_those_who_are_to_say_it_and_by_no_other(name, monkeypatch, tmp_path):
     """A text that is said has all its slots filled, since a missing fact raises."""
     groups = json.loads((WIDGETS / name / "messages.json").read_text(encoding="utf-8"))

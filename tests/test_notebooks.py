@@ -52,6 +52,7 @@ def test_there_is_a_notebook_for_every_text():
     assert len(texts) >= 2
 
 
+@pytest.mark.seconds
 def test_the_notebooks_are_what_the_text_prints():
     assert press.differences(press.lessons()) == []
 
@@ -230,6 +231,7 @@ def test_the_exercises_of_a_text_are_those_of_its_checkers_in_their_order(path):
 
 
 @pytest.mark.parametrize("path", press.lessons(), ids=lambda path: path.stem)
+@pytest.mark.seconds
 def test_a_lesson_starts_from_one_seed(path):
     first = code_cells(press.printed(path, "student"))[0].source
     assert "torch.manual_seed(0)" in first and "torch.set_num_threads(1)" in first

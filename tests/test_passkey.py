@@ -201,6 +201,7 @@ def test_loss_counts_the_answer_and_the_repetition():
 
 
 @pytest.mark.parametrize("layers", [("infini",) * 2, ("xl", "knn"), ("window",) * 2, ("full",) * 2], ids="-".join)
+@pytest.mark.seconds
 def test_what_is_found_does_not_depend_on_the_chunks(layers):
     options = {"window": {"window": 20, "sinks": 4}} if "window" in layers else {}
     built, made = model(layers, **options), prompts(3, 300, generator())
@@ -240,6 +241,7 @@ def test_in_pieces_every_piece_is_asked_and_the_surest_answer_kept():
         assert torch.equal(found.digits, made.key)
 
 
+@pytest.mark.seconds
 def test_in_pieces_a_model_finds_what_it_loses_in_the_whole():
     shipped, made = load("infini-full"), prompts(8, 2048, generator(4))
     right, whole = ((each.digits == made.key).all(dim=1).float().mean() for each in
@@ -258,6 +260,7 @@ def test_bytes_of_the_state():
     assert find(full, prompts(1, 300, generator()).tokens).state_bytes == 295 * 2 * 2 * 64 * 4
 
 
+@pytest.mark.seconds
 def test_an_emptied_memory_changes_what_is_found_and_not_what_was_read():
     built, made = model(), prompts(30, 700, generator())
     found, again = find(built, made.tokens), find(built, made.tokens)
@@ -290,6 +293,7 @@ def test_intervals():
 # The recipes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.seconds
 def test_the_recipe_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     """From end to end, much too short to learn anything: interrupted and taken up again, the weights are the same."""
     monkeypatch.setattr(recipe, "STEPS", 30)
@@ -348,6 +352,7 @@ def test_the_controls_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.5])
+@pytest.mark.seconds
 def test_the_shipped_model_finds_the_key_by_its_memory_alone(depth):
     """16 times as long as anything it was trained on; the control is the same model with its memory emptied."""
     shipped, made = load("infini"), prompts(16, 8192, generator(9), depth=depth)
@@ -357,6 +362,7 @@ def test_the_shipped_model_finds_the_key_by_its_memory_alone(depth):
     assert found.memory_bytes == 16_896
 
 
+@pytest.mark.seconds
 def test_teacher_forced_and_greedy_agree_on_whole_keys():
     shipped, made = load("infini"), prompts(16, 1024, generator(3))
     with torch.no_grad():

@@ -384,6 +384,7 @@ def losses(rule, steps, bin):
     return [run["loss_by_position"][bin] for run in found]
 
 
+@pytest.mark.seconds
 def test_the_recipe_runs(tmp_path, monkeypatch, capsys):
     """From end to end, much too short to learn anything."""
     for name, value in {
@@ -407,6 +408,7 @@ def test_the_recipe_runs(tmp_path, monkeypatch, capsys):
     assert set(told) == set(TOLD) and load("positions", tmp_path).config == recipe.config(0)
 
 
+@pytest.mark.seconds
 def test_the_shipped_model_does_what_is_written_of_it():
     model = load("positions")
     assert model.config == recipe.config(0) and TOLD["settings"]["edges"] == recipe.EDGES

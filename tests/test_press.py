@@ -119,6 +119,7 @@ def test_a_prediction_is_folded_away(house):
     assert cell.metadata.jupyter.source_hidden
 
 
+@pytest.mark.seconds
 def test_the_same_text_gives_the_same_bytes(house):
     folder = press.VARIANTS["solved"]
     first = press.print_one(house, "solved", folder).read_bytes()
@@ -127,6 +128,7 @@ def test_the_same_text_gives_the_same_bytes(house):
     assert press.print_one(house, "solved", folder, remeasure=True).read_bytes() != first
 
 
+@pytest.mark.seconds
 def test_a_recording_is_made_anew_when_its_source_changes(house):
     folder = press.VARIANTS["solved"]
     before = press.read(press.print_one(house, "solved", folder)).cells[-1].outputs[0].text
@@ -143,6 +145,7 @@ def test_what_a_cell_prints_is_stored_in_one_piece():
     assert [(output.name, output.text) for output in joined] == [("stdout", "a\nb\n"), ("stderr", "c\n")]
 
 
+@pytest.mark.seconds
 def test_counts_and_ids_are_fixed(house):
     notebook = press.read(press.print_one(house, "student", press.VARIANTS["student"]))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -169,6 +172,7 @@ def executed(monkeypatch) -> list:
     return notebooks
 
 
+@pytest.mark.seconds
 def test_where_only_prose_changed_the_outputs_stand(house, monkeypatch):
     folder, done = press.VARIANTS["solved"], executed(monkeypatch)
     press.keep_record(press.print_one(house, "solved", folder))
@@ -190,6 +194,7 @@ FIGURE = """
 """
 
 
+@pytest.mark.seconds
 def test_a_figure_is_kept_by_its_name_and_seen_by_nobody(house, monkeypatch):
     house.write_text(house.read_text() + FIGURE % ("", "half") + FIGURE % (", nbval-ignore-output", "time"))
     folder, kept = press.VARIANTS["solved"], lambda: press.figures_of(house)[1]
@@ -211,6 +216,7 @@ def test_a_figure_is_kept_by_its_name_and_seen_by_nobody(house, monkeypatch):
     assert done and kept() == {"third": 2.0, "time": 1.5}
 
 
+@pytest.mark.seconds
 def test_what_another_run_left_of_the_instruments_serves_the_site(house, monkeypatch):
     asked = "```{code-cell} ipython3\nfrom widgets import predict\npredict('Twice?', ['2', '4'])\n```\n"
     house.write_text(house.read_text() + f"\n{asked}")
@@ -230,6 +236,7 @@ def test_what_another_run_left_of_the_instruments_serves_the_site(house, monkeyp
     assert (press.ROOT / "site" / "lessons" / "00_doubling.ipynb").read_text() == page
 
 
+@pytest.mark.seconds
 def test_prose_brings_no_torch():
     code = """import sys
 sys.path.insert(0, "book")
@@ -243,6 +250,7 @@ print("torch" in sys.modules)
         assert said in (None, done.stdout)
 
 
+@pytest.mark.seconds
 def test_what_is_known_of_exercises_is_what_their_checkers_say_now(tmp_path, monkeypatch):
     kept = tmp_path / "kept" / "exercises.json"
     monkeypatch.setattr(references, "FACTS", kept)
@@ -263,6 +271,7 @@ def test_what_is_known_of_exercises_is_what_their_checkers_say_now(tmp_path, mon
     assert references.exercises()["uniform_attention"].title == "equal attention"
 
 
+@pytest.mark.seconds
 def test_a_cell_or_a_function_that_changed_is_executed(house, monkeypatch):
     folder, done = press.VARIANTS["student"], executed(monkeypatch)
     press.keep_record(press.print_one(house, "student", folder))
@@ -276,6 +285,7 @@ def test_a_cell_or_a_function_that_changed_is_executed(house, monkeypatch):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.seconds
 def test_in_a_fresh_clone_what_was_committed_together_belongs_together(house, monkeypatch):
     def git(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
@@ -291,6 +301,7 @@ def test_in_a_fresh_clone_what_was_committed_together_belongs_together(house, mo
     assert len(done) == 1
 
 
+@pytest.mark.seconds
 def test_check_names_the_file_and_the_first_cell_that_differs(house):
     for variant, folder in press.VARIANTS.items():
         press.print_one(house, variant, folder)
@@ -313,6 +324,7 @@ def test_check_names_the_file_and_the_first_cell_that_differs(house):
     assert any("missing" in line for line in found) and any("10_stray.ipynb has no text" in line for line in found)
 
 
+@pytest.mark.seconds
 def test_a_failing_cell_fails_the_print_in_words(house):
     house.write_text(house.read_text().replace("print(a)", "print(nobody)"))
     with pytest.raises(press.PressError, match="nobody"):
@@ -382,6 +394,7 @@ def test_a_figure_is_described_by_the_sentence_printed_with_it():
     assert described.cells[0].metadata.mystnb.image.alt == "A line that rises."
 
 
+@pytest.mark.seconds
 def test_the_picture_of_a_lesson_is_kept_for_the_readme(house):
     plot = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
     plot = f"```{{code-cell}} ipython3\n:tags: [picture]\n{plot}\n```\n"

@@ -59,6 +59,7 @@ def test_the_book_is_the_table_of_contents_in_english():
     assert printed.pages() == [name for name in CHAPTERS if not name.startswith("translations/")]
 
 
+@pytest.mark.seconds
 def test_one_page_is_printed_with_an_outline(small, tmp_path):
     path = tmp_path / "out" / "book.pdf"
     try:

@@ -86,6 +86,7 @@ AUTHORS = {first_author_and_year(key) for key in ENTRIES}
 
 
 @pytest.mark.parametrize("name", TEXT)
+@pytest.mark.seconds
 def test_what_a_text_cites_is_in_the_list(name):
     text = TEXT[name]
     assert numbers_in(text) <= set(PREPRINTS)
@@ -93,6 +94,7 @@ def test_what_a_text_cites_is_in_the_list(name):
     assert {SYSTEMS[system] for system in systems_in(text)} <= set(ENTRIES)
 
 
+@pytest.mark.seconds
 def test_what_is_in_the_list_is_cited():
     every = "\n".join(TEXT.values())
     keys = {key for group in re.findall(r"\{cite\}`([\w,]+)`", every) for key in group.split(",")}

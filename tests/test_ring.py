@@ -160,6 +160,7 @@ def attend_all(given):
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.seconds
 def test_a_ring_equals_one_device_and_sends_what_the_formula_says(ranks):
     given = list(cases(ranks))
     by_rank = run(ranks, attend_all, given, seconds=PATIENCE)
@@ -176,6 +177,7 @@ def test_a_ring_equals_one_device_and_sends_what_the_formula_says(ranks):
             assert expected == {phase: [of_rank.get(phase, 0) for of_rank in sent] for phase in expected}, index
 
 
+@pytest.mark.seconds
 def test_a_whole_sequence_is_cut_and_put_together():
     one = case(zigzag_rows(13, 3), causal=True)
     found = attend_in_ring(*one[:5], causal=True, seconds=PATIENCE)
@@ -220,6 +222,7 @@ def dies_on_the_way(folder):
 
 
 @only_linux
+@pytest.mark.seconds
 def test_a_rank_that_is_killed_is_named_and_nobody_is_left(tmp_path):
     with pytest.raises(
         RankFailed, match=r"^rank 1 of 3 was killed by SIGKILL, .* the other ranks were stopped\.$"
@@ -239,6 +242,7 @@ def stumbles(folder):
 
 
 @only_linux
+@pytest.mark.seconds
 def test_a_rank_that_raises_is_named_with_its_error(tmp_path):
     with pytest.raises(
         RankFailed, match=r"^rank 2 of 3 stopped with KeyError: 'no such layer' \(test_ring.py, line \d+\), "
@@ -253,6 +257,7 @@ def leaves():
     dist.barrier()
 
 
+@pytest.mark.seconds
 def test_a_rank_that_leaves_is_named():
     with pytest.raises(RankFailed, match=r"^rank 0 of 2 ended with exit code 7, "):
         run(2, leaves, seconds=PATIENCE)
@@ -264,6 +269,7 @@ def waits(folder):
 
 
 @only_linux
+@pytest.mark.seconds
 def test_ranks_that_do_not_end_are_stopped(tmp_path):
     with pytest.raises(TimeoutError, match=r"^rank 0, 1 of 2 did not end within 3 s; all were stopped\.$"):
         run(2, waits, tmp_path, seconds=3)
@@ -271,6 +277,7 @@ def test_ranks_that_do_not_end_are_stopped(tmp_path):
 
 
 @only_linux
+@pytest.mark.seconds
 def test_ranks_end_when_their_caller_is_killed(tmp_path):
     caller = get_context(ring.START).Process(target=run, args=(2, waits, tmp_path), kwargs={"seconds": 300})
     caller.start()
@@ -303,6 +310,7 @@ def all_tell(whats):
     return told
 
 
+@pytest.mark.seconds
 def test_ranks_that_do_not_fit_are_told_alike():
     first, second = run(2, all_tell, ["heads", "rows", "one without rows"], seconds=PATIENCE)
     assert first == second and len(first) == 3

@@ -119,6 +119,7 @@ def test_blocks_are_chosen_as_the_lesson_chooses_them(k):
         {"index": {"precision": "e4m3", "hadamard": True}},
     ],
 )
+@pytest.mark.seconds
 def test_the_recording_is_what_the_model_does(options):
     model, tokens = a_model(**options), some_tokens(300 if "selector" not in options else 40)
     held = measure.record(model, tokens, selectors=["window"])
@@ -136,6 +137,7 @@ def test_the_recording_is_what_the_model_does(options):
     assert not model.training
 
 
+@pytest.mark.seconds
 def test_the_model_is_left_as_it_was():
     model = a_model().train()
     measure.record(model, some_tokens(20))
@@ -186,6 +188,7 @@ def every_choice():
 
 
 @pytest.mark.parametrize("name", every_choice())
+@pytest.mark.seconds
 def test_the_curves_are_quantiles_of_what_each_query_keeps(name):
     given = some_vectors(24)
     held = measure.record_vectors(**given, top_k=4)
@@ -197,6 +200,7 @@ def test_the_curves_are_quantiles_of_what_each_query_keeps(name):
         np.testing.assert_allclose(curve[:, at].T, np.quantile(masses, (0.1, 0.5, 0.9), axis=1), atol=1e-6)
 
 
+@pytest.mark.seconds
 def test_a_long_text_keeps_even_queries_and_every_row_is_exact(monkeypatch):
     sampled(monkeypatch)
     given = some_vectors(100)
@@ -218,6 +222,7 @@ def test_a_long_text_keeps_even_queries_and_every_row_is_exact(monkeypatch):
         np.testing.assert_allclose(held.layers[0].curves[name][:, at], expected, atol=1e-6)
 
 
+@pytest.mark.seconds
 def test_float16_is_not_taken_where_it_would_move_a_weight(monkeypatch):
     sampled(monkeypatch)
     given = some_vectors(60)
@@ -238,6 +243,7 @@ def held(request):
     return measure.record(a_model(seed=request.param), some_tokens(60, request.param))
 
 
+@pytest.mark.seconds
 def test_with_as_many_keys_as_are_seen_everything_is_captured(held):
     for layer in held.layers:
         for name, curve in layer.curves.items():
@@ -248,6 +254,7 @@ def test_with_as_many_keys_as_are_seen_everything_is_captured(held):
         assert found["mass"] == pytest.approx(1) and found["misses"] == 0
 
 
+@pytest.mark.seconds
 def test_no_choice_keeps_more_than_the_oracle(held):
     for layer in held.layers:
         for name, curve in layer.curves.items():
@@ -293,6 +300,7 @@ def test_density_is_the_share_of_pairs_that_is_chosen(held):
     assert eye.density(k=1, cell=64)[0, 0] == pytest.approx(60 / (60 * 61 / 2))
 
 
+@pytest.mark.seconds
 def test_the_density_is_laid_over_the_atlas():
     eye = Eye.of(a_model(), some_tokens(60), text=[f"w{i}" for i in range(60)])
     atlas = eye.atlas(layer=0)
@@ -310,6 +318,7 @@ def test_the_density_is_laid_over_the_atlas():
 
 @pytest.mark.parametrize("share", [np.zeros((60, 59)), np.zeros((7, 7)), np.zeros(60), np.full((60, 60), 1.5),
                                    np.full((60, 60), np.nan)])  # fmt: skip
+@pytest.mark.seconds
 def test_what_cannot_be_laid_over_an_atlas_is_refused(share):
     atlas = Eye.of(a_model(), some_tokens(60)).atlas()
     with pytest.raises(ValueError, match=r"give shares from 0 to 1 of squares of 1, 2, 4, \.\.\. of the 60 tokens"):
@@ -326,6 +335,7 @@ def test_no_atlas_is_made_of_some_queries(monkeypatch):
 # What it says -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.seconds
 def test_the_twin_says_what_the_numbers_say():
     text = [f"w{i}" for i in range(60)]
     eye = Eye.of(a_model(), some_tokens(60), text=text, needles={50: 12}, query=50, layer=1)
@@ -349,6 +359,7 @@ def test_the_twin_says_what_the_numbers_say():
     assert repr(Eye.of(a_model(), some_tokens(60), text=text, needles={50: 12}, query=50, layer=1)) == repr(eye)
 
 
+@pytest.mark.seconds
 def test_the_first_query_is_a_typical_one_that_needs_a_far_key():
     needles = {10: 1, 40: 2, 45: 44, 50: 5, 55: 20}
     eye = Eye.of(a_model(), some_tokens(60), needles=needles)
@@ -370,6 +381,7 @@ def test_shares(share, words):
     assert say.percent(share) == words.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
+@pytest.mark.seconds
 def test_several_models_read_the_same_text():
     models = {"untrained": a_model(seed=1), "trained": a_model()}
     eye = Eye.of(models, some_tokens(40))
@@ -386,6 +398,7 @@ def test_the_provenance_says_what_was_kept(monkeypatch):
     assert "float16" in told and "half of 11 of 100 queries" in repr(eye)
 
 
+@pytest.mark.seconds
 def test_what_travels_is_bytes_and_small():
     eye = Eye.of(a_model(), some_tokens(96))
     sent = eye.data["models"][0]
@@ -395,6 +408,7 @@ def test_what_travels_is_bytes_and_small():
     assert len(eye.static_html()) < 300_000
 
 
+@pytest.mark.seconds
 def test_the_figure_is_drawn():
     axes = Eye.of(a_model(), some_tokens(60)).figure().axes
     assert [each.get_ylabel() for each in axes][:2] == ["index score", ""] or axes[0].get_ylabel() == "index score"
@@ -428,6 +442,7 @@ def test_the_figure_is_drawn():
         (lambda: Eye.from_vectors(**{**some_vectors(), "q": torch.full((4, 40, 6), torch.nan)}, top_k=4), "a nan or"),
     ],
 )  # fmt: skip
+@pytest.mark.seconds
 def test_what_does_not_fit_is_said(make, words):
     with pytest.raises(ValueError, match=words):
         make()

@@ -429,6 +429,7 @@ def test_chosen_probabilities_of_all_keys_are_the_dense_ones():
 
 @pytest.mark.parametrize("name", SELECTORS)
 @pytest.mark.parametrize("top_k", [1, 2, 4, 7, 8, 16, 40])
+@pytest.mark.seconds
 def test_selectors_choose_from_the_past_and_no_more_than_they_may(name, top_k):
     torch.manual_seed(0)
     q, k, _ = qkv(40)
@@ -813,6 +814,7 @@ def said(runs, stage, selector, top_k, tokens=96):
     )
 
 
+@pytest.mark.seconds
 def test_the_recipe_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     """From end to end, much too short to learn anything; then once more, interrupted in its last stage."""
     for name, value in {
@@ -860,6 +862,7 @@ def test_a_stage_moves_only_what_it_should():
         assert not torch.equal(warm[name], untrained[name]) and not torch.equal(trained[name], warm[name])
 
 
+@pytest.mark.seconds
 def test_shipped_weights_do_what_is_written_of_them():
     sample = recipe.unseen()
     for stage, name in (("dense", "sparse-dense"), ("warm-up", "sparse-warm-up"), ("sparse", "sparse-trained")):

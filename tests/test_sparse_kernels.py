@@ -53,6 +53,7 @@ def qkv(n, m, *, batch=2, heads=4, kv_heads=2, d=32, d_value=32, dtype=torch.flo
 
 @pytest.mark.parametrize("n, m", SHAPES)
 @pytest.mark.parametrize("block_m, block_n", [(4, 16), (16, 32), (None, 64)])
+@pytest.mark.seconds
 def test_index_scores(n, m, block_m, block_n):
     index = index_inputs(n, m)
     scores = score_keys(*index, block_m=block_m, block_n=block_n)
@@ -62,6 +63,7 @@ def test_index_scores(n, m, block_m, block_n):
 
 
 @pytest.mark.parametrize("dtype, within", [(torch.float16, 2e-2), (torch.bfloat16, 1e-1)])
+@pytest.mark.seconds
 def test_half_precision(dtype, within):
     index = index_inputs(9, 20, dtype=dtype)
     expected = index_scores(*(each.float() for each in index)).masked_fill(~causal_mask(9, 20), -math.inf)
@@ -173,6 +175,7 @@ def issued(trace, *names):
 
 @pytest.mark.parametrize("n, m", SHAPES)
 @pytest.mark.parametrize("block_m, block_n", [(4, 16), (16, 32)])
+@pytest.mark.seconds
 def test_the_indexer_moves_what_the_closed_form_says(n, m, block_m, block_n):
     _, trace = traced(score_keys, *index_inputs(n, m), block_m=block_m, block_n=block_n)
     expected = index_bytes(n, m, 4, 16, block_m, block_n, batch=2, element_bytes=4)
@@ -193,6 +196,7 @@ def test_the_choice_moves_what_the_closed_form_says(n, m, top_k):
 
 @pytest.mark.parametrize("n, m", SHAPES)
 @pytest.mark.parametrize("heads, kv_heads, shared", [(4, 2, False), (40, 1, False), (4, 1, True)])
+@pytest.mark.seconds
 def test_the_gather_moves_what_the_closed_form_says(n, m, heads, kv_heads, shared):
     q, k, v = qkv(n, m, heads=heads, kv_heads=kv_heads, d=48 if shared else 32)
     indices = select_top_k(draw(2, n, m), 7)

@@ -107,6 +107,7 @@ def test_the_median(values, middle):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kv_heads", [None, 1])
+@pytest.mark.seconds
 def test_memories_are_the_model_s_own_after_every_segment(rule, kv_heads):
     model, tokens = a_model(kv_heads=kv_heads, rule=rule), some_tokens(45)
     held = measure.record(model, tokens, asked=())
@@ -142,6 +143,7 @@ def test_the_kept_pairs_make_the_memory_when_none_is_left_out():
     np.testing.assert_allclose(weight.sum(axis=0), held.z["linear"][-1], rtol=1e-4)
 
 
+@pytest.mark.seconds
 def test_a_long_stream_is_thinned_and_stays_the_same(monkeypatch):
     model, tokens = a_model(segment=4), some_tokens(4 * 300 + 3)
     held = measure.record(model, tokens, needles=[450, 451], asked=[1201, 1202])
@@ -163,6 +165,7 @@ def test_a_middling_stream_keeps_more():
     assert measure.kept(2000, [77, 5000]) == [1, 2, 4, 8, 16, 32, 64, 77, 128, 256, 512, 1024, 2000]
 
 
+@pytest.mark.seconds
 def test_recording_leaves_the_model_as_it_was():
     model, tokens = a_model(), some_tokens(40)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -195,6 +198,7 @@ def test_gates_are_named_by_the_memory_they_read():
 # Answers ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.seconds
 def test_answers_are_what_the_model_says_with_its_gates_forced():
     model, tokens = a_model(), some_tokens(44)
     told = measure.record(model, tokens, asked=[41, 43]).answers
@@ -227,6 +231,7 @@ def test_answers_are_what_the_model_says_with_its_gates_forced():
 
 
 @pytest.mark.parametrize("kv_heads", [None, 1])
+@pytest.mark.seconds
 def test_questions_are_the_queries_one_token_before(kv_heads):
     model, tokens = a_model(kv_heads=kv_heads), some_tokens(44)
     held = measure.record(model, tokens, asked=[34, 43])
@@ -271,6 +276,7 @@ def test_many_heads_are_forced_one_at_a_time():
     assert len(said) == 2 * (3 + 2 * 6) and "oo1ooo" in said and "-000000" in said and "o01ooo" not in said
 
 
+@pytest.mark.seconds
 def test_a_short_first_question_begins_with_an_empty_memory():
     told = measure.record(a_model(), some_tokens(9), asked=[3]).answers
     assert told.said["oooo"] == told.said["-oooo"]
@@ -349,6 +355,7 @@ def test_a_pair_of_nothing_is_left_out_of_what_others_bring_back():
     assert f"of the other pairs half come back below {signed(half)}" in Tape.from_pairs(k, v, pair=0).twin()
 
 
+@pytest.mark.seconds
 def test_a_model_s_tape_says_what_the_model_says():
     model, tokens = a_model(), some_tokens(44)
     names = [f"w{i}" for i in range(12)]
@@ -401,6 +408,7 @@ def test_the_page_of_a_long_stream_says_what_is_left_out():
 
 
 @pytest.mark.parametrize("of", ["pairs", "a model"])
+@pytest.mark.seconds
 def test_the_figure_is_drawn(of):
     asked = {"needles": range(10, 30), "asked": [44]}
     tape = Tape.from_pairs(*some_pairs(9)) if of == "pairs" else Tape.of(a_model(), some_tokens(45), **asked)

@@ -136,6 +136,7 @@ def test_students_get_the_exercises_blank(classroom):
     assert not list((classroom / "release").rglob("*.db")) and not list((classroom / "release").rglob("*config*"))
 
 
+@pytest.mark.slow
 def test_a_blank_submission_earns_nothing_and_a_right_one_everything(classroom):
     points, said = graded(classroom, "blank")
     assert set(points.values()) == {0} and len(points) == 8
@@ -146,12 +147,14 @@ def test_a_blank_submission_earns_nothing_and_a_right_one_everything(classroom):
     assert f"right, all {cases} cases" in said["softmax"], "nbgrader puts a locked cell back"
 
 
+@pytest.mark.slow
 def test_every_mishap_costs_its_own_points_and_is_named(classroom):
     points, said = graded(classroom, "mixed")
     assert {name for name, score in points.items() if score} == {"cached_attention", "attention_multiplications"}
     assert {name: sentence for name, sentence in SAID.items() if sentence not in said[name]} == {}, said
 
 
+@pytest.mark.seconds
 def test_a_cell_that_never_ends_is_stopped_and_the_next_one_runs():
     from nbgrader.preprocessors import Execute
     from traitlets.config import PyFileConfigLoader

@@ -225,6 +225,7 @@ def weight(value):
     return sum(map(weight, value)) if isinstance(value, list) else 0
 
 
+@pytest.mark.seconds
 def test_ten_thousand_events_are_light():
     q, k, v = random_qkv(1152, 1152, 16)
     long = machine_trace(flash.tiled_attention, q, k, v, block_m=16, block_n=16, causal=True)
@@ -234,6 +235,7 @@ def test_ten_thousand_events_are_light():
     assert len(theatre.static_html()) < 230_000
 
 
+@pytest.mark.seconds
 def test_twelve_recorded_runs_at_512_tokens_are_less_than_a_megabyte():
     def run(block_m, block_n, causal):
         given = random_qkv(512, 512, 64)
@@ -433,6 +435,7 @@ def test_a_run_that_is_refused_is_recorded_as_that():
 
 @needs_triton
 @pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.seconds
 def test_the_kernel_and_the_machine_move_the_same_bytes(monkeypatch, causal):
     settings = {"n": 96, "head_dim": 16, "block_m": 32, "block_n": 16, "causal": causal}
     kernel, standard = attention_traces(**settings)
@@ -447,6 +450,7 @@ def test_the_kernel_and_the_machine_move_the_same_bytes(monkeypatch, causal):
 
 
 @needs_triton
+@pytest.mark.seconds
 def test_a_window_moves_less():
     narrow, _ = attention_traces(n=128, head_dim=16, block_m=16, block_n=16, window=16)
     whole, _ = attention_traces(n=128, head_dim=16, block_m=16, block_n=16)
@@ -473,6 +477,7 @@ def test_the_figure_draws_every_byte_once(traces):
     assert f"limit {list(LIMITS)[2]}" in [text.get_text() for text in figure.axes[-1].texts]
 
 
+@pytest.mark.seconds
 def test_peaks_are_measured_here():
     found = peaks()
     assert found.bytes_per_second > 1e8 and found.flops_per_second > 1e8

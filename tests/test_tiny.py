@@ -49,6 +49,7 @@ def test_parameters_are_counted():
 
 @pytest.mark.parametrize("layers", [("full",), ("window",), MIXED], ids="-".join)
 @pytest.mark.parametrize("settings", [{}, {"kv_heads": 2}, {"previous_token": False}, {"sinks": 3}], ids=str)
+@pytest.mark.seconds
 def test_any_chunks_give_the_logits_of_the_whole(layers, settings):
     built, whole_tokens = model(layers, **settings), tokens()
     whole = built(whole_tokens)
@@ -75,6 +76,7 @@ def jacobian(built, n=9):
 
 
 @pytest.mark.parametrize("layers", [("full",), ("window",), MIXED], ids="-".join)
+@pytest.mark.seconds
 def test_no_token_sees_a_later_one(layers):
     moved = jacobian(model(layers))
     assert (moved.triu(1) == 0).all()
@@ -250,6 +252,7 @@ def next_token_loss(seed=0):
     return loss
 
 
+@pytest.mark.seconds
 def test_training_learns_and_repeats_itself():
     losses = [train(model().float(), next_token_loss(), steps=60, warm_up=5) for _ in range(2)]
     assert losses[0] == losses[1]

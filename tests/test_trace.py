@@ -354,6 +354,7 @@ def replayed(counted, capacity, concurrent):
 
 @needs_triton
 @pytest.mark.parametrize("concurrent", [1, 3, 100])
+@pytest.mark.seconds
 def test_the_cache_model_is_an_lru_cache(concurrent):
     grid, args, meta = matmul_case(61, 50, 70, torch.float32)
     for counted in (trace(matmul)[grid](*args, **meta), traced_flash(causal_flash_forward, 120, 16, 32, 16, heads=2)):
@@ -544,6 +545,7 @@ def machine_trace(n, head_dim, block_m, block_n, causal, dtype=torch.float16):
         (7, 16, 16, 16, torch.float16),
     ],
 )
+@pytest.mark.seconds
 def test_the_tile_machine_moves_what_the_kernel_moves(causal, n, head_dim, block_m, block_n, dtype):
     kernel = causal_flash_forward if causal else flash_forward
     counted = traced_flash(kernel, n, head_dim, block_m, block_n, dtype=dtype)
@@ -632,6 +634,7 @@ def test_blas_has_one_thread_while_a_kernel_runs():
 
 
 @needs_triton
+@pytest.mark.seconds
 def test_one_process_counts_and_compiles():
     grid, args, meta = matmul_case(64, 64, 64, blocks=(64, 64, 64))
     counted = trace(matmul)[grid](*args, **meta)
@@ -644,6 +647,7 @@ def test_one_process_counts_and_compiles():
 
 
 @needs_triton
+@pytest.mark.seconds
 def test_counting_costs_less_than_the_kernel_again():
     grid, args, meta = flash_case(512, 64, 64, 64)
     private = interpreter.private
@@ -835,6 +839,7 @@ TYPES = {"q": "*fp16", "k": "*fp16", "v": "*fp16", "out": "*fp16", "lse": "*fp32
 
 
 @needs_triton
+@pytest.mark.seconds
 def test_resources_are_the_compilers():
     blocks = {"HEAD_DIM": 64, "BLOCK_M": 64, "BLOCK_N": 64}
     found = {target: resources(flash_forward, TYPES, blocks, target) for target in ("sm_80", "sm_90", "sm_100")}

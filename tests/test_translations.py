@@ -153,6 +153,7 @@ def pages(tmp_path_factory):
     return [BeautifulSoup(text, "html.parser") for text in read]
 
 
+@pytest.mark.seconds
 def test_a_page_says_its_language_and_that_of_its_code(pages):
     english, spanish = pages
     assert (english.html["lang"], spanish.html["lang"]) == ("en", "es")
@@ -164,6 +165,7 @@ def test_a_page_says_its_language_and_that_of_its_code(pages):
         assert "en" in {element.get("lang"), *(parent.get("lang") for parent in list(element.parents)[:2])}, around
 
 
+@pytest.mark.seconds
 def test_a_page_leads_to_the_same_lesson_in_the_other_languages(pages):
     english, spanish = pages
     links = [[(a["lang"], a["href"]) for a in page.select(".tools a[hreflang]")] for page in pages]
