@@ -179,7 +179,7 @@ def interpolated_angles(position: Tensor, frequencies: Tensor, factor: float) ->
     position: (n,), whole numbers or not; frequencies: (pairs,); factor: new length over old
     Returns (n, pairs), radians, in the dtype of the frequencies: the same as if all frequencies were divided.
     """
-    return position[:, None] * frequencies / factor
+    return (position[:, None] * frequencies / factor).to(frequencies.dtype)
 
 
 @shapes(check=ntk_is_sound)

@@ -110,6 +110,7 @@ def attention(
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     causal: hide the keys after each query, where the queries are the last tokens
     mask: boolean, broadcasts to (..., queries, keys), True where a query may look
+    scale: as in `attention_scores`, 1 / √d where none is given
     Returns (..., queries, d_value). A query that may look at no key gets 0, and its gradients are 0.
     """
     scores = attention_scores(q, k, scale)

@@ -168,7 +168,9 @@ def test_a_reference_is_resolved_without_torch():
 
 # --- no number is typed ---
 
-TYPED = re.compile(r"\b[Ll]essons? \d|\b[Ee]xercises? \d|\b[Qq]uestions? \d+\.\d|\b0\d_[a-z]+_|\blesson_\d\d")
+TYPED = re.compile(
+    r"\b[Ll]essons? \d|\b[Ee]xercises? \d|\b[Qq]uestions? \d+\.\d|\bas in \d\.\d{1,2}\b|\b0\d_[a-z]+_|\blesson_\d\d"
+)
 ALLOWED = {
     "solutions/references.py",  # says what names become
     "solutions/lessons.py",

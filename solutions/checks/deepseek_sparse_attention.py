@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from solutions import sparse, tiny
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor, storage
+from solutions.checks.tools import LargestTensor, far_below, storage
 from solutions.quadratic import attention, causal_mask, softmax
 from solutions.sparse import (
     FIGURE,
@@ -480,6 +480,11 @@ def nobody_chosen(normal):
     return normal(1, 2, 3, 5), normal(1, 2, 3, 5), normal(1, 2, 3, 7), indices
 
 
+def low_and_few(normal):
+    q, k, v = (each[None, None] for each in far_below(normal, 3, 3, 4))
+    return q, k, v, torch.tensor([[[0, -1], [1, -1], [2, 1]]])
+
+
 def felt_by_a_query_without_keys(function, q, k, v, indices):
     """The gradients that reach queries, keys and values, side by side."""
     inputs = [each.clone().requires_grad_() for each in (q, k, v)]
@@ -620,6 +625,7 @@ GATHER = Exercise(
         Case("a scale of 0.1", *chosen_keys(1, 2, 2, 8, 8, 3, scale=0.1)),
         Case("scores of some hundreds", *chosen_keys(1, 2, 2, 6, 6, 4, scale=100.0)),
         Case("one query has no key", nobody_chosen),
+        Case("fewer keys than k, and scores of -2,500,000,000", low_and_few),
         Case("the gradients where one query has no key", nobody_chosen, felt_by_a_query_without_keys),
         Case("100 queries, k = 4: nothing of n · m", chosen_keys(1, 2, 2, 100, 100, 4)[0], only_chosen),
         Case("float64", *chosen_keys(1, 2, 1, 8, 8, 6), dtype=torch.float64),
@@ -1391,6 +1397,7 @@ ROTATE = Exercise(
         Case("one pair", to_turn(4, 4, pairs=1, start=3)),
         Case("heads, positions from 20 on", to_turn(2, 3, 4, 12, pairs=3, start=20)),
         Case("positions 3, 40 and 11", scattered),
+        Case("positions from 4,001 on", to_turn(5, 6, pairs=2, start=4001)),
         Case("nothing turns", to_turn(3, 4, pairs=0)),
         Case("a product at distance 5, from the start", *products_at(5, 0, 3)),
         Case("a product at distance 5, from 30 on", *products_at(5, 30, 3)),
@@ -1722,7 +1729,7 @@ BOUND = Exercise(
         ),
         "the negative part of the query is left out": lambda q, low, high: q.clamp(min=0) @ high.mT,
         "q · low and q · high are added up": lambda q, low, high: q @ low.mT + q @ high.mT,
-        "the two products are subtracted, though the negative part has its sign": (
+        "the negative part of the query pulls the bound up, not down: its sign is lost": (
             lambda q, low, high: q.clamp(min=0) @ high.mT - q.clamp(max=0) @ low.mT
         ),
         "the positive part of the query meets both low and high": (

@@ -181,13 +181,17 @@ INTERPOLATED = Exercise(
         Case("a factor of 2.5", squeezed(0, 7, 4, 2.5)),
         Case("a factor of 1, at which nothing changes", squeezed(0, 6, 4, 1.0)),
         Case("positions out of order", lambda normal: (torch.tensor([900, 3, 41]), normal(6).abs(), 8.0)),
-        Case("float64", squeezed(0, 8, 6, 8.0), dtype=torch.float64),
+        Case("float64", squeezed(0, 8, 6, 7.0), dtype=torch.float64),
+        Case("positions in float64", lambda normal: (torch.arange(6.0).double(), normal(4).abs(), 3.0)),
         Case(
             "positions between the whole ones", lambda normal: (torch.tensor([0.5, 7.75, 3.25]), normal(5).abs(), 4.0)
         ),
     ),
     right_answers=(angles_by_slower_pairs, angles_row_by_row),
     mistakes={
+        "the first position counts as 0, wherever it stands": (
+            lambda position, frequencies, factor: angles_by_slower_pairs(position - position[0], frequencies, factor)
+        ),
         "the positions are multiplied by the factor: they move further out": angles_with(lambda m, s: m * s),
         "positions and frequencies are both divided, the factor applied twice": angles_with(
             slow=lambda frequencies, s: frequencies / s
@@ -603,7 +607,7 @@ TEMPERED = Exercise(
         "the logits have the temperature once (on q alone, say), where they need its square": tempered_with(
             lambda t: t
         ),
-        "the temperature is squared twice: on q, on k, and on the scale again": tempered_with(lambda t: t**4),
+        "the logits get the temperature's fourth power, where its square is meant": tempered_with(lambda t: t**4),
         "the temperature is on q, on k, and once more on the scale": tempered_with(lambda t: t**3),
         "1 is added to what yarn_temperature gives, which has it": tempered_with(lambda t: (t + 1) ** 2),
         "there is no temperature": tempered_with(lambda t: 1),

@@ -52,6 +52,12 @@ def faint_read(normal):
     return normal(3, 6) - 20, feature(k).mT @ v, feature(k).sum(dim=-2)
 
 
+def low_query(normal):
+    """A memory that holds one pair, and queries whose features are some 1e-9: 0 where 1 was added and lost again."""
+    k, v = normal(1, 6), normal(1, 5)
+    return normal(3, 6) - 22, feature(k).mT @ v, feature(k).sum(dim=-2)
+
+
 def faint_value(function, q, memory, z):
     """What is read, refused in one sentence if it is less than the only value stored, whatever made it so."""
     read, value = function(q, memory, z), memory[0] / z[0]
@@ -77,8 +83,12 @@ def retrieve_row_by_row(q, memory, z):
     return torch.stack(rows, dim=-2)
 
 
+def elu_and_one(x):
+    return F.elu(x) + 1
+
+
 def retrieve_by_einsum(q, memory, z):
-    weight = F.elu(q) + 1
+    weight = feature(q)
     total = torch.einsum("...nk,...k->...n", weight, z)
     return torch.einsum("...nk,...kv->...nv", weight, memory) / total.clamp(min=1e-30)[..., None]
 
@@ -127,6 +137,7 @@ RETRIEVE = Exercise(
         Case("an empty memory in float64", reads(of=empty), dtype=torch.float64),
         Case("an empty head beside two that hold something", reads(2, 3, n=4, of=partly)),
         Case("one pair, stored with a tiny weight", faint_read, faint_value, torch.float64),
+        Case("one pair, and a query far below 0", low_query, faint_value),
         Case("what the queries feel where a head is empty", reads(2, 3, n=4, of=partly), felt_by_the_queries),
     ),
     right_answers=(retrieve_row_by_row, retrieve_by_einsum),
@@ -141,6 +152,7 @@ RETRIEVE = Exercise(
             divide=lambda read, weight, memory, z: (read / (weight @ z[..., None])).nan_to_num(0)
         ),
         "ELU is used without the + 1, so that weights are negative": read_with(F.elu),
+        "ELU + 1 is written out, which float32 makes 0 below -17: `feature` keeps it": read_with(elu_and_one),
         "the query is used as it is, without σ": read_with(lambda q: q),
         "ReLU stands for ELU + 1, and half of a query says nothing": read_with(F.relu),
         "σ is exp, as in a softmax": read_with(torch.exp),
@@ -568,7 +580,7 @@ STEP = Exercise(
             read=lambda q, memory, z: retrieve(feature(q), memory, z),
             write=lambda k, v, memory, z: update_linear(feature(k), v, memory, z),
         ),
-        "the memory that the next segment finds is detached, so nobody learns what to write": step_with(
+        "the memory is detached between segments, so nobody learns what to write": step_with(
             write=lambda k, v, memory, z: tuple(one.detach() for one in update_linear(k, v, memory, z))
         ),
     },
@@ -628,6 +640,11 @@ def dual_with(seen=lambda i, j, segment: j // segment < i // segment, weigh=lamb
         return weight @ v / divide(weight)
 
     return dual_form
+
+
+def from_the_end(i, j, segment):
+    n = j.shape[-1]
+    return (j + -n % segment) // segment < (i + -n % segment) // segment
 
 
 def averaged_over_segments(q, k, v, segment):
@@ -696,6 +713,9 @@ DUAL = Exercise(
             lambda q, k, v, segment: dual_with(divide=lambda weight: weight.sum(-1, keepdim=True))(
                 q, k, v, segment
             ).nan_to_num(0)
+        ),
+        "segments are counted from the end, so that the first one is the shorter": dual_with(
+            from_the_end, lambda q, k: feature(q) @ feature(k).mT
         ),
         "the first segment divides 0 by 0": dual_with(divide=lambda weight: weight.sum(-1, keepdim=True)),
         "the divisor has a smallest value, or something small is added: what is stored with less weight is lost": (
@@ -820,6 +840,7 @@ DELTA = Exercise(
         Case("the same pair twice", writes(n=1, of=empty), twice),
         Case("the same segment twice", writes(2, n=3, of=empty), twice),
         Case("one of two dimensions in front", writes(2, 2), pair),
+        Case("one head holds nothing yet", writes(2, 3, n=4, of=partly), pair),
         Case("an empty memory, in float64", writes(of=empty), pair, dtype=torch.float64),
         Case("a memory of one pair, stored with a tiny weight", faint_write, pair),
         Case("what the keys learn", writes(), felt_by_the_keys),
@@ -966,6 +987,7 @@ GAMMA = Exercise(
         Case("the same pair twice", writes(n=1, of=empty), twice),
         Case("a wide memory of 2 heads", writes(2, n=5, d=7, d_value=3, of=few), pair),
         Case("keys far below 0", low_keys, pair),
+        Case("one head holds nothing yet", writes(2, 3, n=4, of=partly), pair),
         Case("what moves z", writes(n=4, of=few), gradient_of_z),
         Case("an empty memory, in float64", writes(2, of=empty), pair, dtype=torch.float64),
     ),
@@ -1110,6 +1132,17 @@ def in_hay(d=6, n=5, tokens=100):
     return lambda normal: (normal(d), normal(d), normal(n, d), tokens)
 
 
+def with_margin(margin):
+    """As in the lesson: eight channels are the needle's own, and there the filler stands `margin` below 0."""
+
+    def inputs(normal):
+        own = torch.arange(64) < 8
+        query = torch.where(own, 3.0, -margin)
+        return query, query, torch.where(own, torch.tensor(-margin), normal(200, 64)), 1_000_000
+
+    return inputs
+
+
 def number(function, q, *rest):
     """The share as a tensor without dimensions, also where it comes as a float."""
     share = function(q, *rest)
@@ -1122,7 +1155,7 @@ def share_by_reading(q, needle, filler, tokens):
 
 
 def share_by_odds(q, needle, filler, tokens):
-    of = lambda keys: ((F.elu(q) + 1) * (F.elu(keys) + 1)).sum(-1)  # noqa: E731
+    of = lambda keys: (feature(q) * feature(keys)).sum(-1)  # noqa: E731
     return 1 / (1 + tokens * of(filler).sum() / len(filler) / of(needle))
 
 
@@ -1153,6 +1186,7 @@ SHARE = Exercise(
         Case("7 keys of filler, 3,000 tokens", in_hay(d=17, n=7, tokens=3000), number),
         Case("no filler yet", in_hay(tokens=0), number),
         Case("float64", in_hay(n=3, tokens=24), number, torch.float64),
+        Case("a margin of 16, a million tokens", with_margin(16.0), number),
         Case("5 keys of filler, 12 tokens: no whole number of each", in_hay(tokens=12), number),
     ),
     right_answers=(share_by_reading, share_by_odds, lambda *given: infini.needle_share(*given).item()),
@@ -1172,6 +1206,9 @@ SHARE = Exercise(
         "σ is left out": share_with(lambda q, keys: keys @ q),
         "the weights are those of a softmax": share_with(lambda q, keys: (keys @ q).exp()),
         "ELU is used without the + 1": share_with(lambda q, keys: F.elu(keys) @ F.elu(q)),
+        "ELU + 1 is written out, whose small values float32 loses: `feature` keeps them": share_with(
+            lambda q, keys: elu_and_one(keys) @ elu_and_one(q)
+        ),
         "σ is laid on the mean key of the filler, where the mean is over the features": lambda q, needle, filler, t: (
             share_with()(q, needle, filler.mean(dim=0, keepdim=True), t)
         ),

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from solutions import local_global
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor
+from solutions.checks.tools import LargestTensor, far_below
 from solutions.local_global import WindowCache, grouped_attention, keys_in_reach, pattern_pairs, window_mask
 from solutions.quadratic import attention
 
@@ -214,7 +214,9 @@ MASK = Exercise(
         "causal is not looked at: every window is two-sided": masked_with(causal=False),
         "sinks and global tokens are seen from before them, although the mask is causal": changed(looking_ahead),
         "the sinks are seen from before them, although the mask is causal": changed(sinks_from_before),
-        "the global tokens are seen from before them, although the mask is causal": changed(globals_from_before),
+        "a global token is seen from before it, or sees what comes later, although the mask is causal": changed(
+            globals_from_before
+        ),
         "the sinks see everybody too, where they are only seen": changed(sinks_see_all),
         "a causal window is told by the distance alone, |i - j| < window, and nothing hides what comes later": changed(
             near_on_both_sides
@@ -876,6 +878,11 @@ BAND = Exercise(
         Case("a batch of 2 with 6 heads on 2 key heads", band_of_tokens(13, 4, 5, (2, 6), 2), blocks()),
         Case("float64", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float64),
         Case("float16", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float16),
+        Case(
+            "scores of -2,500,000,000",
+            lambda normal: (*(each[None, None] for each in far_below(normal, 11, 11, 3)), 4, 4),
+            blocks(),
+        ),
         Case("memory: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_memory),
         Case("time: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_time()),
         Case("time: 100 tokens, a window of 8, 2 sinks", band_of_tokens(100, 8, 16), in_linear_time(sinks=2)),
@@ -1591,6 +1598,14 @@ CACHE = Exercise(
         "the mask is that of a two-sided window": cached_by(
             mask=lambda queries, cache: window_mask(
                 queries, cache.position, cache.window, causal=False, sinks=cache.sinks
+            )
+        ),
+        "keys are taken to stand in a row up to the newest, also the sinks, which the mask then hides": cached_by(
+            lambda queries, cache: window_mask(
+                queries,
+                torch.arange(cache.tokens - len(cache.position), cache.tokens),
+                cache.window,
+                sinks=cache.sinks,
             )
         ),
         "the last window - 1 + sinks are kept, where the sinks are the first": cached_by(keep=last_with_room_for_sinks),

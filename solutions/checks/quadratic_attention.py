@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from solutions import quadratic
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor
+from solutions.checks.tools import LargestTensor, far_below, large_products
 from solutions.quadratic import KVCache, attention_scores, causal_mask, grouped_attention
 
 INF = math.inf
@@ -75,6 +75,12 @@ def in_equal_shares(function, scores):
     return (weights.double() * scores.shape[-1]).to(weights.dtype) if isinstance(weights, Tensor) else weights
 
 
+def largest_weight(function, scores):
+    """As a tensor of one entry; the weights of so long a row are nothing to look at."""
+    weights = function(scores)
+    return weights[..., :1] if isinstance(weights, Tensor) and weights.shape == scores.shape else weights
+
+
 def gradient_of_weights(function, scores):
     """The gradient of a weighted sum of all weights by the scores."""
     scores = scores.clone().requires_grad_()
@@ -133,6 +139,17 @@ SOFTMAX = Exercise(
             lambda normal: (normal(2, 4100),),
             in_equal_shares,
             dtype=torch.bfloat16,
+        ),
+        Case(
+            "bfloat16, scores from -9 to 9",
+            lambda normal: (3 * normal(4, 64),),
+            in_equal_shares,
+            dtype=torch.bfloat16,
+        ),
+        Case(
+            "float16, one score and a million that lie 17.4 lower",
+            lambda normal: (torch.full((1, 1_000_001), -17.4).index_fill(1, torch.tensor([0]), 0.0).half(),),
+            largest_weight,
         ),
         Case(
             "the gradient, where a row is empty",
@@ -605,6 +622,13 @@ ATTENTION = Exercise(
             lambda normal: (torch.zeros(1, 3).half(), normal(70_000, 3).half(), torch.ones(70_000, 2).half()),
         ),
         Case("a scale of 0.7", lambda normal: (normal(5, 11), normal(7, 11), normal(7, 3), 0.7), scaled),
+        Case("a scale of 0: the mean", lambda normal: (normal(5, 11), normal(7, 11), normal(7, 3), 0.0), scaled),
+        Case(
+            "a mask, and visible scores of -2,500,000,000",
+            lambda normal: (*far_below(normal, 3, 4, 5), torch.tensor([True, True, False, True])),
+            masked,
+        ),
+        Case("causal, scores of -2,500,000,000", lambda normal: far_below(normal, 4, 4, 5), causally),
         Case("float64", lambda normal: (normal(3, 8), normal(5, 8), normal(5, 2)), causally, dtype=torch.float64),
         Case("float16", lambda normal: (normal(3, 8), normal(5, 8), normal(5, 2)), causally, dtype=torch.float16),
         Case("transposed q, k and v", lambda normal: (normal(8, 3).T, normal(8, 5).T, normal(2, 5).T)),
@@ -1425,6 +1449,18 @@ BLOCKS = Exercise(
         Case("float64", tokens_in_blocks(10, 10, 4), blocks(causal=True), dtype=torch.float64),
         Case("bfloat16", tokens_in_blocks(7, 11, 3), blocks(causal=True), dtype=torch.bfloat16),
         Case("float16", tokens_in_blocks(7, 11, 3), blocks(), dtype=torch.float16),
+        Case(
+            "float16, dot products of 100,000",
+            lambda normal: (large_products(normal, 5), large_products(normal, 7), normal(7, 3).half(), 2),
+            blocks(),
+        ),
+        Case(
+            "bfloat16, sharp rows of 250 keys",
+            lambda normal: (3 * normal(9, 64), normal(250, 64), normal(250, 3), 4),
+            blocks(),
+            dtype=torch.bfloat16,
+        ),
+        Case("causal, scores of -2,500,000,000", lambda normal: (*far_below(normal, 7, 7, 5), 3), blocks(causal=True)),
         Case(
             "memory: 200 tokens, blocks of 16",
             long_text,

@@ -29,6 +29,19 @@ def wider(*parts):
     return [part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts]
 
 
+# Inputs on which a slip shows --------------------------------------------------------------------------------------
+
+
+def far_below(normal, queries, keys, d_value):
+    """q, k and v of heads of 1 whose scores are all -2,500,000,000: below what anybody takes for minus infinity."""
+    return 0 * normal(queries, 1) - 5e4, 0 * normal(keys, 1) + 5e4, normal(keys, d_value)
+
+
+def large_products(normal, *shape):
+    """Queries or keys of half precision whose products are some 100,000: more than float16 holds."""
+    return (normal(*shape, 64) + 40).half()
+
+
 # What an answer did -----------------------------------------------------------------------------------------------
 
 

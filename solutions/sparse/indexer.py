@@ -22,7 +22,8 @@ def index_scores(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     """Score every key for every query with a few small heads (DeepSeek-V3.2-Exp, equation 1).
 
     q: (batch, index_heads, n, index_dim); k: (batch, m, index_dim), one key for all heads
-    w: (batch, n, index_heads): how much each head counts for this query; of either sign, so a score may be negative
+    w: (batch, n, index_heads): how much each head counts for this query, all factors such as 1 / √d in it; of either
+    sign, so a score may be negative
     Returns (batch, n, m), of which only the order matters; of half precision the products and sums are made in float32,
     and rounded to q's dtype once at the end. On the way it holds index_heads scores of every pair, so of a long text
     give it a few queries at a time, as `sparse_attention` does.
@@ -154,7 +155,8 @@ def chosen_probabilities(q: Tensor, k: Tensor, indices: Tensor) -> Tensor:
 def index_target(probabilities: Tensor) -> Tensor:
     """What the indexer should reproduce: the attention of all heads, added up and made to sum to 1 over the keys.
 
-    probabilities: (batch, heads, n, candidates), of the attention, after its softmax
+    probabilities: (batch, heads, n, candidates), of the attention, after its softmax; of a row the candidates may hold
+    a part only, and sum to less than 1
     Returns (batch, n, candidates), without a gradient: the attention must not be pulled towards its indexer. A query
     whose probabilities are all 0 gets zeros.
     """
