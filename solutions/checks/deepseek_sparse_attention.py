@@ -1027,7 +1027,7 @@ DIVERGE = Exercise(
         "logarithms of base 2 are taken (bits), where they are natural (nats)": of_logs(
             lambda log_q, target: forward_rows(log_q, target) / math.log(2)
         ),
-        "a query without any candidate has a loss of 0, but a gradient of nan: its softmax was 0 divided by 0 before "
+        "a query without any candidate has a loss of 0, but a gradient of nan: its softmax was nan before "
         "the mask came": empty_rows_forgotten,
         "queries without any candidate are left out of the mean, where they count 0": empty_rows_left_out,
         "the entropy of the target is missing (a cross-entropy): a perfect indexer does not reach 0": of_logs(

@@ -385,7 +385,7 @@ GATE = Exercise(
     ),
     right_answers=(gate_head_by_head, gate_by_lerp),
     mistakes={
-        "the sides are swapped: sigmoid(β) is the memory's share": lambda beta, from_memory, local: gate(
+        "the sides are swapped, where sigmoid(β) is the memory's share": lambda beta, from_memory, local: gate(
             beta, local, from_memory
         ),
         "β is used as it is, without the sigmoid": gate_of(lambda beta: beta[:, None, None]),
@@ -1259,7 +1259,8 @@ def ends(function, *arguments):
 
 
 def range_by_hand(steps, learning_rate):
-    return tuple(1 / (1 + math.exp(-sign * steps * learning_rate)) for sign in (-1, 1))
+    small = math.exp(-steps * learning_rate)
+    return small / (1 + small), 1 / (1 + small)
 
 
 def range_by_symmetry(steps, learning_rate):
@@ -1296,6 +1297,7 @@ GATES = Exercise(
         Case("900 steps at 3e-2", lambda normal: (900, 3e-2), ends),
         Case("400 steps at 1e-2", lambda normal: (400, 1e-2), ends),
         Case("2 steps at 0.5", lambda normal: (2, 0.5), ends),
+        Case("a million steps at 1e-3", lambda normal: (1_000_000, 1e-3), ends),
     ),
     right_answers=(range_by_hand, range_by_symmetry, range_by_torch),
     mistakes={

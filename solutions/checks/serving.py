@@ -131,6 +131,7 @@ ZIGZAG = Exercise(
         Case("8,192 rows, 16 ranks", lambda normal: (8192, 16), rows_in_turn),
         Case("1,003 rows, 5 ranks: pieces of unequal length", lambda normal: (1003, 5), fair),
         Case("520 rows, 16 ranks: pieces of 16 and of 17", lambda normal: (520, 16), fair),
+        Case("2,050 rows, 64 ranks: pieces of 16 and of 17", lambda normal: (2050, 64), fair),
     ),
     right_answers=(rows_by_arithmetic, rows_by_piece_number),
     mistakes={
@@ -257,6 +258,12 @@ def bytes_layer_for_itself(model, tokens, *, bits=16, group=None):
     return total + (4 * math.ceil(slots_of(model, tokens) * each(model) / group) if group else 0)
 
 
+def bytes_token_for_itself(model, tokens, *, bits=16, group=None):
+    """The bytes of a token in a layer are rounded up; the groups are right."""
+    held = slots_of(model, tokens)
+    return held * bits_of(each(model), bits) + (4 * math.ceil(held * each(model) / group) if group else 0)
+
+
 def groups_of_a_vector(model, slots, numbers, group):
     """Each key and each value of a head is cut into groups for itself."""
     vector = numbers if model.latent else model.head_dim
@@ -302,6 +309,7 @@ KV_BYTES = Exercise(
         cached("27 tokens of the small model in 8 bits, groups of 50", TINY, 27, bits=8, group=50),
         cached("DeepSeek-V3, 1,001 tokens in 4 bits, groups of 256", "DeepSeek-V3", 1001, bits=4, group=256),
         cached("5 layers, 1 KV head of 3, one token in 3 bits: 90 bits in all", ODD, 1, bits=3),
+        cached("5 layers, 1 KV head of 3, two tokens in 3 bits: 180 bits in all", ODD, 2, bits=3),
     ),
     right_answers=(bytes_layer_by_layer, bytes_by_token),
     mistakes={
@@ -366,6 +374,9 @@ KV_BYTES = Exercise(
             groups=lambda model, slots, numbers, group: slots * numbers // group,
         ),
         "every layer's bytes are rounded up for themselves, where it is done once, at the end": bytes_layer_for_itself,
+        "each token's bytes in a layer are rounded up for themselves, where it is done once, at the end": (
+            bytes_token_for_itself
+        ),
         "the bits of a number are rounded down to whole bytes, and below 8 there are none": bytes_with(
             size=lambda numbers, bits: numbers * (int(bits) // 8)
         ),
