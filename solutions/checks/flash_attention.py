@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from solutions import flash
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestMade, far_below, storage, tensors, wider
+from solutions.checks.tools import LargestMade, far_below, large_products, storage, tensors, wider
 from solutions.flash import SRAMOverflow, TileMachine, forward_bytes, peak_tile_bytes
 from solutions.quadratic import attention
 from solutions.watch import Watch
@@ -1364,6 +1364,10 @@ SPLIT = Exercise(
         Case("values that cancel, 2,000 keys in 3 parts, bfloat16", that_cancel(3, 2_000, 3), dtype=torch.bfloat16),
         Case("16,387 keys in 132 parts in bfloat16", a_long_row(1, 16_387, 132), dtype=torch.bfloat16),
         Case("float16, scores around 100", decoding(2, 23, 3, shift=100.0, level=5.0), dtype=torch.float16),
+        Case(
+            "float16, dot products of 100,000",
+            lambda normal: (large_products(normal, 3), large_products(normal, 7), normal(7, 3).half(), 2),
+        ),
         Case("memory: 403 keys in 12 parts", decoding(2, 403, 12, heads=(2,), d=3, d_value=5), in_parts),
     ),
     right_answers=(split_and_softmax, split_with_sums, split_in_float64),

@@ -1118,7 +1118,7 @@ PATTERN = Exercise(
         "the pattern ends with the whole unit, and its beginning is cut": pattern_from(
             lambda unit, layer, layers: unit[(layer - layers) % len(unit)]
         ),
-        "the first layer of each unit is global whatever the unit says": pattern_from(
+        "the first layer of each unit is global, and no other, whatever the unit says": pattern_from(
             lambda unit, layer, layers: "L" if layer % len(unit) else "G"
         ),
         "the last unit is not cut where the layers end": lambda unit, layers: tuple(
@@ -1221,7 +1221,7 @@ SAVING = Exercise(
                 pattern_pairs(["full"], n, window, causal=causal) / pattern_pairs(["window"], n, window, causal=causal)
             )
         ),
-        "a full causal layer is counted as n², with the future that it never scores": (
+        "the full layers that it is compared with are counted as n², with the future that they never score": (
             lambda layer_types, n, window, *, causal=True: (
                 len(layer_types) * n * n / pattern_pairs(layer_types, n, window, causal=causal)
             )
