@@ -185,7 +185,7 @@ def found_so_far(folder: Path) -> list[dict]:
 
 
 def make(folder: Path) -> None:
-    """Train and measure all of them: about two hours on one thread; a model that is done isn't done again."""
+    """Train and measure all of them: about three hours on one thread; a model that is done isn't done again."""
     runs = found_so_far(folder)
     for seed, system in product(SEEDS, SYSTEMS):
         shipped = system in SHIPPED and seed == SEEDS[0]

@@ -273,6 +273,10 @@ LESSONS: dict[str, list[Run]] = {
                    "linear rule; the order is not the paper's, and the lesson says why",
                    "runs/name=Infini, linear/nats", "nats", "perplexity 9.65 on PG19 (the same table)"),
         ]),
+        Run("train language", "three hours", shipped("language-*"), [
+            Figure("Training a language model of two layers", "1,200 steps of 8,192 tokens: Infini-attention, "
+                   "Transformer-XL", "result/seconds", "s"),
+        ]),
         Run("infini plug", "a few minutes", kept("infini_plug"), [
             Figure("Far recall after Infini-attention took the place of a window",
                    "300 steps, gates at 3e-2; chance is 3.1 %",
