@@ -142,9 +142,13 @@ def test_a_solved_lesson_is_right_throughout(path):
 TEXTS = [press.TEXT / f"{each.name}.md" for each in lessons() if each.checks]
 
 
-def read_and_made(cell):
-    """The names that a cell needs from before it, and those that it makes: by assignment, definition or import."""
-    read, made = set(), set()
+def names_of(cell):
+    """The names that a cell needs from before it, those that it makes, and those whose things it may change.
+
+    It makes a name by assignment, definition or import; it may change what it writes into (a[0] = ..., a.b = ...), and
+    whose method it calls (a.append(...)).
+    """
+    read, made, touched = set(), set(), set()
     for statement in ast.parse(TransformerManager().transform_cell(cell.source)).body:
         nodes = [*ast.walk(statement)]
         own = {node.arg for node in nodes if isinstance(node, ast.arg)}
@@ -156,22 +160,29 @@ def read_and_made(cell):
         made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         imported = (each for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for each in node.names)
         made |= {(each.asname or each.name).partition(".")[0] for each in imported}
-    return read, made
+        calls = [node.func for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+        written = [node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)]
+        for node in [*calls, *written]:
+            while isinstance(node, ast.Attribute | ast.Subscript):
+                node = node.value
+            touched |= {node.id} if isinstance(node, ast.Name) else set()
+    return read, made, touched
 
 
 def reached(cells, answers):
     """Of the cells of a lesson those that an answer can change, and what they need from the others before them."""
-    told, changed, needed = [read_and_made(cell) for cell in cells], {*answers}, {0}  # the first cell imports
-    for index, (read, made) in enumerate(told):
+    told, changed, needed = [names_of(cell) for cell in cells], {*answers}, {0}  # the first cell imports
+    kept = told[0][1]  # what is imported stays what it is, whatever is called on it
+    for index, (read, made, touched) in enumerate(told):
         if read & changed:
-            changed |= made
+            changed |= made | (touched - kept)
             needed.add(index)
         else:
             changed -= made - {*answers}
     wanted = set()
     for index in reversed(range(len(cells))):
-        read, made = told[index]
-        if made & wanted:
+        read, made, touched = told[index]
+        if (made | (touched - kept)) & wanted:
             needed.add(index)
         if index in needed:
             wanted = wanted - made | read
@@ -180,8 +191,9 @@ def reached(cells, answers):
 
 def test_what_an_answer_reaches_is_found():
     sources = ["import math", "a = 1", "b = a", "def answer(): 0", "c = answer() + b", "print(b)", "print(c)", "d = 2"]
+    sources += ["e, f = {}, []", "e[0] = answer()", "f.append(c)", "print(e)", "print(f)", "print(d)"]
     found = reached([nbformat.v4.new_code_cell(source) for source in sources], {"answer"})
-    assert [cell.source for cell in found] == [sources[index] for index in (0, 1, 2, 3, 4, 6)]
+    assert [cell.source for cell in found] == [sources[index] for index in (0, 1, 2, 3, 4, 6, 8, 9, 10, 11, 12)]
 
 
 @pytest.mark.slow

@@ -190,7 +190,7 @@ ONLINE = Exercise(
         Case("2 heads of 3 rows", split_row((2, 3, 2), 2, 3), row_in_chunks),
         Case("float64", split_row((3, 4), 4), row_in_chunks, dtype=torch.float64),
         Case("1,003 equal scores in bfloat16, 7 a chunk", flat(1_003, 7), row_in_chunks, dtype=torch.bfloat16),
-        Case("20,003 equal scores in float16", flat(20_003, 10_000), row_in_chunks, dtype=torch.float16),
+        Case("66,003 equal scores in float16", flat(66_003, 33_000), row_in_chunks, dtype=torch.float16),
         Case("memory: 40 chunks of 10", split_row((10,) * 40, 3), chunk_by_chunk),
     ),
     right_answers=(streamed(), online_by_logaddexp, online_by_pairs, online_beside),
