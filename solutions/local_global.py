@@ -99,7 +99,8 @@ def keys_in_reach(
     window, causal, sinks, global_tokens: as in `window_mask`
     Returns positions, a tensor, ascending, each once: the band (stop - start + window - 1 keys when causal, cut at both
     ends of the sequence), the sinks (when causal, those before `stop`), the global tokens; all n when a two-sided block
-    holds a global token, since that sees everything. (Only token 0 can be global when causal, and it sees itself.)
+    holds a global token, since that sees everything. When causal no global token but 0 is given: a block before it may
+    not look ahead. (`window_mask` takes others, and hides them from the queries before.)
     """
     global_tokens = global_tokens or ()
     if not causal and any(start <= token < stop for token in global_tokens):

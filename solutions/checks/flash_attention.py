@@ -47,13 +47,54 @@ def row_in_chunks(function, scores, sizes):
     return torch.stack([maximum.masked_fill(empty, -math.inf), total])
 
 
+class Turns(Watch):
+    """Remember in which order the numbers of some tensors are read; looking at one several times in a row is one turn.
+
+    A view reads nothing yet, and what is only made in a tensor's shape reads nothing.
+    """
+
+    def __init__(self, chunks):
+        super().__init__()
+        self.chunks, self.turns = {storage(chunk): index for index, chunk in enumerate(chunks)}, []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        given = [storage(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)]
+        made = [storage(tensor) for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+        shape_alone = "_like" in operation.__name__ or operation.__name__.startswith("new_")
+        if not shape_alone and not set(made) <= set(given):
+            for index in (self.chunks[each] for each in given if each in self.chunks):
+                if self.turns[-1:] != [index]:
+                    self.turns.append(index)
+        return result
+
+    def refuse_second(self) -> None:
+        for turn, index in enumerate(self.turns):
+            if index in self.turns[:turn]:
+                raise Rejected(
+                    f"chunk {index} is read again after chunk {self.turns[turn - 1]}, and each may be read once: "
+                    "what is needed of it later is carried in the maximum and the total"
+                )
+
+
 def chunk_by_chunk(function, scores, sizes):
-    """The outcome, unless a tensor is larger than two chunks: what is carried may stand beside a chunk."""
+    """The outcome, unless a chunk is read again after another, or a tensor is larger than two of them.
+
+    What is carried may stand beside a chunk.
+    """
     chunks = [chunk.clone() for chunk in scores.split(sizes, dim=-1)]
-    with LargestMade() as largest:
+    with Turns(chunks) as read, LargestMade() as largest:
         maximum, total = tensors(function(chunks), maximum=scores.shape[:-1], total=scores.shape[:-1])
     largest.refuse_above(2 * max(chunk.numel() for chunk in chunks), "two chunks")
+    read.refuse_second()
     return torch.stack([maximum, total])
+
+
+def two_passes(chunks):
+    """The largest of all maxima first, and then every chunk once more."""
+    maximum = torch.stack([wider(chunk)[0].amax(dim=-1) for chunk in chunks]).amax(dim=0)
+    maximum = maximum.clamp(min=torch.finfo(maximum.dtype).min)
+    return maximum, sum(torch.exp(wider(chunk)[0] - maximum[..., None]).sum(dim=-1) for chunk in chunks)
 
 
 def online_by_logaddexp(chunks):
@@ -191,7 +232,7 @@ ONLINE = Exercise(
         Case("float64", split_row((3, 4), 4), row_in_chunks, dtype=torch.float64),
         Case("1,003 equal scores in bfloat16, 7 a chunk", flat(1_003, 7), row_in_chunks, dtype=torch.bfloat16),
         Case("66,003 equal scores in float16", flat(66_003, 33_000), row_in_chunks, dtype=torch.float16),
-        Case("memory: 40 chunks of 10", split_row((10,) * 40, 3), chunk_by_chunk),
+        Case("memory: 40 chunks of 10, each read once", split_row((10,) * 40, 3), chunk_by_chunk),
     ),
     right_answers=(streamed(), online_by_logaddexp, online_by_pairs, online_beside),
     mistakes={
@@ -249,6 +290,7 @@ ONLINE = Exercise(
         "only the last chunk is summed": streamed(add=lambda total, part, alpha: part),
         "the logarithm of the total is returned, not the total": streamed(back=lambda m, total: (m, total.log())),
         "no maximum is taken off before the exponential, which overflows": unprotected,
+        "the largest maximum is sought first, and then every chunk is read a second time": two_passes,
         "the chunks are joined to one row again: the right numbers, and the whole row in memory": joined,
     },
 )
@@ -1095,14 +1137,14 @@ ISSUED = Exercise(
 def in_parts(function, q, k, v, splits):
     """The outcome, unless a tensor is made that is larger than a part's keys, values or scores.
 
-    All keys and values in another dtype are no scores, and may be made. There are more parts than a part's keys or
-    values have columns, so that all scores of one query are too many already.
+    All keys and values in another dtype are no scores, and may be made. Of few queries, and more parts than a part's
+    keys or values have columns, all scores of one query are too many already; of many, the scores of a longer part.
     """
     with LargestMade(k.shape, k.mT.shape, v.shape) as largest:
         out = function(q, k, v, splits)
     size, heads = math.ceil(k.shape[-2] / splits), k[..., 0, 0].numel()
     widest = max(q.shape[-2], k.shape[-1], v.shape[-1])
-    largest.refuse_above(heads * size * widest, f"the values of one part, {heads} × {size} × {widest}")
+    largest.refuse_above(heads * size * widest, f"one part may make, {heads} × {size} × {widest}")
     return out
 
 
@@ -1259,6 +1301,11 @@ def floor_parts(k, splits):
     return [slice(i * size, (i + 1) * size) for i in range(splits)]
 
 
+def rest_in_the_last(k, splits):
+    size = k.shape[-2] // splits
+    return [slice(i * size, (i + 1) * size if i < splits - 1 else None) for i in range(splits)]
+
+
 @wide_inside
 def nothing_is_nan(q, k, v, splits):
     outs = []
@@ -1369,6 +1416,7 @@ SPLIT = Exercise(
             lambda normal: (large_products(normal, 3), large_products(normal, 7), normal(7, 3).half(), 2),
         ),
         Case("memory: 403 keys in 12 parts", decoding(2, 403, 12, heads=(2,), d=3, d_value=5), in_parts),
+        Case("memory: 37 queries, no part longer than 34 keys", decoding(37, 403, 12, d=3, d_value=2), in_parts),
     ),
     right_answers=(split_and_softmax, split_with_sums, split_in_float64),
     mistakes={
@@ -1405,6 +1453,9 @@ SPLIT = Exercise(
         "undivided outputs are added although each is measured from another maximum": maxima_ignored,
         "the last keys are left out: keys // splits rounds down": combined(
             lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), floor_parts
+        ),
+        "the last part has what keys // splits leaves over, and is longer than the others": combined(
+            lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), rest_in_the_last
         ),
         "the last part is left out": combined(
             lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), all_but_the_last

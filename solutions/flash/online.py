@@ -67,8 +67,8 @@ def split_attention(q: Tensor, k: Tensor, v: Tensor, splits: int) -> Tensor:
     """Attention over the keys in `splits` parts that need nothing from each other, then merged (flash-decoding).
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
-    Returns (..., queries, d_value) in q's dtype. A part has ceil(keys / splits) keys, so the last ones may be shorter,
-    or empty. Nothing it makes is larger than all keys, all values or the scores of one part. Of half precision
+    Returns (..., queries, d_value) in q's dtype. No part has more than ceil(keys / splits) keys; the last ones may be
+    shorter, or empty. Nothing it makes is larger than all keys, all values or the scores of one part. Of half precision
     scores, log-sum-exps and what is merged are float32 or better, and the result is rounded once. (Ours merges in
     float64, since 200 roundings in float32 add up; Apple's MPS has none.)
     """

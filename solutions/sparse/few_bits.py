@@ -81,7 +81,7 @@ def folded_index_scores(q: Tensor, k: Tensor, w: Tensor, q_scale: Tensor, k_scal
     q: (batch, index_heads, n, index_dim) and k: (batch, m, index_dim), codes; w: (batch, n, index_heads)
     q_scale: (batch, index_heads, n, 1); k_scale: (batch, m, 1): positive, so that they pass the ReLU
     Returns (batch, n, m). The scale of a query's head joins that head's weight; the scale of a key is the same for all
-    heads, and multiplies their sum.
+    heads, and multiplies their sum. (Codes of few bits stand in float32, which holds their products.)
     """
     w = w * q_scale[..., 0].transpose(1, 2)
     return index_scores(q, k, w) * k_scale.transpose(1, 2)

@@ -171,8 +171,8 @@ def divergence(scores: Tensor, target: Tensor) -> Tensor:
 
     scores: (batch, n, candidates), -inf where there is no candidate; target: the same shape, 0 there
     Returns one number, 0 when scores = log(target) + a constant. Its gradient by the scores is softmax(scores) - target
-    over batch · n. A query without any candidate counts 0, and its gradient is 0. DeepSeek adds the queries up where we
-    take the mean, which changes the step's size and nothing else.
+    over batch · n. A query's target sums to 1; without any candidate it is all 0, counts 0, and its gradient is 0.
+    DeepSeek adds the queries up where we take the mean, which changes the step's size and nothing else.
     """
     hidden = scores == -math.inf
     log_softmax = scores.masked_fill(hidden.all(dim=-1, keepdim=True), 0).log_softmax(dim=-1)
