@@ -129,7 +129,7 @@ def walks(paths: dict[str, tuple], *, steps: Sequence[str], x: str, y: str, top:
     colours = [TOKENS[name] for name in ("ink-2", "mark", "k", "ink", "m", "o", "v")]
     with style():
         figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
-        ends, left = {}, []
+        ends = {}
         for index, (name, (xs, ys)) in enumerate(paths.items()):
             same = [other for other, (theirs, _) in paths.items() if abs(math.log2(theirs[0] / xs[0])) < 0.1]
             xs, ys, kind = array(xs) * 1.17 ** same.index(name), array(ys), {"color": colours[index]}
@@ -141,13 +141,13 @@ def walks(paths: dict[str, tuple], *, steps: Sequence[str], x: str, y: str, top:
             last = np.flatnonzero(mean <= top)[-1]
             shown = name if last + 1 == len(steps) else f"{name}, and up"
             ends[shown] = (xs[last], mean[last])
-            left += [shown] * (same[0] == name != same[-1])
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda nbytes, _: size_of(nbytes)))
         axes.set_xlabel(f"{x}\nmarkers, small to large: {', '.join(steps)}")
         axes.set_ylabel(y)
         axes.margins(x=0.3)
         axes.set_ylim(min(array(ys).min() for _, ys in paths.values()) - 0.1, top)
+        left = [name for name, (end, _) in ends.items() if any(1 < other / end < 1.3 for other, _ in ends.values())]
         name_at_their_ends(axes, ends, colours, left)
     return figure
 

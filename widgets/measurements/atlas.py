@@ -22,6 +22,7 @@ import threading
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def build(path: Path) -> None:
         exact = torch.softmax(scores, dim=0).numpy()
         worst = max(worst, float(np.abs(head.tile([query], np.arange(query + 1))[0] / exact - 1).max()))
     path.write_bytes(pickle.dumps(head))
-    told = {"tokens": TOKENS, "head_dim": HEAD_DIM, "seconds": seconds, "processor_seconds": processor}
+    told: dict[str, Any] = {"tokens": TOKENS, "head_dim": HEAD_DIM, "seconds": seconds, "processor_seconds": processor}
     told |= {"peak_bytes": peak, "peak_bytes_before": before, "bytes_needed_said": None}
     told["bytes_needed_said"] = measure.bytes_needed(TOKENS, HEAD_DIM, 1, cell)
     told |= {"worst_relative_error_of_a_cell": worst, "cells_compared": sum(range(1, TOKENS + 1, TOKENS // 64))}
@@ -91,7 +92,7 @@ def frames(folder: Path) -> dict:
     atlas = Atlas([Head(head, None, 0, "structured noise")])
     page_path = atlas.save_html(folder / "long.html")
     sent = atlas.data["heads"][0]
-    told = {"page_bytes": page_path.stat().st_size, "bytes_a_statistic": len(sent["largest"]["bytes"])}
+    told: dict[str, Any] = {"page_bytes": page_path.stat().st_size, "bytes_a_statistic": len(sent["largest"]["bytes"])}
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -115,7 +116,8 @@ def lab(folder: Path) -> dict:
     cell = (
         f"import pickle\nfrom widgets.atlas.view import Atlas, Head\nAtlas([Head({made}, None, 0, 'structured noise')])"
     )
-    code = {"cell_type": "code", "id": "atlas", "metadata": {}, "source": cell, "outputs": [], "execution_count": None}
+    code: dict[str, Any] = {"cell_type": "code", "id": "atlas", "metadata": {}, "source": cell}
+    code |= {"outputs": [], "execution_count": None}
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = {"cells": [code], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     (folder / "lab").mkdir()
@@ -125,6 +127,7 @@ def lab(folder: Path) -> dict:
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert server.stderr
     try:
         while "is running at" not in server.stderr.readline():
             pass
@@ -211,7 +214,7 @@ def bertviz(folder: Path) -> dict:
     from playwright.sync_api import sync_playwright
 
     scripts = os.environ.get("BERTVIZ_SCRIPTS")
-    told = {"bertviz": metadata.version("bertviz"), "heads": HEADS, "sizes": []}
+    told: dict[str, Any] = {"bertviz": metadata.version("bertviz"), "heads": HEADS, "sizes": []}
     with sync_playwright() as playwright:
         for tokens in LENGTHS:
             q, k = (torch.stack(x) for x in zip(*(structured(tokens, seed) for seed in range(HEADS)), strict=True))
@@ -227,7 +230,7 @@ def bertviz(folder: Path) -> dict:
             del made, scores
             begun = time.perf_counter()
             ours = Atlas.of(q, k, tokens=text).save_html(folder / f"atlas_{tokens}.html")
-            row = {"tokens": tokens, "bertviz": {"seconds_to_make": seconds}}
+            row: dict[str, Any] = {"tokens": tokens, "bertviz": {"seconds_to_make": seconds}}
             row["atlas"] = {"seconds_to_make": time.perf_counter() - begun}
             row["bertviz"] |= {"page_bytes": theirs.stat().st_size, "alone": opened(playwright, theirs, "svg line")}
             if scripts:
@@ -267,7 +270,7 @@ def opened(playwright, path: Path, picture: str, scripts: Path | None = None) ->
         page.goto(path.as_uri(), wait_until="commit", timeout=PATIENCE)
         # In steps: a page that takes all memory is closed before the machine stands still.
         while time.perf_counter() - begun < (PATIENCE / 1000 if scripts or not asked else 5):
-            if measure.bytes_free() < LEFT_FREE:
+            if (measure.bytes_free() or LEFT_FREE) < LEFT_FREE:  # None: this machine does not say
                 return told | {"why_not": f"left less than {LEFT_FREE / 1e9:.0f} GB of memory and was not done"}
             try:
                 page.wait_for_selector(picture, state="attached", timeout=15_000)

@@ -54,7 +54,7 @@ def trained(name: str, make: Callable[[], tuple[TinyTransformer, dict]]) -> tupl
     return load(name, MODELS), about(name, MODELS)["result"]
 
 
-KINDS = {  # of the passkey recipe, what is changed
+KINDS: dict[str, dict] = {  # of the passkey recipe, what is changed
     "infini": {},
     **{name: {"layers": layers, "options": options, "simulate": False} for name, (layers, options) in CONTROLS.items()},
     "delta": {"options": {"infini": {"rule": "delta"}}},
@@ -303,7 +303,7 @@ def prose() -> tuple[Tensor, Tensor, int]:
 
 def haystacks_part() -> Iterator[dict]:
     """Harder haystacks, first with the model of the lesson, which never saw them, then with models that did."""
-    tasks = {
+    tasks: dict[str, dict] = {
         "random words": {"filler": "words"},
         "4 labelled keys": {"keys": 4},
         "a key said 3 times, the last counts": {"times_said": 3},

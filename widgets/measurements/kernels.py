@@ -37,6 +37,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -175,7 +176,7 @@ def share(row: dict, peaks: dict) -> tuple[str, float] | None:
     if not drawn_by:
         return "copying", row["gb_per_s"] / peaks["copy_gb_per_s"]
     found = {name: ratio for name, ratio in ratios(row).items() if name in drawn_by}
-    name = min(found, key=found.get, default=None)
+    name = min(found, key=found.__getitem__, default=None)
     return (name, found[name]) if name else None
 
 
@@ -265,7 +266,7 @@ def counters() -> list[dict]:
     if not shutil.which("ncu"):
         print("ncu is not on the path: no counters.")
         return []
-    rows = []
+    rows: list[dict] = []
     for case in COUNTED:
         command = ["ncu", "--kernel-name", "regex:forward_kernel", "--launch-skip", "3", "--launch-count", "1"]
         command += ["--clock-control", "none", "--cache-control", "all", "--csv", "--print-units", "base"]
@@ -437,8 +438,9 @@ def peaks() -> dict[str, float]:
 
 def correctness() -> list[dict]:
     """The norm of the error of outputs and gradients, as a part of float64's. Raises AssertionError when too large."""
-    rows = []
-    patterns = ({}, {"causal": True}, {"causal": True, "window": 100}, {"causal": True, "window": 100, "sinks": 4})
+    rows: list[dict[str, Any]] = []
+    windows: tuple[dict[str, Any], ...] = ({}, {"window": 100}, {"window": 100, "sinks": 4})
+    patterns: list[dict[str, Any]] = [{}, *({"causal": True, **window} for window in windows)]
     shapes = ((1000, 1000, 64), (777, 1024, 128), (1, 500, 64), (300, 300, 256), (333, 333, 16))
     for dtype, limit in (("float16", 2e-3), ("bfloat16", 2e-2), ("float32", 1e-5)):
         for (queries, keys, d), pattern in itertools.product(shapes, patterns):
@@ -482,9 +484,9 @@ def tune() -> list[dict]:
         forward, *backward = (shipped_blocks(each, case) for each in (FORWARD, KEY_VALUE_GRADIENT, QUERY_GRADIENT))
         out, lse = attention_forward(*given, *pattern, forward)
         for blocks in tried:
-            row = {"kernel": kernel, "case": asdict(case), "blocks": asdict(blocks)}
+            row: dict[str, Any] = {"kernel": kernel, "case": asdict(case), "blocks": asdict(blocks)}
             if kernel == "forward":
-                run = partial(attention_forward, *given, *pattern, blocks)
+                run: Callable[[], object] = partial(attention_forward, *given, *pattern, blocks)
             else:
                 both = (blocks, backward[1]) if kernel == "key_value" else (backward[0], blocks)
                 run = partial(attention_backward, *given, out, lse, torch.ones_like(out), *pattern, *both)

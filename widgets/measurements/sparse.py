@@ -169,7 +169,7 @@ def growth() -> dict:
     """A causal prefill at k = 64, in blocks of 32 queries: multiplications as torch counts them, and time."""
     top_k, block = 64, 32
     sizes = replace(QUARTER, heads=16, latent=32, rope=0, index_heads=4, index_dim=128)
-    rows = []
+    rows: list[dict] = []
     for n in GROWTH:
         given = inputs(n, n, sizes)
         given["v"] = given["k"][..., : sizes.latent]  # one latent is key and value, so both are in the same place
@@ -211,7 +211,7 @@ def bytes_moved() -> dict:
         print(f"Nothing counted: {interpreter.why_not}")
         return {"why_not": interpreter.why_not}
     top_k, heads, head_dim, index_heads, index_dim, block_m, block_n = 16, 4, 16, 4, 16, 16, 16
-    rows = []
+    rows: list[dict] = []
     for n in TRACED:
         draw = lambda *shape: torch.randn(*shape, generator=torch.Generator().manual_seed(n))  # noqa: B023, E731
         index = draw(1, index_heads, n, index_dim), draw(1, n, index_dim), draw(1, n, index_heads)

@@ -41,8 +41,10 @@ def batches(seed: int) -> Callable[[], streams.Sample]:
 
 def fresh(kind: str, options: dict, seed: int) -> TinyTransformer:
     layers = (kind,) * lesson2.LAYERS
-    shape = {"width": lesson2.WIDTH, "heads": lesson2.HEADS}
-    return TinyTransformer(Config(streams.VOCABULARY, layers, options={kind: options}, seed=seed, **shape))
+    config = Config(
+        streams.VOCABULARY, layers, width=lesson2.WIDTH, heads=lesson2.HEADS, options={kind: options}, seed=seed
+    )
+    return TinyTransformer(config)
 
 
 def on_the_task(model: TinyTransformer, seed: int, label: str, groups: list[dict] | None = None) -> TinyTransformer:
@@ -68,7 +70,7 @@ def chosen(seed: int) -> TinyTransformer:
         model(draw().tokens[:, :-1])
         return index_loss(model)
 
-    learning = [{"params": indexer_parameters(model)}]
+    learning: list[dict] = [{"params": indexer_parameters(model)}]
     train(model, divergence, steps=WARM_UP, learning_rate=1e-3, weight_decay=0.0, groups=learning, label="warm-up")
     model.requires_grad_(True)
     model = choosing(model, top_k=TOP_K)

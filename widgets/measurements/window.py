@@ -104,7 +104,7 @@ def stack() -> dict:
     """Attention of a whole stack: layer by layer, the full one and the pattern in turn, so both meet the same noise."""
     model, n = MODERNBERT_BASE, STACK_LENGTH
     q, k, v = inputs(n, heads=model.kv_heads)
-    spent = {"full": [], "pattern": []}
+    spent: dict[str, list[float]] = {"full": [], "pattern": []}
     for kind in model.layer_types:
         spent["full"].append(seconds(blocked_attention, q, k, v))
         spent["pattern"].append(
