@@ -83,7 +83,7 @@ def update_linear(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tens
     """Write a segment: add every pair to what is there (Infini-attention, eq. 8, "Linear").
 
     k: (..., n, d_key); v: (..., n, d_value); memory: (..., d_key, d_value); z: (..., d_key)
-    Returns the new memory and z, of the same shapes.
+    Returns the new memory and z, of the same shapes. The gradient passes to all four.
     """
     weight = feature(k)
     return memory + weight.mT @ v, z + weight.sum(dim=-2)

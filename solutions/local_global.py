@@ -128,8 +128,8 @@ def sliding_window_attention(
 
     q: (..., heads, n, d); k: (..., kv_heads, n, d); v: (..., kv_heads, n, d_value)
     window, causal, sinks, global_tokens: as in `window_mask`; block: how many queries fetch their keys together
-    Returns (..., heads, n, d_value). The largest score matrix is at most (..., heads, block, block + window + sinks),
-    as long as no token is global; a two-sided block with a global token scores all n keys.
+    Returns (..., heads, n, d_value). No tensor has more than n · (block + 2 · window) entries a head, and no more pairs
+    of query and key are multiplied than these and n · sinks. A two-sided block with a global token scores all n keys.
     """
     n = q.shape[-2]
     pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)

@@ -50,7 +50,7 @@ def softmax(scores: Tensor) -> Tensor:
     Returns the weights, (..., keys). A row of nothing but -inf has nobody to look at: its weights are all 0, and so is
     its gradient.
     Large scores do not overflow, because each row is measured from its own maximum. The dtype stays; of half precision
-    the exponentials and their sum are float32, and the weights are rounded once: a sum of 131,072 is inf in float16.
+    differences, exponentials and sum are float32, and the weights are rounded once: a sum of 131,072 is inf in float16.
     """
     wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
     row_max = wide.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(wide.dtype).min)  # -inf - (-inf) would be nan

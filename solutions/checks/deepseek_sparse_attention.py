@@ -64,6 +64,14 @@ def beyond_half(normal):
     return 90 * normal(2, 5, 3, 16), 90 * normal(2, 7, 16), normal(2, 3, 5) / 32_768
 
 
+def that_cancel(normal):
+    """Heads with fits around 30, of which half counts as much as the other half takes away."""
+    q, k, w = 2 * normal(1, 4, 5, 16), 2 * normal(1, 7, 16), normal(1, 5, 4)
+    q[:, 2:], w[..., 2:] = q[:, :2], -w[..., :2]
+    q[:, 2:, :, 0] += 0.5
+    return q, k, w
+
+
 def doubled(*tensors):
     return tuple(x.double() for x in tensors)
 
@@ -130,6 +138,8 @@ SCORES = Exercise(
         Case("8 heads", to_index(1, 8, 12, 30, 2)),
         Case("float64", to_index(1, 4, 3, 5, 16), dtype=torch.float64),
         Case("float16: products that it does not hold", beyond_half, dtype=torch.float16),
+        Case("bfloat16: heads that nearly cancel", that_cancel, dtype=torch.bfloat16),
+        Case("float16: heads that nearly cancel", that_cancel, dtype=torch.float16),
     ),
     right_answers=(scores_pair_by_pair, scores_by_einsum),
     mistakes={
@@ -480,6 +490,12 @@ def nobody_chosen(normal):
     return normal(1, 2, 3, 5), normal(1, 2, 3, 5), normal(1, 2, 3, 7), indices
 
 
+def empty_places_first(normal):
+    """Places without a key stand at the front, in the middle and at the end."""
+    indices = torch.tensor([[[-1, 0, -1], [-1, 1, 0], [2, -1, 1], [0, 3, -1]]])
+    return normal(1, 2, 4, 5), normal(1, 2, 4, 5), normal(1, 2, 4, 7), indices
+
+
 def low_and_few(normal):
     q, k, v = (each[None, None] for each in far_below(normal, 3, 3, 4))
     return q, k, v, torch.tensor([[[0, -1], [1, -1], [2, 1]]])
@@ -625,6 +641,7 @@ GATHER = Exercise(
         Case("a scale of 0.1", *chosen_keys(1, 2, 2, 8, 8, 3, scale=0.1)),
         Case("scores of some hundreds", *chosen_keys(1, 2, 2, 6, 6, 4, scale=100.0)),
         Case("one query has no key", nobody_chosen),
+        Case("empty places at the front, in the middle and at the end", empty_places_first),
         Case("fewer keys than k, and scores of -2,500,000,000", low_and_few),
         Case("the gradients where one query has no key", nobody_chosen, felt_by_a_query_without_keys),
         Case("100 queries, k = 4: nothing of n · m", chosen_keys(1, 2, 2, 100, 100, 4)[0], only_chosen),
@@ -736,6 +753,11 @@ def little_in_a_row(normal):
     return (1e-4 * normal(2, 3, 5, 8).softmax(dim=-1),)
 
 
+def next_to_nothing(normal):
+    """A choice that kept some 1e-30 of what attention pays."""
+    return (1e-30 * normal(2, 3, 5, 8).softmax(dim=-1),)
+
+
 def nothing_in_a_row(normal):
     probabilities = normal(1, 2, 4, 3).softmax(dim=-1)
     probabilities[:, :, 1] = 0
@@ -762,10 +784,10 @@ def target_head_by_head(probabilities):
 
 
 def target_by_mean(probabilities):
-    return torch.nn.functional.normalize(probabilities.mean(dim=1).detach(), p=1, dim=-1, eps=1e-30)
+    return torch.nn.functional.normalize(probabilities.mean(dim=1).detach(), p=1, dim=-1, eps=1e-37)
 
 
-def target_from(joined, normalise=lambda summed: summed / summed.sum(-1, keepdim=True).clamp(min=1e-30), detach=True):
+def target_from(joined, normalise=lambda summed: summed / summed.sum(-1, keepdim=True).clamp(min=1e-37), detach=True):
     def index_target(probabilities):
         target = normalise(joined(probabilities))
         return target.detach() if detach else target
@@ -798,6 +820,7 @@ TARGET = Exercise(
         Case("3 queries, the last of 7 tokens", attention_of(2, 2, 3, 7)),
         Case("rows that are only a part of the attention", part_of_it),
         Case("rows of which next to nothing was kept", little_in_a_row),
+        Case("rows of which 1e-30 was kept", next_to_nothing),
         Case("a row of zeros", nothing_in_a_row),
         Case("what the attention feels of it", attention_of(1, 2, 4, 4), pull_on_attention),
         Case("float64", attention_of(1, 3, 5, 5), dtype=torch.float64),
@@ -891,6 +914,12 @@ def overlooked(normal):
     scores = normal(1, 2, 4) + 200
     scores[..., 1] = -100.0
     return scores, torch.tensor([[[0.25, 0.5, 0.25, 0.0], [0.0, 0.5, 0.0, 0.5]]])
+
+
+def low_beside_hidden(normal):
+    """Scores that are the logarithms of the target, less 100,000, beside keys that are hidden."""
+    target = normal(1, 4, 5).masked_fill(~causal_mask(4, 5), -math.inf).softmax(dim=-1)
+    return target.log() - 1e5, target
 
 
 def few_or_none(normal):
@@ -1010,6 +1039,7 @@ DIVERGE = Exercise(
         Case("a key that the indexer overlooks by far", overlooked),
         Case("what the scores feel of it there", overlooked, pull_on_scores),
         Case("float64", two_distributions(1, 3, 7), dtype=torch.float64),
+        Case("scores of -100,000 beside keys that are hidden", low_beside_hidden, dtype=torch.float64),
     ),
     right_answers=(divergence_row_by_row, divergence_by_parts),
     mistakes={
@@ -1060,6 +1090,9 @@ DIVERGE = Exercise(
             lambda scores, target: (scores.softmax(dim=-1) - target).square().sum(dim=-1).mean()
         ),
         "no gradient reaches the scores (detach or no_grad)": in_no_grad,
+        "a hidden key gets a score of -10,000, which is more than a low one's": lambda scores, target: forward_rows(
+            scores.masked_fill(scores == -math.inf, -1e4).log_softmax(dim=-1), target
+        ).mean(),
         "logarithms end at a floor (clamp), where a key that is overlooked most pulls no more": floored,
     },
 )

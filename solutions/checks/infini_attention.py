@@ -13,6 +13,7 @@ from torch import Tensor
 from solutions import infini
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
+from solutions.checks.tools import tensors
 from solutions.infini import feature, gate, retrieve, segment_step, update_delta, update_gamma, update_linear
 from solutions.quadratic import attention
 
@@ -58,6 +59,19 @@ def low_query(normal):
     return normal(3, 6) - 22, feature(k).mT @ v, feature(k).sum(dim=-2)
 
 
+def fainter_read(normal):
+    """The same, where σ(q) · z is some 1e-35: float32 holds it, and a smallest divisor of 1e-30 hides it."""
+    k, v = normal(1, 6) / 4 - 41, normal(1, 5)
+    return normal(3, 6) / 4 - 41, feature(k).mT @ v, feature(k).sum(dim=-2)
+
+
+def one_channel_empty(normal):
+    """A memory that no key has touched in its first channel: its row is 0, and so is its entry of z."""
+    memory, z = filled(normal)
+    here = torch.arange(6) > 0
+    return normal(7, 6), memory * here[:, None], z * here
+
+
 def faint_value(function, q, memory, z):
     """What is read, refused in one sentence if it is less than the only value stored, whatever made it so."""
     read, value = function(q, memory, z), memory[0] / z[0]
@@ -90,7 +104,7 @@ def elu_and_one(x):
 def retrieve_by_einsum(q, memory, z):
     weight = feature(q)
     total = torch.einsum("...nk,...k->...n", weight, z)
-    return torch.einsum("...nk,...kv->...nv", weight, memory) / total.clamp(min=1e-30)[..., None]
+    return torch.einsum("...nk,...kv->...nv", weight, memory) / total.where(total != 0, 1)[..., None]
 
 
 def felt_by_the_queries(function, q, *rest):
@@ -138,6 +152,8 @@ RETRIEVE = Exercise(
         Case("an empty head beside two that hold something", reads(2, 3, n=4, of=partly)),
         Case("one pair, stored with a tiny weight", faint_read, faint_value, torch.float64),
         Case("one pair, and a query far below 0", low_query, faint_value),
+        Case("one pair, stored with a weight of 1e-17, read with another", fainter_read, faint_value),
+        Case("one channel of the memory is empty", one_channel_empty),
         Case("what the queries feel where a head is empty", reads(2, 3, n=4, of=partly), felt_by_the_queries),
     ),
     right_answers=(retrieve_row_by_row, retrieve_by_einsum),
@@ -171,6 +187,9 @@ RETRIEVE = Exercise(
         ),
         "the divisor has a smallest value, or something small is added: what is stored with less weight is lost": (
             read_with(divide=lambda read, weight, memory, z: read / (weight @ z[..., None]).clamp(min=1e-6))
+        ),
+        "entries of z that are 0 count as 1, where it is a divisor of 0 that is replaced": read_with(
+            divide=lambda read, weight, memory, z: read / (weight @ z.where(z != 0, 1)[..., None])
         ),
         "a memory that holds little counts as empty: a threshold hides it, or ELU(x) + 1 in float32, 0 below -17": (
             read_with(
@@ -223,6 +242,23 @@ def pair(function, *inputs):
             f"{tuple(inputs[2].shape)} and {tuple(inputs[3].shape)}"
         )
     return torch.cat([memory, z[..., None]], dim=-1)
+
+
+def learned(function, *inputs):
+    """What keys, values, memory and z feel of the new memory and z."""
+    inputs = [each.detach().requires_grad_() for each in inputs]
+    with torch.enable_grad():
+        memory, z = tensors(function(*inputs), memory=inputs[2].shape, z=inputs[3].shape)
+        weigh = lambda new: (new * torch.arange(1, 1 + new.numel(), dtype=new.dtype).view_as(new).cos()).sum()  # noqa: E731
+        total = weigh(memory) + weigh(z)
+        if not total.requires_grad:
+            raise Rejected("your output has lost its gradient; compute it with torch operations only")
+        felt = torch.autograd.grad(total, inputs, allow_unused=True)
+    names = ("the keys feel", "the values feel", "the old memory feels", "the old z feels")
+    return {
+        f"what {name} of the new memory and z": torch.zeros_like(each) if moved is None else moved
+        for name, each, moved in zip(names, inputs, felt, strict=True)
+    }
 
 
 def writes(*leading, n=7, of=filled, **sizes):
@@ -278,6 +314,7 @@ LINEAR = Exercise(
             lambda function, k, v, memory, z: pair(function, k[3:], v[3:], *function(k[:3], v[:3], memory, z)),
         ),
         Case("float64", writes(2), pair, dtype=torch.float64),
+        Case("what all four learn", writes(n=4), learned),
     ),
     right_answers=(linear_token_by_token, linear_by_einsum),
     mistakes={
@@ -298,6 +335,9 @@ LINEAR = Exercise(
         "the old memory is replaced, where the new pairs are added to it": write_with(add=lambda memory, new: new),
         "z is replaced, where the new sum is added to it": write_with(count=lambda z, weight, k: weight.sum(dim=-2)),
         "z stays as it was": write_with(count=lambda z, weight, k: z),
+        "the old memory and z are detached, and nobody learns what to write into them": lambda k, v, memory, z: (
+            update_linear(k, v, memory.detach(), z.detach())
+        ),
         "z counts the tokens, and not their features": write_with(count=lambda z, weight, k: z + k.shape[-2]),
         "z adds up the keys without σ": write_with(count=lambda z, weight, k: z + k.sum(dim=-2)),
         "z takes the mean of the segment, and not the sum": write_with(
@@ -844,6 +884,7 @@ DELTA = Exercise(
         Case("an empty memory, in float64", writes(of=empty), pair, dtype=torch.float64),
         Case("a memory of one pair, stored with a tiny weight", faint_write, pair),
         Case("what the keys learn", writes(), felt_by_the_keys),
+        Case("what all four learn", writes(n=4), learned),
     ),
     right_answers=(delta_by_hand, delta_as_a_difference, delta_with()),
     mistakes={
@@ -989,6 +1030,7 @@ GAMMA = Exercise(
         Case("keys far below 0", low_keys, pair),
         Case("one head holds nothing yet", writes(2, 3, n=4, of=partly), pair),
         Case("what moves z", writes(n=4, of=few), gradient_of_z),
+        Case("what all four learn", writes(n=4, of=few), learned),
         Case("an empty memory, in float64", writes(2, of=empty), pair, dtype=torch.float64),
     ),
     right_answers=(gamma_by_hand, gamma_token_by_token, gamma_with()),

@@ -19,6 +19,16 @@ from solutions.checks.tools import LargestTensor, far_below
 from solutions.local_global import WindowCache, grouped_attention, keys_in_reach, pattern_pairs, window_mask
 from solutions.quadratic import attention
 
+
+def with_pattern(function, *given, block=None, pattern):
+    """The outcome on a copy of a pattern, unless the copy is changed: a list of tokens may be used again."""
+    taken = deepcopy(pattern)
+    out = function(*given, **({} if block is None else {"block": block}), **taken)
+    if taken != pattern:
+        raise Rejected("your function changed the list of global tokens that it was given; work on a copy")
+    return out
+
+
 # window_mask -----------------------------------------------------------------------------------------------------
 
 
@@ -26,7 +36,7 @@ def looks(queries, keys, window, **pattern):
     """A case: the positions of queries and keys, as lists, and the pattern."""
 
     def outcome(function, queries, keys, window):
-        return function(torch.tensor(queries), torch.tensor(keys), window, **deepcopy(pattern))
+        return with_pattern(function, torch.tensor(queries), torch.tensor(keys), window, pattern=pattern)
 
     return lambda normal: (list(queries), list(keys), window), outcome
 
@@ -436,7 +446,7 @@ PAIRS = Exercise(
 
 def reach_of(**pattern):
     def outcome(function, start, stop, n, window):
-        keys = function(start, stop, n, window, **deepcopy(pattern))
+        keys = with_pattern(function, start, stop, n, window, pattern=pattern)
         if isinstance(keys, list | tuple | range):
             raise Rejected(f"your function returned a {type(keys).__name__}, expected a tensor: torch.tensor makes one")
         return keys
@@ -687,30 +697,35 @@ REACH = Exercise(
 
 def blocks(**pattern):
     def outcome(function, q, k, v, window, block):
-        return function(q, k, v, window, block=block, **deepcopy(pattern))
+        return with_pattern(function, q, k, v, window, block=block, pattern=pattern)
 
     return outcome
 
 
-def in_linear_memory(function, q, k, v, window, block):
+def in_linear_memory(**pattern):
     """The outcome, unless a tensor is larger than n · (2 window + block) entries for each head."""
-    with LargestTensor() as largest:
-        out = function(q, k, v, window, block=block)
-    budget = q[..., 0].numel() * (2 * window + block)
-    if largest.entries > budget:
-        raise Rejected(
-            f"the largest tensor made has {largest.entries:,} entries ({largest.what}), "
-            f"and the budget is {budget:,}, n · (2 window + block) for each head"
-        )
-    return out
+
+    def outcome(function, q, k, v, window, block):
+        with LargestTensor() as largest:
+            out = with_pattern(function, q, k, v, window, block=block, pattern=pattern)
+        budget = q[..., 0].numel() * (2 * window + block)
+        if largest.entries > budget:
+            raise Rejected(
+                f"the largest tensor made has {largest.entries:,} entries ({largest.what}), "
+                f"and the budget is {budget:,}, n · (2 window + block) for each head"
+            )
+        return out
+
+    return outcome
 
 
-def in_linear_time(sinks=0):
+def in_linear_time(**pattern):
     """The outcome, unless more is multiplied than for n · (2 window + block + sinks) pairs of query and key a head."""
 
     def outcome(function, q, k, v, window, block):
         with FlopCounterMode(display=False) as counter:
-            out = function(q, k, v, window, block=block, **({"sinks": sinks} if sinks else {}))
+            out = with_pattern(function, q, k, v, window, block=block, pattern=pattern)
+        sinks = pattern.get("sinks", 0) + len(pattern.get("global_tokens", ()))
         pairs = q[..., 0].numel() * (2 * window + block + sinks)
         spent, budget = counter.get_total_flops() // 2, pairs * (q.shape[-1] + v.shape[-1])
         if spent > budget:
@@ -883,9 +898,14 @@ BAND = Exercise(
             lambda normal: (*(each[None, None] for each in far_below(normal, 11, 11, 3)), 4, 4),
             blocks(),
         ),
-        Case("memory: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_memory),
+        Case("memory: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_memory()),
+        Case("memory: 150 tokens, two-sided", band_of_tokens(150, 8, 16), in_linear_memory(causal=False)),
+        Case("memory: 180 tokens, a window wider than a block", band_of_tokens(180, 30, 8), in_linear_memory()),
         Case("time: 150 tokens, a window of 8", band_of_tokens(150, 8, 16), in_linear_time()),
+        Case("time: 150 tokens, two-sided", band_of_tokens(150, 8, 16), in_linear_time(causal=False)),
+        Case("time: 180 tokens, a window wider than a block", band_of_tokens(180, 30, 8), in_linear_time()),
         Case("time: 100 tokens, a window of 8, 2 sinks", band_of_tokens(100, 8, 16), in_linear_time(sinks=2)),
+        Case("time: 100 tokens, global token 0", band_of_tokens(100, 8, 16), in_linear_time(global_tokens=[0])),
     ),
     right_answers=(by_blocks(), unfolded, row_by_row),
     mistakes={

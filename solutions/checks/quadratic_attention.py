@@ -26,9 +26,9 @@ INF = math.inf
 def softmax_by_rows(scores):
     weights = torch.zeros_like(scores)
     for place in product(*(range(size) for size in scores.shape[:-1])):
-        row = scores[place]
+        row = scores[place].to(torch.promote_types(scores.dtype, torch.float32))
         if row.max() > -INF:
-            terms = (row - row.max()).to(torch.promote_types(row.dtype, torch.float32)).exp()
+            terms = (row - row.max()).exp()
             weights[place] = terms / terms.sum()
     return weights
 
@@ -73,6 +73,14 @@ def in_equal_shares(function, scores):
     """Each weight in units of an equal share, since the tolerance of a small dtype would take 7.6e-6 for 0."""
     weights = function(scores)
     return (weights.double() * scores.shape[-1]).to(weights.dtype) if isinstance(weights, Tensor) else weights
+
+
+def magnified(function, scores):
+    """Each weight but the first 1e35 times as large, since some 1e-35 is 0 beside any tolerance."""
+    weights = function(scores)
+    if not isinstance(weights, Tensor) or weights.shape != scores.shape:
+        return weights
+    return (weights[..., 1:].double() * 1e35).to(weights.dtype)
 
 
 def largest_weight(function, scores):
@@ -147,6 +155,11 @@ SOFTMAX = Exercise(
             dtype=torch.bfloat16,
         ),
         Case(
+            "bfloat16, one score and three that lie 80.2 lower, 1e35 times as large",
+            lambda normal: (torch.tensor([[80.0, -0.2, -0.2, 0.4]]).bfloat16(),),
+            magnified,
+        ),
+        Case(
             "float16, one score and a million that lie 17.4 lower",
             lambda normal: (torch.full((1, 1_000_001), -17.4).index_fill(1, torch.tensor([0]), 0.0).half(),),
             largest_weight,
@@ -174,6 +187,12 @@ SOFTMAX = Exercise(
             (weights := torch.exp(scores - row_max(scores).clamp(min=torch.finfo(scores.dtype).min)))
             / (weights.sum(-1, keepdim=True) + 1e-9)
         ),
+        "float16 becomes float32 and bfloat16 stays, in which 80.2 is 80": lambda scores: (
+            (weights := torch.exp(wide - row_max(wide).clamp(min=torch.finfo(wide.dtype).min)))
+            / weights.sum(-1, keepdim=True).clamp(min=1)
+            if (wide := scores.float() if scores.dtype == torch.float16 else scores) is not None
+            else scores
+        ).to(scores.dtype),
         "the maximum is never less than -10,000, so that rows of lower scores become 0": lambda scores: (
             (weights := torch.exp(scores - row_max(scores).clamp(min=-1e4)))
             / weights.sum(-1, keepdim=True, dtype=torch.promote_types(scores.dtype, torch.float32)).clamp(min=1)
@@ -1418,8 +1437,16 @@ def long_text(normal):
     return normal(1, 2, 200, 8), normal(1, 2, 200, 8), normal(1, 2, 200, 8), 16
 
 
-def tokens_in_blocks(queries, keys, block, heads=(), d_value=5):
-    return lambda normal: (normal(*heads, queries, 8), normal(*heads, keys, 8), normal(*heads, keys, d_value), block)
+def tokens_in_blocks(queries, keys, block, heads=(), d_value=5, shift=0.0):
+    """shift: what all scores are higher."""
+
+    def inputs(normal):
+        q, k, v = normal(*heads, queries, 8), normal(*heads, keys, 8), normal(*heads, keys, d_value)
+        if shift:
+            q[..., 0], k[..., 0] = shift * math.sqrt(8), 1.0
+        return q, k, v, block
+
+    return inputs
 
 
 BLOCKS = Exercise(
@@ -1460,6 +1487,8 @@ BLOCKS = Exercise(
             blocks(),
             dtype=torch.bfloat16,
         ),
+        Case("bfloat16, scores around 150", tokens_in_blocks(7, 11, 3, shift=150.0), blocks(), torch.bfloat16),
+        Case("float16, scores around 150", tokens_in_blocks(7, 11, 3, shift=150.0), blocks(), torch.float16),
         Case("causal, scores of -2,500,000,000", lambda normal: (*far_below(normal, 7, 7, 5), 3), blocks(causal=True)),
         Case(
             "memory: 200 tokens, blocks of 16",

@@ -198,7 +198,7 @@ def bytes_layer_by_layer(model, tokens, *, bits=16, group=None):
             total += held * model.kv_heads * model.head_dim * 2
         else:
             total += held * (model.latent + model.rope_latent)
-    return -(-total * bits // 8) + (4 * -(-total // group) if group else 0)
+    return math.ceil(total * bits / 8) + (4 * -(-total // group) if group else 0)
 
 
 def bytes_by_token(model, tokens, *, bits=16, group=None):
@@ -310,6 +310,7 @@ KV_BYTES = Exercise(
         cached("DeepSeek-V3, 1,001 tokens in 4 bits, groups of 256", "DeepSeek-V3", 1001, bits=4, group=256),
         cached("5 layers, 1 KV head of 3, one token in 3 bits: 90 bits in all", ODD, 1, bits=3),
         cached("5 layers, 1 KV head of 3, two tokens in 3 bits: 180 bits in all", ODD, 2, bits=3),
+        cached("Llama 3.1 8B, 1,000 tokens in 4.5 bits", "Llama-3.1-8B", 1000, bits=4.5),
     ),
     right_answers=(bytes_layer_by_layer, bytes_by_token),
     mistakes={
@@ -341,6 +342,7 @@ KV_BYTES = Exercise(
         "full heads are counted where one latent is stored for all of them": bytes_with(
             each=latent_as(lambda model: 2 * model.kv_heads * model.head_dim)
         ),
+        "bits are rounded to a whole number": bytes_with(size=lambda numbers, bits: bits_of(numbers, math.ceil(bits))),
         "bits are counted, and not bytes": bytes_with(size=lambda numbers, bits: numbers * bits, scale=32),
         "every number takes 2 bytes, whatever bits says": bytes_with(size=lambda numbers, bits: 2 * numbers),
         "the groups have no scale and no zero point": bytes_with(scale=0),

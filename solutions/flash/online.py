@@ -22,7 +22,7 @@ def chunks_fit(chunks: Sequence[Tensor]) -> None:
 def online_softmax(chunks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The maximum of a row and its sum of exponentials, from pieces that are each read once.
 
-    chunks: tensors of scores, (..., any length) each; -inf means "not this key"
+    chunks: tensors of scores, (..., at least 1) each; -inf means "not this key"
     Returns (maximum, total), (...) each, with total = Σ exp(score - maximum): log_sum_exp is maximum + log(total).
     Both are float32 also of half precision, and float64 of float64. A row of nothing but -inf has total 0 and, for its
     maximum, the most negative finite number of the dtype returned.
