@@ -23,13 +23,14 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
 from nbformat import NotebookNode
 
-from solutions import references
+from solutions import references, tracks
 from solutions.lessons import lesson, lessons
 
 BOOK = Path(__file__).resolve().parent
 TRANSLATIONS = BOOK / "translations"
 LANGUAGES = {"es": "Español", "ko": "한국어", "ro": "Română"}
 WORDS = re.compile(r"[^\W\d_]{2}")
+ENGLISH = tuple(f"{{lessons}}`{name}`" for name in ("tracks", "evening", "weekend"))  # made of the lessons' headings
 TAG = re.compile(r"<[^>]*>")
 
 
@@ -63,6 +64,8 @@ def english(name: str) -> list[str]:
     found = [part for cell in cells if cell.cell_type == "markdown" for part in paragraphs(cell.source)]
     parts = [lesson(name).title]
     for part in found:
+        if tracks.MARK.fullmatch(part) or part in ENGLISH:
+            continue
         if references.TABLE.fullmatch(part):
             parts += paragraphs(references.resolve(part, references.WORDS))
         else:
