@@ -34,8 +34,8 @@ LINES_A_MINUTE = 9  # of code, to run and to read
 MARK = re.compile(r"\{track\}`([^`]*)`")
 LINE = re.compile(r"(Evening|Weekend|Everything|Further|Not on the)\b[^\n]*\.")  # what stands under a heading
 FOLD = re.compile(r"<details><summary>Further: ")
-NO_WORDS = re.compile(r"\$[^$]*\$|\]\([^)]*\)|<[^>]*>")
-WORD = re.compile(r"[^\W\d_][\w'-]*")
+NO_WORDS = re.compile(r"\]\([^)]*\)|<[^>]*>")
+WORD = re.compile(r"\$[^$]*\$|[^\W\d_][\w'-]*")  # a formula is one
 
 
 @dataclass
@@ -156,7 +156,7 @@ def outline(text: str, name: str) -> tuple[list[Section], list[int]]:
             if FOLD.match(line):
                 fold = Section(name, FOLD.sub("", line).partition("</summary>")[0], "further", number, number)
                 found.append(fold)
-            (fold or here).words += len(WORD.findall(NO_WORDS.sub(" x ", line)))
+            (fold or here).words += len(WORD.findall(NO_WORDS.sub(" ", line)))
             fold = None if "</details>" in line else fold
         heading = None
     found[0].level = min((each.level for each in found if each.level), key=LEVELS.index, default="everything")
@@ -211,9 +211,9 @@ def listed(words: Collection[str]) -> str:
 
 def spent(minutes: dict[str, int]) -> str:
     """ "Evening 16 minutes, weekend and everything 26", of minutes by track, 0 for none."""
-    groups = [(time, [*group]) for time, group in groupby(filter(minutes.get, minutes), key=minutes.get)]
+    groups = [(time, [*group]) for time, group in groupby(filter(minutes.get, minutes), key=minutes.__getitem__)]
     told = [f"{listed(group)} {counted(time) if not place else time}" for place, (time, group) in enumerate(groups)]
-    return ", ".join(told)
+    return ", ".join(told).capitalize()
 
 
 def line(section: Section) -> str:
@@ -228,7 +228,7 @@ def line(section: Section) -> str:
         parts = [f"{reading} to read and run", *([f"{work} for exercises"] if work else [])]
         parts += [f"{folds} further"] if folds else []
         said += f": {listed(parts)}" if len(parts) > 1 else ""
-    return f"*{' '.join([said[0].upper() + said[1:] + '.', *onward(section)])}*"
+    return f"*{' '.join([f'{said}.', *onward(section)])}*"
 
 
 def onward(section: Section) -> list[str]:
@@ -289,7 +289,7 @@ def written(text: str, name: str) -> str:
             lines[at] += f"\n\n{words}"
     if -1 in under:
         start = lines.index("---", 1) + 1 if lines[0] == "---" else 0
-        lines[start:start] = ["", under[-1], ""]
+        lines[start:start] = ["", under[-1]] if start else [under[-1], ""]
     return "\n".join(lines)
 
 

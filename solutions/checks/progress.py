@@ -201,7 +201,8 @@ def along(track: str, titles: dict[str, str], exercises: dict) -> Progress:
     ]
     if not rows:
         return Progress((), f"The track {track} doesn't stop here.", ("minutes", "left"))
-    whole, left = (sum(row[place] for row in rows) for place in (1, 2))
+    whole = sum(each.minutes(track) for each, _, _ in stops)
+    left = sum(minutes for _, minutes, _ in stops)
     if not left:
         return Progress(tuple(rows), "All of it is done.", ("minutes", "left"))
     section, minutes, names = next(stop for stop in stops if stop[1])
