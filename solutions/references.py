@@ -291,20 +291,20 @@ def _tracks():
 
 
 def time_of(row: Lesson) -> str:
-    """Minutes to read and run, those of the exercises, and those of folds: "50 + 96, further 12"."""
+    """Minutes to read and run, those of the exercises, and those of folds: "50 + 96 (+ 12)"."""
     reading, work, folds = _tracks().effort(row.name)
-    return f"{reading}{f' + {work}' * bool(work)}{f', further {folds}' * bool(folds)}"
+    return f"{reading}{f' + {work}' * bool(work)}{f' (+ {folds})' * bool(folds)}"
 
 
 def _abilities(leads: Leads) -> str:
-    head = ["| lesson | minutes to read + exercises | you can |", "|---|---|---|"]
+    head = ["| lesson | minutes to read + exercises (+ further) | you can |", "|---|---|---|"]
     linked = [f"[{each.number}. {each.title}]({leads.lesson.format(each.stem)})" for each in lessons()]
     rows = [f"| {link} | {time_of(each)} | {each.can} |" for link, each in zip(linked, lessons(), strict=True)]
     return "\n".join([*head, *rows])
 
 
 def _lesson_questions(leads: Leads) -> str:
-    head = ["| | lesson | minutes to read + exercises | the question |", "|---|---|---|---|"]
+    head = ["| | lesson | minutes to read + exercises (+ further) | the question |", "|---|---|---|---|"]
     return "\n".join([*head, *(f"| {r.number} | {r.title} | {time_of(r)} | {r.question} |" for r in lessons())])
 
 

@@ -246,8 +246,8 @@ def test_a_lesson_in_the_middle_changes_others_in_numbers_and_links_alone(before
                 assert without_numbers(new) == without_numbers(old)
     number = [each.name for each in lessons()].index(AFTER) + 1
     first, _, heading, exercise, *_ = (source for _, source in told["lessons"][NAME]["student"])
-    way = rf"\*Everything \d+ minutes: (\d+) to read and run and 4 for exercises\. Evening and weekend: go on at \[{NEXT}\]"
-    minutes = re.match(rf"# {number}\. Counting pairs\n\n{way}\(.*\)\.\*\n\nA short one, after \[lesson ", first)[1]
+    way = rf"\*Everything \d+ minutes: (\d+) to read and run and 4 for exercises\. .*: go on at \[{NEXT}\]\(.*\)\.\*"
+    minutes = re.match(rf"# {number}\. Counting pairs\n\n{way}\n\nA short one, after \[lesson ", first)[1]
     assert heading.startswith("## How many\n\n*Everything ")
     assert exercise.startswith(f"### Exercise {number}.1, count the pairs (difficulty 1, 4 minutes, about 1 line)")
     link = f"[{number}. Counting pairs](lessons/{number:02}_{NAME}.ipynb)"
