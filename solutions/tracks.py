@@ -303,11 +303,11 @@ def clock(minutes: int) -> str:
 def overview() -> str:
     """A row a track: how long it takes, and what of it in which lesson."""
     rows = ["| track | takes | minutes in each lesson |", "|---|---|---|"]
-    for track, name in zip(TRACKS, ("an evening", "a weekend", "everything"), strict=True):
+    for track, name in (("evening", "an evening"), ("weekend", "a weekend")):
         spent = {row: total(track, row.name) for row in lessons()}
         told = [f"[{row.title}](lesson:{row.name}) {minutes}" for row, minutes in spent.items() if minutes]
         rows.append(f"| {name} | {clock(total(track))} | {', '.join(told)} |")
-    return "\n".join(rows)
+    return "\n".join([*rows, f"| everything | {clock(total('everything'))} | every section, exercise and fold |"])
 
 
 def itinerary(track: str) -> str:

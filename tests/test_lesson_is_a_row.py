@@ -131,7 +131,7 @@ NOTE = """# Teaching {lesson}`counting_pairs`: {title}`counting_pairs`
 
 | section | minutes | what happens |
 |---|---|---|
-| How many | 5 | Count. |
+| How many | 2 | Count. |
 
 <!-- exercises -->
 <!-- /exercises -->
