@@ -7,8 +7,9 @@ called stands in `solutions/lessons.toml`. From them come
 - `solutions/NN_name.ipynb`, the same with every exercise solved;
 - on demand, the site's variant: stubs as text, solutions in closed boxes, widgets alive without a kernel.
 
-The press writes the title and the headings of exercises, and puts numbers and links where the text has names
-(`solutions/references.py`); it refuses a heading that is typed. `README.md` is printed from `book/readme.md` so too.
+The press writes the title and the headings of exercises, says under each heading on which tracks it lies and how long
+it takes (`solutions/tracks.py`), and puts numbers and links where the text has names (`solutions/references.py`); it
+refuses a heading that is typed. `README.md` is printed from `book/readme.md` so too.
 
 Marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and becomes
 signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
@@ -56,10 +57,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # noqa: 
 
 import course_map  # noqa: E402
 
-from solutions import references  # noqa: E402
+from solutions import references, tracks  # noqa: E402
 from solutions.lessons import Lesson, chosen, lesson  # noqa: E402
 from solutions.lessons import lessons as rows  # noqa: E402
-from solutions.references import Leads  # noqa: E402
+from solutions.references import WORDS, Leads  # noqa: E402
 from solutions.whole import write_whole  # noqa: E402
 
 TEXT = ROOT / "book" / "lessons"
@@ -73,6 +74,7 @@ WORKERS = 2
 CELL_SECONDS = 300
 
 HEADING = re.compile(r"^### Exercise (\d+\.\d+)", re.MULTILINE)
+FOLDED = re.compile(r"#+ [^\n]*\n\n\*Further, ")
 TYPED = re.compile(r"# |### Exercise\b")  # a heading that is the press's to write
 README = Leads(lesson="lessons/{}.ipynb", teaching="book/teaching/{}.md")
 METADATA = {
@@ -115,7 +117,8 @@ def resolved(path: Path, row: Lesson, variant: str) -> str:
                 f"{path.name}:{number}: the press writes this heading, from the table or a checker: {line}"
             )
     try:
-        return references.resolve(text, leads(row, variant), path.name)
+        references.resolve(text, WORDS, path.name)  # with the numbers of its own lines
+        return references.resolve(tracks.written(text, row.name), leads(row, variant), path.name)
     except references.BrokenReference as error:
         raise PressError(str(error)) from None
 
@@ -179,7 +182,9 @@ def printed(path: Path, variant: str, figures: bool = False) -> NotebookNode:
             if len(cells) == 1:
                 cells[0].source += f"\n\n{cell.source}"
             else:
-                cells.append(new_markdown_cell(cell.source))
+                # a fold: JupyterLab hides what comes under its heading
+                closed = {"jp-MarkdownHeadingCollapsed": True} if FOLDED.match(cell.source) else {}
+                cells.append(new_markdown_cell(cell.source, metadata=closed))
         elif "exercise" in tags:
             name = cell.source.strip().rpartition(".")[2]
             solution, blank = decorated(*mechanism(cell.source)), stub(cell.source)

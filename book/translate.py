@@ -21,15 +21,17 @@ import nbformat
 import press
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
+from mdit_py_plugins.anchors.index import slugify
 from nbformat import NotebookNode
 
-from solutions import references
+from solutions import references, tracks
 from solutions.lessons import lesson, lessons
 
 BOOK = Path(__file__).resolve().parent
 TRANSLATIONS = BOOK / "translations"
 LANGUAGES = {"es": "Español", "ko": "한국어", "ro": "Română"}
 WORDS = re.compile(r"[^\W\d_]{2}")
+ENGLISH = tuple(f"{{lessons}}`{name}`" for name in ("tracks", "evening", "weekend"))  # made of the lessons' headings
 TAG = re.compile(r"<[^>]*>")
 
 
@@ -63,6 +65,8 @@ def english(name: str) -> list[str]:
     found = [part for cell in cells if cell.cell_type == "markdown" for part in paragraphs(cell.source)]
     parts = [lesson(name).title]
     for part in found:
+        if tracks.MARK.fullmatch(part) or part in ENGLISH:
+            continue
         if references.TABLE.fullmatch(part):
             parts += paragraphs(references.resolve(part, references.WORDS))
         else:
@@ -119,10 +123,19 @@ def translated(notebook: NotebookNode, path: Path, variant: str = "student") -> 
     there = printed(path, variant)
     title = lesson(path.stem).title
     there[f"# {lesson(path.stem).heading}"] = f"# {lesson(path.stem).heading.replace(title, there.get(title, title))}"
+    heads = {one: other for one, other in there.items() if one.startswith("#")}
+    places = {slugify(one.lstrip("# ")): slugify(other.lstrip("# ")) for one, other in heads.items()}
+    folder = "../../lessons/" if variant == "site" else ""
+
+    def shown(piece: str) -> str:
+        """What has no translation, such as a line of minutes, is English, and its links lead there all the same."""
+        english = re.sub(r"\]\(#([^)]+)\)", lambda link: f"](#{places.get(link[1], link[1])})", piece)
+        return there.get(piece, re.sub(r"\]\((?=\d\d_\w+\.ipynb)", f"]({folder}", english))
+
     copy = nbformat.from_dict(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":
-            cell.source = "".join(there.get(piece, piece) for piece in pieces(cell.source))
+            cell.source = "".join(map(shown, pieces(cell.source)))
     return copy
 
 

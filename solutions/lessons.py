@@ -25,7 +25,6 @@ class Lesson:
     question: str
     can: str
     needs: tuple[str, ...]
-    minutes: int
     mechanisms: tuple[str, ...]
     checks: tuple[str, ...]
     instruments: tuple[str, ...]

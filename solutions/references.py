@@ -6,6 +6,7 @@
     {title}`..`, {minutes}`..`, {difficulty}`..`, {lines}`..`
     ### {exercise}`retrieve`     the heading of an exercise, with what it asks of a reader
     {lessons}`abilities`         alone in a paragraph: one of the tables of TABLES
+    {track}`evening`             alone under a heading, for `solutions/tracks.py`
     [words](lesson:infini_attention#a-matrix-that-remembers), exercise:.. question:.. teaching:.. questions:..
 
 `resolve` puts in what they stand for. Where the words lead, a `Leads` says: a notebook, a page and a card differ in it.
@@ -152,7 +153,7 @@ def words(role: str, name: str) -> str:
     if role == "n":
         return number(name)
     if role in ("title", "minutes") and name in {each.name for each in lessons()}:
-        return str(getattr(lesson(name), role))
+        return lesson(name).title if role == "title" else str(_tracks().total("everything", name))
     return str(getattr(exercise(name), role))
 
 
@@ -282,21 +283,28 @@ def exercise(name: str) -> Facts:
 # --- tables of the lessons ---
 
 
+def _tracks():
+    """The module of the tracks, which is written with references."""
+    from solutions import tracks
+
+    return tracks
+
+
 def time_of(row: Lesson) -> str:
-    """Minutes to read and run, and those of the exercises: "50 + 96"."""
-    work = sum(each.minutes for each in exercises().values() if each.lesson == row.name)
-    return f"{row.minutes} + {work}" if work else str(row.minutes)
+    """Minutes to read and run, those of the exercises, and those of folds: "50 + 96 (+ 12)"."""
+    reading, work, folds = _tracks().effort(row.name)
+    return f"{reading}{f' + {work}' * bool(work)}{f' (+ {folds})' * bool(folds)}"
 
 
 def _abilities(leads: Leads) -> str:
-    head = ["| lesson | minutes to read + exercises | you can |", "|---|---|---|"]
+    head = ["| lesson | minutes to read + exercises (+ further) | you can |", "|---|---|---|"]
     linked = [f"[{each.number}. {each.title}]({leads.lesson.format(each.stem)})" for each in lessons()]
     rows = [f"| {link} | {time_of(each)} | {each.can} |" for link, each in zip(linked, lessons(), strict=True)]
     return "\n".join([*head, *rows])
 
 
 def _lesson_questions(leads: Leads) -> str:
-    head = ["| | lesson | minutes to read + exercises | the question |", "|---|---|---|---|"]
+    head = ["| | lesson | minutes to read + exercises (+ further) | the question |", "|---|---|---|---|"]
     return "\n".join([*head, *(f"| {r.number} | {r.title} | {time_of(r)} | {r.question} |" for r in lessons())])
 
 
@@ -314,4 +322,7 @@ TABLES: dict[str, Callable[[Leads], str]] = {
     "questions": _lesson_questions,
     "cover": _cover,
     "teaching": _teaching,
+    "tracks": lambda leads: resolve(_tracks().overview(), leads),
+    "evening": lambda leads: resolve(_tracks().itinerary("evening"), leads),
+    "weekend": lambda leads: resolve(_tracks().itinerary("weekend"), leads),
 }

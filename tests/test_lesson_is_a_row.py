@@ -18,6 +18,7 @@ import press  # noqa: E402
 from solutions.lessons import lessons  # noqa: E402
 
 AFTER = "quadratic_attention"  # the new lesson comes after this one, before all that the others need
+NEXT = "Local and global attention"  # which this one then comes before
 NAME = "counting_pairs"
 ROW = f"""
 [[lesson]]
@@ -26,7 +27,6 @@ title = "Counting pairs"
 question = "How many pairs are there?"
 can = "count the pairs of a text"
 needs = ["{AFTER}"]
-minutes = 5
 mechanisms = ["pairs"]
 checks = ["{NAME}"]
 instruments = ["ledger"]
@@ -37,7 +37,7 @@ kernelspec:
   display_name: Python 3 (ipykernel)
 ---
 
-About five minutes, after {lesson}`quadratic_attention`; {exercise}`window_pairs` goes on from here.
+A short one, after {lesson}`quadratic_attention`; {exercise}`window_pairs` goes on from here.
 
 ```{code-cell} ipython3
 import torch
@@ -131,7 +131,7 @@ NOTE = """# Teaching {lesson}`counting_pairs`: {title}`counting_pairs`
 
 | section | minutes | what happens |
 |---|---|---|
-| How many | 5 | Count. |
+| How many | 2 | Count. |
 
 <!-- exercises -->
 <!-- /exercises -->
@@ -245,11 +245,13 @@ def test_a_lesson_in_the_middle_changes_others_in_numbers_and_links_alone(before
                     new = re.sub(r"^\|[^\n]*Counting pairs[^\n]*\|\n", "", new, flags=re.MULTILINE)
                 assert without_numbers(new) == without_numbers(old)
     number = [each.name for each in lessons()].index(AFTER) + 1
-    first, _, heading, *_ = (source for _, source in told["lessons"][NAME]["student"])
-    assert first.startswith(f"# {number}. Counting pairs\n\nAbout five minutes, after [lesson ")
-    title = f"### Exercise {number}.1, count the pairs (difficulty 1, 4 minutes, about 1 line)"
-    assert heading.startswith(f"## How many\n\n{title}")
-    assert f"[{number}. Counting pairs](lessons/{number:02}_{NAME}.ipynb) | 5 + 4 | count the pairs" in told["readme"]
+    first, _, heading, exercise, *_ = (source for _, source in told["lessons"][NAME]["student"])
+    way = rf"\*Everything \d+ minutes: (\d+) to read and run and 4 for exercises\. .*: go on at \[{NEXT}\]\(.*\)\.\*"
+    minutes = re.match(rf"# {number}\. Counting pairs\n\n{way}\n\nA short one, after \[lesson ", first)[1]
+    assert heading.startswith("## How many\n\n*Everything ")
+    assert exercise.startswith(f"### Exercise {number}.1, count the pairs (difficulty 1, 4 minutes, about 1 line)")
+    link = f"[{number}. Counting pairs](lessons/{number:02}_{NAME}.ipynb)"
+    assert f"{link} | {minutes} + 4 | count the pairs" in told["readme"]
 
 
 def test_the_new_lesson_prints_and_passes_its_tests(longer):

@@ -37,7 +37,7 @@ def written(tmp_path, monkeypatch):
 
 
 def row(name: str, **given) -> str:
-    fields = {"title": "T", "question": "Q?", "can": "c", "needs": [], "minutes": 1}
+    fields = {"title": "T", "question": "Q?", "can": "c", "needs": []}
     fields |= {"mechanisms": [], "checks": [], "instruments": []} | given
     told = [f"{key} = {value!r}" for key, value in fields.items() if value is not None]
     return "\n".join(["[[lesson]]", f"name = '{name}'", *told, ""])

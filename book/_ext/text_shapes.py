@@ -4,6 +4,8 @@
   the class `exercise` and the target as its address, and its parenthesis becomes a line of its own. It ends with
   the cell that checks the answer and the hints that follow at once; what the lesson says next stands after it. The
   address that it had in the first edition, `exercise-1-2`, leads there too.
+- The line under a heading that says tracks and minutes gets the class `track`. A section whose line says "Further" is a
+  closed box under its heading, named by that line.
 - A quotation that begins with **Keep.** gets the class `keep`.
 - A hidden cell is a closed box named by its prompt ("Solution 1.2"), to the eye and to a screen reader alike.
 - A prediction shows its question and not its code, which holds the answer.
@@ -21,6 +23,7 @@ from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxTranslator
 
 from solutions.lessons import first_edition
+from solutions.tracks import LINE
 
 BEFORE = {name.replace("_", "-"): number for number, name in first_edition()["exercises"].items()}
 EFFORT = re.compile(r"\s*\(([^()]*(?:\b(?:minut[eo]?s?)\b|\d분)[^()]*)\)\s*$")
@@ -83,6 +86,22 @@ class KeepSentence(SphinxTransform):
                 quotation["classes"].append("keep")
 
 
+class Track(SphinxTransform):
+    default_priority = 600  # after the exercises have their ends
+
+    def apply(self) -> None:
+        for section in list(self.document.findall(nodes.section)):
+            line = next((node for node in section[1:] if not isinstance(node, nodes.target)), None)
+            if not isinstance(line, nodes.paragraph) or not LINE.fullmatch(line.astext()):
+                continue
+            line["classes"].append("track")
+            if line.astext().startswith("Further, "):
+                said = line.astext().removesuffix(".")
+                box = nodes.raw("", f'<details class="further"><summary>{escape(said)}</summary>', format="html")
+                section.replace(line, box)
+                section += nodes.raw("", "</details>", format="html")
+
+
 class Prediction(SphinxTransform):
     default_priority = 500
 
@@ -110,7 +129,7 @@ def close_box(self: SphinxTranslator, node: HideCodeCellNode) -> None:
 
 
 def setup(app: Sphinx) -> dict:
-    for transform in (ExerciseBox, KeepSentence, Prediction, PrintedSentence):
+    for transform in (ExerciseBox, Track, KeepSentence, Prediction, PrintedSentence):
         app.add_transform(transform)
     app.add_lexer("python", IPython3Lexer)  # a notebook's Python may hold `!command`
     app.add_node(HideCodeCellNode, override=True, html=(open_box, close_box))

@@ -25,6 +25,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
 from press import PressError, lesson  # noqa: E402
 
+from solutions.tracks import LINE  # noqa: E402
 from solutions.whole import write_whole  # noqa: E402
 
 FRAME = Path(__file__).with_name("slides.html")
@@ -55,9 +56,10 @@ def rendered(markdown: str) -> str:
 
 
 def paragraphs(cell: NotebookNode) -> list[str]:
-    """The pieces of a Markdown cell between empty lines, without folded boxes."""
+    """The pieces of a Markdown cell between empty lines, without folded boxes, and without the line of its track."""
     text = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.DOTALL)
-    return [piece.strip() for piece in re.split(r"\n\s*\n", text) if piece.strip()]
+    pieces = [piece.strip() for piece in re.split(r"\n\s*\n", text) if piece.strip()]
+    return [piece for piece in pieces if not LINE.fullmatch(piece.strip("*"))]
 
 
 def terms(paragraph: str) -> str:

@@ -4,6 +4,7 @@
     case(softmax)                # what was put in where it was refused, what was expected, what came out
     hint(softmax)                # three levels, one a call
     progress("infini_attention") # done, tried and open in a lesson; progress() shows them all
+    progress(track="evening")    # what is next on a track, and how many minutes are left
 
 COURSE_STRICT=1 turns a blank or wrong answer into an AssertionError with the same words, for grading.
 """
@@ -17,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
+from solutions import tracks
 from solutions.checks import progress as _progress
 from solutions.checks.exercise import Case, Exercise, Verdict
 from solutions.checks.running import code_of
@@ -120,13 +122,21 @@ def hint(function: Callable) -> None:
     print(f"{exercise.name}, hint {level + 1} of {len(exercise.hints)}: {exercise.hints[level]} {taught}")
 
 
-def progress(lesson: str | None = None) -> _progress.Progress:
+def progress(lesson: str | None = None, track: str | None = None) -> _progress.Progress:
     """A table of the exercises done, tried and open: of one lesson by its name, or of each.
 
-    Raises ValueError, which names the lessons that there are, for another name.
+    track: "evening", "weekend" or "everything", for the minutes of that track, those that are left, and its next stop.
+    What comes before the last exercise that is done counts as read.
+    Raises ValueError, which names the lessons that there are, for another name. Of a track that there isn't it says so,
+    and shows the exercises.
     """
     rows = lessons() if lesson is None else (_lesson(lesson),)
-    return _progress.summary({row.name: row.heading for row in rows}, list(EXERCISES.values()))
+    titles = {row.name: row.heading for row in rows}
+    if track in tracks.TRACKS:
+        return _progress.along(track, titles, EXERCISES)
+    if track is not None:
+        print(f"There is no track {track!r}; {tracks.known()}. Nothing is lost; these are the exercises:")
+    return _progress.summary(titles, list(EXERCISES.values()))
 
 
 def _exercise(function: Callable) -> Exercise | None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from solutions import tracks
 from solutions.whole import patiently, write_whole
 
 try:
@@ -148,19 +149,22 @@ def tell_once(sentence: str) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """The table that `progress()` shows: as text anywhere, as a table in a notebook."""
+    """The table that `progress()` shows: as text anywhere, as a table in a notebook. Its first column is the lesson."""
 
-    rows: tuple[tuple[str, int, int, int], ...]
+    rows: tuple[tuple[str | int, ...], ...]
     upcoming: str
+    columns: tuple[str, ...] = ("done", "tried", "open")
 
     def __repr__(self) -> str:
-        width = max(len(lesson) for lesson, *_ in self.rows)
-        lines = [f"{'lesson':{width}}  done  tried  open"]
-        lines += [f"{lesson:{width}}  {done:4}  {tried:5}  {left:4}" for lesson, done, tried, left in self.rows]
+        width = max(len(str(lesson)) for lesson, *_ in [("lesson",), *self.rows])
+        lines = ["  ".join([f"{'lesson':{width}}", *self.columns])]
+        for lesson, *counted in self.rows:
+            counts = zip(counted, self.columns, strict=True)
+            lines.append("  ".join([f"{lesson:{width}}", *(f"{count:{len(name)}}" for count, name in counts)]))
         return "\n".join([*lines, self.upcoming])
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in ("lesson", "done", "tried", "open"))
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("lesson", *self.columns))
         body = "".join(
             f'<tr><th scope="row">{lesson}</th>' + "".join(f"<td>{count}</td>" for count in counted) + "</tr>"
             for lesson, *counted in self.rows
@@ -180,3 +184,30 @@ def summary(titles: dict[str, str], exercises: list) -> Progress:
     left = [exercise for exercise in shown if states.get(exercise.name) != "done"]
     done = "All exercises are done." if len(titles) > 1 else "All exercises of this lesson are done."
     return Progress(tuple(rows), f"Next: {left[0].number}, {left[0].title}." if left else done)
+
+
+def along(track: str, titles: dict[str, str], exercises: dict) -> Progress:
+    """Minutes of a track by lesson, those that are left, and where to go on.
+
+    titles: lesson -> heading; exercises: name -> exercise, with its number and title
+    """
+    done = {name for name, state in load().items() if state == "done"}
+    stops = [stop for stop in tracks.ahead(track, done) if stop[0].lesson in titles]
+    here = [(title, [stop for stop in stops if stop[0].lesson == lesson]) for lesson, title in titles.items()]
+    rows = [
+        (title, sum(each.minutes(track) for each, _, _ in found), sum(left for _, left, _ in found))
+        for title, found in here
+        if found
+    ]
+    if not rows:
+        return Progress((), f"The track {track} doesn't stop here.", ("minutes", "left"))
+    whole = sum(each.minutes(track) for each, _, _ in stops)
+    left = sum(minutes for _, minutes, _ in stops)
+    if not left:
+        return Progress(tuple(rows), "All of it is done.", ("minutes", "left"))
+    section, minutes, names = next(stop for stop in stops if stop[1])
+    place = f"{section.title or 'the opening'} ({titles[section.lesson]})"
+    told = f"{left} of {tracks.counted(whole)} are left. Next: {place}, {tracks.counted(minutes)}"
+    if names:
+        told += ", with " + tracks.listed([f"{exercises[name].number}, {exercises[name].title}" for name in names])
+    return Progress(tuple(rows), f"{told}.", ("minutes", "left"))

@@ -40,6 +40,7 @@ def look_at(page) -> None:
     assert page.locator(".MathJax_Error, .merror").count() == 0
     shown = page.locator("article").inner_text()
     assert not re.search(r"\\[(\[]|\$\$|\$[^$\n]+\$", shown), "a formula stands there as text"
+    page.evaluate("document.querySelectorAll('details.further').forEach((box) => { box.open = true })")
     for instrument in page.locator("[data-instrument]").all():
         instrument.scroll_into_view_if_needed()  # a heavy one is drawn when it comes near
         instrument.locator(".al").wait_for()
@@ -103,6 +104,20 @@ def test_a_solution_is_closed_and_opens_by_mouse_and_by_key(page, site):
     assert code.is_visible()
     box.locator("summary").press("Enter")
     assert code.is_hidden()
+
+
+def test_a_fold_is_closed_and_opens_by_mouse_by_key_and_by_the_address_of_what_is_in_it(page, site):
+    name = f"lessons/{lesson('deepseek_sparse_attention').stem}"
+    visit(page, site, name)
+    box = page.locator("#few-bits > details.further")
+    inside = page.locator("#exercise-folded-index-scores")
+    assert re.fullmatch(r"Further, \d+ minutes", box.locator("> summary").inner_text()) and inside.is_hidden()
+    box.locator("> summary").click()
+    assert inside.is_visible()
+    box.locator("> summary").press("Enter")
+    assert inside.is_hidden()
+    page.goto((site / f"{name}.html").as_uri() + "#exercise-folded-index-scores")
+    inside.wait_for()
 
 
 def test_the_ledger_on_the_cover_answers_to_keys_alone(page, site):
