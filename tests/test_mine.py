@@ -508,6 +508,14 @@ def test_a_syntax_error_sets_the_file_aside_and_the_rest_goes_on(asked, work, ca
     assert GATE in (work / "mine.py").read_text() and said(capsys) == ""
 
 
+def test_what_only_a_compiler_refuses_is_a_syntax_error_too(work, capsys):
+    Notebook().answer(GATE)
+    edit(work, "    return local", "return local")
+    capsys.readouterr()
+    assert mine.gate is not infini.gate
+    assert "mine.py is no Python, line 7: 'return' outside function." in said(capsys)
+
+
 @pytest.mark.parametrize("damage", [b"\xff\xfe\x00\x00", b"def (", b"\x00" * 100])
 def test_a_damaged_file_is_set_aside_and_all_answers_come_back(damage, work, capsys):
     for source in (GATE, RETRIEVE):
@@ -700,7 +708,7 @@ def last_cells():
     """The cells of the course's last run, as the lesson prints them, and the imports above them."""
     notebook = press.printed(press.TEXT / "from_2k_to_128k.md", "student")
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    begins = next(index for index, cell in enumerate(cells) if cell.source.startswith("from solutions import mine"))
+    begins = next(index for index, cell in enumerate(cells) if cell.source.startswith("five = "))
     ends = next(index for index, cell in enumerate(cells) if "mine.keep_picture(" in cell.source)
     return nbformat.v4.new_notebook(cells=[cells[0], *cells[begins : ends + 1]], metadata=press.METADATA).cells
 
