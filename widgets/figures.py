@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter
 from widgets.kit.format import size as size_of
 from widgets.kit.labels import spread
 from widgets.kit.tokens import TOKENS, style
+from widgets.tape.figure import SIGNED
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (6, 2)), (0, (1, 1.5)), (0, (4, 1, 1, 1)), (0, (8, 2, 2, 2)), (0, (2, 2)))
@@ -199,4 +200,36 @@ def decay(curves: dict[str, object], *, x: str, y: str, ends: dict[str, int]) ->
         axes.set(xlabel=x, ylabel=y)
         axes.margins(x=0.16)
         axes.set_xlim(left=0)
+    return figure
+
+
+def memory_of_a_text(
+    memories, *, tokens: int, place: int, wanted: Sequence[int], found: Sequence[int], by: str
+) -> Figure:
+    """The matrices that remember a text, and where in the text the key stood that was read back from them.
+
+    memories: (layers, heads, d_key, d_value), each on its own signed scale; place: the key's token; wanted, found: the
+    digits that were said and answered; by: who wrote the functions that read
+    """
+    memories = array(memories)
+    layers, heads = memories.shape[:2]
+    with style():
+        figure = plt.figure(figsize=(2.1 * layers * heads, 4), layout="constrained")
+        names = [f"layer {layer + 1}, head {head + 1}" for layer, head in np.ndindex(layers, heads)]
+        places = figure.subplot_mosaic([["text"] * len(names), names], height_ratios=(0.3, 1))
+        strip = places.pop("text")
+        strip.plot([0, tokens], [0, 0], color=TOKENS["line"], linewidth=7, solid_capstyle="butt")
+        strip.plot([place] * 2, [-0.6, 0.6], color=TOKENS["mark"], linewidth=2)
+        said, told = (" ".join(map(str, digits)) for digits in (wanted, found))
+        strip.annotate(f"said at token {place:,}: {said}", (place, 0.8), ha="center", color=TOKENS["mark"])
+        strip.annotate(f"found: {told}", (tokens, 0.8), ha="right", color=TOKENS["ink"])
+        strip.set(ylim=(-1, 2.2), yticks=[], xticks=[0, tokens], xticklabels=["0", f"{tokens:,} tokens"])
+        strip.spines[:].set_visible(False)
+        strip.set_title(f"The memory after {tokens:,} tokens")
+        for (name, axes), m in zip(places.items(), memories.reshape(-1, *memories.shape[2:]), strict=True):
+            most = float(np.abs(m).max()) or 1.0
+            axes.imshow(m, cmap=SIGNED, vmin=-most, vmax=most, interpolation="nearest")
+            axes.set(xticks=[], yticks=[], xlabel=name)
+            axes.spines[:].set_visible(False)
+        figure.supxlabel(by, fontsize=9, color=TOKENS["ink-2"])
     return figure

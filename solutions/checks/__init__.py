@@ -6,6 +6,7 @@
     progress("infini_attention") # done, tried and open in a lesson; progress() shows them all
     progress(track="evening")    # what is next on a track, and how many minutes are left
 
+A right answer is also kept in `work/mine.py`, where later lessons find it: see `keeping`, and `solutions.mine`.
 COURSE_STRICT=1 turns a blank or wrong answer into an AssertionError with the same words, for grading.
 """
 
@@ -19,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from solutions import tracks
+from solutions.checks import keeping
 from solutions.checks import progress as _progress
 from solutions.checks.exercise import Case, Exercise, Verdict
 from solutions.checks.running import code_of
@@ -63,7 +65,8 @@ def check(function: Callable) -> Callable:
     remember(exercise, answer, verdict)
     if verdict.attempted:
         _progress.note(exercise.name, "done" if verdict.ok else "tried")
-    _say(f"{exercise.name}: {verdict.message}", refuse=not verdict.ok)
+    kept = keeping.keep(exercise, answer, EXERCISES) if verdict.ok else keeping.stays(exercise)
+    _say(f"{exercise.name}: {verdict.message} {kept}".rstrip(), refuse=not verdict.ok)
     return answer if verdict.ok else exercise.reference
 
 

@@ -67,15 +67,21 @@ def read(path: Path) -> dict[str, object]:
 
 def set_aside(path: Path) -> None:
     """Rename a damaged file, so that the reader can look at it and no later write ends it, nor the next damaged one."""
-    aside, number = path.with_suffix(".damaged.json"), 1
-    while aside.exists():
-        number += 1
-        aside = path.with_suffix(f".damaged-{number}.json")
+    aside = aside_of(path)
     try:
         os.replace(path, aside)
         print(f"{path.name} was damaged. It is kept as {aside.name}, and progress starts from nothing.")
     except OSError as error:
         tell_once(f"{path.name} is damaged and could not be set aside ({error.strerror}).")
+
+
+def aside_of(path: Path) -> Path:
+    """A name that is free for a damaged file: progress.damaged.json, or -2 and so on."""
+    aside, number = path.with_suffix(f".damaged{path.suffix}"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_suffix(f".damaged-{number}{path.suffix}")
+    return aside
 
 
 def note(name: str, state: str) -> None:
