@@ -900,7 +900,11 @@ BAND = Exercise(
         Case("memory and time: two-sided", band_of_tokens(96, 8, 16), in_linear_memory_and_time(causal=False)),
         Case("memory and time: a window wider than a block", band_of_tokens(100, 20, 8), in_linear_memory_and_time()),
         Case("memory and time: 2 sinks", band_of_tokens(96, 8, 16), in_linear_memory_and_time(sinks=2)),
-        Case("memory and time: token 0 global", band_of_tokens(96, 8, 16), in_linear_memory_and_time(global_tokens=[0])),
+        Case(
+            "memory and time: global token 0",
+            band_of_tokens(96, 8, 16),
+            in_linear_memory_and_time(global_tokens=[0]),
+        ),
     ),
     right_answers=(by_blocks(), unfolded, row_by_row),
     mistakes={
