@@ -285,7 +285,7 @@ def test_only_what_grows_as_n_is_kept_for_the_backward():
 
 
 @pytest.mark.parametrize(
-    "heads, kv_heads, keys, d, dtype, splits",
+    "heads, kv_heads, keys, d, dtype, several",
     [
         *((4, 2, 300, 64, dtype, (None, 3)) for dtype in ERROR),
         (4, 4, 1, 16, torch.float32, (None, 1, 3)),
@@ -295,10 +295,10 @@ def test_only_what_grows_as_n_is_kept_for_the_backward():
     ids=str,
 )
 @pytest.mark.slow
-def test_split_decoding_is_attention(heads, kv_heads, keys, d, dtype, splits):
+def test_split_decoding_is_attention(heads, kv_heads, keys, d, dtype, several):
     q, k, v = qkv(heads, kv_heads, 1, keys, d, dtype, batch=2)
     expected, _ = exact(q, k, v)
-    for splits in splits:
+    for splits in several:
         out = flash_decode(q, k, v, splits=splits)
         assert (out.shape, out.dtype) == (q.shape, dtype)
         assert error(out, expected) < ERROR[dtype], splits

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from solutions import sparse, tiny
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor, far_below, storage
+from solutions.checks.tools import LargestTensor, far_below, felt, storage
 from solutions.quadratic import attention, causal_mask, softmax
 from solutions.sparse import (
     FIGURE,
@@ -136,6 +136,7 @@ SCORES = Exercise(
         Case("one head", to_index(2, 1, 4, 6, 3)),
         Case("as many heads as queries", to_index(1, 4, 4, 6, 8)),
         Case("8 heads", to_index(1, 8, 12, 30, 2)),
+        Case("the gradients", to_index(1, 3, 4, 5, 2), felt("q", "k", "w")),
         Case("float64", to_index(1, 4, 3, 5, 16), dtype=torch.float64),
         Case("float16: products that it does not hold", beyond_half, dtype=torch.float16),
         Case("bfloat16: heads that nearly cancel", that_cancel, dtype=torch.bfloat16),

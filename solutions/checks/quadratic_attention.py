@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from solutions import quadratic
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor, far_below, large_products
+from solutions.checks.tools import LargestTensor, far_below, felt, large_products
 from solutions.quadratic import KVCache, attention_scores, causal_mask, grouped_attention
 
 INF = math.inf
@@ -314,6 +314,7 @@ SCORES = Exercise(
         Case("a scale of 0.3", lambda normal: (normal(5, 11), normal(3, 11), 0.3)),
         Case("a scale of 0", lambda normal: (normal(5, 11), normal(3, 11), 0.0)),
         Case("transposed q and k", lambda normal: (normal(8, 5).T, normal(8, 3).T)),
+        Case("the gradients", lambda normal: (normal(3, 5), normal(4, 5)), felt("q", "k")),
         Case(
             "float16, dot products of 100,000",
             lambda normal: ((normal(2, 64) + 40).half(), (normal(3, 64) + 40).half()),
@@ -600,6 +601,7 @@ ATTENTION = Exercise(
         Case("a batch of 2 with 3 heads", lambda normal: (normal(2, 3, 4, 8), normal(2, 3, 6, 8), normal(2, 3, 6, 5))),
         Case("causal, 6 tokens", lambda normal: (normal(6, 11), normal(6, 11), normal(6, 5)), causally),
         Case("causal, 2 queries, 5 keys", lambda normal: (normal(2, 11), normal(5, 11), normal(5, 3)), causally),
+        Case("causal, 2 heads", lambda normal: (normal(2, 3, 7), normal(2, 4, 7), normal(2, 4, 5)), causally),
         Case("causal: which inputs move which outputs", lambda normal: (normal(5, 4),), attention_depends_on),
         Case(
             "a mask",
@@ -870,6 +872,11 @@ HEADS = Exercise(
             lambda normal: (normal(1, 5, 8), *weights_for(normal, 8, 3, 4, 2), 4, 2),
             causal_heads,
             dtype=torch.float64,
+        ),
+        Case(
+            "the gradients",
+            lambda normal: (normal(1, 3, 8), *weights_for(normal, 8, 5, 4, 2), 4, 2),
+            felt("x", "w_q", "w_k", "w_v", "w_o"),
         ),
         Case("x transposed", lambda normal: (normal(2, 15, 7).mT, *weights_for(normal, 15, 5, 3, 3), 3)),
     ),
@@ -1466,6 +1473,8 @@ BLOCKS = Exercise(
     cases=(
         Case("40 tokens, blocks of 8", tokens_in_blocks(40, 40, 8), blocks()),
         Case("25 tokens, blocks of 8, the last one of 1", tokens_in_blocks(25, 25, 8), blocks()),
+        Case("causal and block are left to their defaults", lambda normal: (normal(5, 8), normal(7, 8), normal(7, 3))),
+        Case("the gradients", lambda normal: (normal(5, 8), normal(6, 8), normal(6, 3)), felt("q", "k", "v", block=2)),
         Case("11 queries, 4 keys, blocks of 3", tokens_in_blocks(11, 4, 3), blocks()),
         Case("5 queries, 23 keys, blocks of 3", tokens_in_blocks(5, 23, 3, d_value=19), blocks()),
         Case("25 tokens, blocks of 8, causal", tokens_in_blocks(25, 25, 8), blocks(causal=True)),
