@@ -46,15 +46,15 @@ def felt(*names: str, **options):
     """An outcome: the gradients that reach the tensors of an input, by name, from numbers that every output moves."""
 
     def outcome(function, *inputs):
-        inputs = [each.detach().requires_grad_() if learns(each) else each for each in inputs]
+        given = [each.detach().requires_grad_() if learns(each) else each for each in inputs]
         with torch.enable_grad():
-            given = function(*inputs, **options)
-            outputs = [each for each in tree_leaves(given) if isinstance(each, Tensor) and each.requires_grad]
+            result = function(*given, **options)
+            outputs = [each for each in tree_leaves(result) if isinstance(each, Tensor) and each.requires_grad]
             if not outputs:
                 raise Rejected("your output has lost its gradient; compute it with torch operations only")
             total = sum((each.flatten() * unlike(each)).sum() for each in outputs)
-            moved = torch.autograd.grad(total, [each for each in inputs if learns(each)], allow_unused=True)
-        learning = [each for each in inputs if learns(each)]
+            learning = [each for each in given if learns(each)]
+            moved = torch.autograd.grad(total, learning, allow_unused=True)
         found = (torch.zeros_like(each) if grad is None else grad for each, grad in zip(learning, moved, strict=True))
         return {f"the gradient by {name}": each for name, each in zip(names, found, strict=True)}
 
