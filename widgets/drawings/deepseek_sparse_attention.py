@@ -206,25 +206,14 @@ def losses_and_weights(page: Canvas) -> str:
         for place, whose in enumerate(columns):
             x = label + place * (wide + gap)
             some, every = counts[by, whose]
-            colour = {"model": "s", "indexers": "m"}[whose]
             if some:
-                page.rect(x, y, wide, high, colour, opacity=0.26, radius=6)
+                page.rect(x, y, wide, high, {"model": "s", "indexers": "m"}[whose], opacity=0.26, radius=6)
             else:
                 page.rect(x, y, wide, high, line="line", radius=6)
                 page.hatch(x + 1, y + 1, wide - 2, high - 2, "line")
-            page.text(
-                x + wide / 2,
-                y + high / 2 + 6,
-                str(some),
-                page.choose(44, 34),
-                "ink" if some else "ink-2",
-                "middle",
-                bold=True,
-                halo=not some,
-            )
-            page.text(
-                x + wide / 2, y + high / 2 + page.choose(34, 30), f"of {every}", SMALL, "ink-2", "middle", halo=not some
-            )
+            middle, ink = (x + wide / 2, y + high / 2), "ink" if some else "ink-2"
+            page.text(middle[0], middle[1] + 6, str(some), page.choose(44, 34), ink, "middle", bold=True, halo=not some)
+            page.text(middle[0], middle[1] + 32, f"of {every}", SMALL, ink, "middle", halo=not some)
         y += high + gap
     told = [f"the {by} moves {some} of {every} tensors of the {whose}" for (by, whose), (some, every) in counts.items()]
     return (

@@ -57,7 +57,7 @@ def three_counts(page: Canvas) -> str:
     for tensor in ("k", "v"):
         wide = full * issued[tensor] / counted[1]
         page.rect(x + left, y, wide, full, tensor, opacity=0.26)
-        page.text(x + left + wide / 2, y + full / 2 - 4, tensor.upper(), anchor="middle", bold=True, colour=tensor)
+        page.text(x + left + wide / 2, y + full / 2 - 4, tensor.upper(), anchor="middle", bold=True)
         often = f"{issued[tensor] // once[tensor]} {page.choose('times', '×')}"
         page.text(x + left + wide / 2, y + full / 2 + 14, often, SMALL, anchor="middle")
         left += wide

@@ -74,7 +74,7 @@ def cone_of_reach(page: Canvas) -> str:
     else:
         page.text(label - 8, y + high - 7, "output", SMALL, "ink-2", "end")
         page.text(label - 8, bottom - 7, "input", SMALL, "ink-2", "end")
-    for distance, words in ((bound, f"{bound} back"), (most, f"{most} back"), (0, "last token")):
+    for distance, words in ((bound, f"{bound} back"), (most, f"{most} back"), (0, page.choose("last token", "last"))):
         x = page.width - step * (distance + 0.5)
         page.line([(x, bottom + 2), (x, bottom + 8)], "ink-2")
         page.text(
