@@ -150,7 +150,7 @@ def row_addresses():
 
 def wrong_reshape():
     merged = torch.arange(24).reshape(2, 6, 2).transpose(0, 1).reshape(6, 4)
-    return [str(each) for each in merged[0].tolist()] + ["Half of it is half of word 3."]
+    return [str(each) for each in merged[0].tolist()] + ["half is word 3's"]
 
 
 def simulated_repetition():

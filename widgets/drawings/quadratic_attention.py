@@ -94,7 +94,7 @@ def wrong_reshape(page: Canvas) -> str:
         (label, label + 4 * cell + 66, label + 6 * cell + 96), (label, label + 4 * cell + 38, label + 6 * cell + 50)
     )
     for place, (x, name) in enumerate(zip(lefts, ("", "head 0", "head 1"), strict=True)):
-        page.text(x + cell, y - 10, name, SMALL, "ink-2", "middle")
+        page.text(x, y - 10, name, SMALL, "ink-2")
         for index in range(6):
             if place == 0:
                 page.text(x - 10, y + (high + 4) * index + high / 2 + 5, f"word {index}", SMALL, "ink-2", "end")
@@ -113,7 +113,7 @@ def wrong_reshape(page: Canvas) -> str:
     page.text(x, at - 10, f"output {TOLD}, merged", SMALL, "ink-2")
     row(x, at, torch.cat([wrong[0, TOLD], wrong[1, TOLD]]), strayed)
     page.paragraph(
-        x, at + high + 24, f"Half of it is half of word {culprit}.", page.choose(page.width - x, 290), WORDS_SIZE, "bad"
+        x, at + high + 24, f"half is word {culprit}'s", page.choose(page.width - x, 290), WORDS_SIZE, "bad"
     )
     at += high + page.choose(98, 74)
     page.text(x, at - 10, "with the transpose", SMALL, "ink-2")
