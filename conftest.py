@@ -29,6 +29,10 @@ os.environ["COURSE_STATES"] = str(ROOT / "book" / "_build" / "states" / referenc
 # --- the tests of one lesson ---
 
 
+def pytest_configure(config):
+    config.option.nbval_sanitize_with = str(ROOT / "tests" / "pictures.cfg")
+
+
 def pytest_addoption(parser):
     told = "what one lesson is made of, and nothing else: its mechanisms, checkers, notebook, page and instruments"
     parser.addoption("--lesson", metavar="NAME", help=told)

@@ -15,8 +15,9 @@ Marks are expanded. A code cell tagged `exercise` holds a dotted name (`solution
 signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
 `source` becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run
 to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
-The figure of the cell tagged `picture` also becomes `book/pictures/name.png`, for the README. A cell tagged `figures`
-is seen by nobody: where it stands, its dict of named numbers goes to `book/figures/name.json`, for the page of what we
+The figure of the cell tagged `picture` also becomes `book/pictures/name.png`, for the README. A cell tagged `drawing`
+holds the name of a drawing (`widgets/drawings`), and becomes the cell that shows it. A cell tagged `figures` is seen
+by nobody: where it stands, its dict of named numbers goes to `book/figures/name.json`, for the page of what we
 measured. A cell that asks for a prediction starts folded, since it holds the answer.
 
 The same text gives the same bytes: ids come from a cell's source, so that one more cell renames no other, counts run
@@ -60,12 +61,14 @@ import course_map  # noqa: E402
 from solutions import references, tracks  # noqa: E402
 from solutions.lessons import Lesson, chosen, lesson  # noqa: E402
 from solutions.lessons import lessons as rows  # noqa: E402
+from solutions.pictures import picture_of  # noqa: E402
 from solutions.references import WORDS, Leads  # noqa: E402
 from solutions.whole import write_whole  # noqa: E402
 
 TEXT = ROOT / "book" / "lessons"
 PICTURES = ROOT / "book" / "pictures"
 FIGURES = ROOT / "book" / "figures"
+DRAWINGS = ROOT / "widgets" / "drawings" / "printed"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
 RECORDS = ROOT / "book" / "_build" / "printed.json"
 PAGES = ROOT / "book" / "_build" / "lessons"  # what the site was made of, kept for the next time
@@ -165,6 +168,14 @@ def code_cell(source: str, tags: list[str], **metadata) -> NotebookNode:
     return new_code_cell(source, metadata={"tags": tags, **metadata} if tags or metadata else {})
 
 
+def drawing(name: str, path: Path, variant: str) -> NotebookNode:
+    """The cell that shows a drawing; nobody has to look at its code."""
+    if not (DRAWINGS / f"{name}.svg").exists():
+        raise PressError(f"{path.name}: there is no drawing {name!r}; `python -m widgets.drawings` draws what there is")
+    source = f'from widgets.drawings import show\n\nshow("{name}")'
+    return code_cell(source, ["drawing"] + ["remove-input"] * (variant == "site"), jupyter={"source_hidden": True})
+
+
 def printed(path: Path, variant: str, figures: bool = False) -> NotebookNode:
     """The notebook that a text prints, not executed. `variant` is "student", "solved" or "site".
 
@@ -200,6 +211,8 @@ def printed(path: Path, variant: str, figures: bool = False) -> NotebookNode:
                 cells.append(code_cell(solution, ["exercise", "hide-input"], mystnb=box))
             cells.append(code_cell(f"{name} = check({name})", ["check"]))
             number = None
+        elif "drawing" in tags:
+            cells.append(drawing(cell.source.strip(), path, variant))
         elif "source" in tags:
             cells.append(code_cell(decorated(*mechanism(cell.source)), tags))
         elif cell.source.startswith("predict("):
@@ -291,14 +304,19 @@ def join_streams(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def describe_figures(notebook: NotebookNode) -> NotebookNode:
-    """The sentence that a cell prints below its figure is the figure's alternative text on the site."""
+def pictures_for_page(notebook: NotebookNode) -> NotebookNode:
+    """On the site a drawing is its SVG, which follows the page, and a figure a file with its alternative text."""
     for cell in notebook.cells:
-        outputs = cell.get("outputs", [])
-        if any("image/png" in output.get("data", {}) for output in outputs):
-            said = "".join(output.text for output in outputs if output.output_type == "stream")
-            if said.strip():
-                mystnb = cell.metadata.get("mystnb", {}) | {"image": {"alt": said.strip()}}
+        for output in cell.get("outputs", []):
+            if (there := picture_of(output.get("data", {}))) is None:
+                continue
+            if "drawing" in tags(cell):
+                name = cell.source.split('"')[1]
+                output.data["text/html"] = (DRAWINGS / f"{name}.svg").read_text(encoding="utf-8")
+            else:
+                del output.data["text/html"]
+                output.data["image/png"] = there.png
+                mystnb = cell.metadata.get("mystnb", {}) | {"image": {"alt": there.alt}}
                 cell.metadata["mystnb"] = nbformat.from_dict(mystnb)
     return notebook
 
@@ -316,9 +334,9 @@ def write(notebook: NotebookNode, path: Path) -> None:
 def picture(notebook: NotebookNode) -> bytes | None:
     """The PNG of the cell tagged `picture`."""
     for cell in notebook.cells:
-        for output in cell.get("outputs", []) if "picture" in cell.metadata.get("tags", []) else []:
-            if "image/png" in output.get("data", {}):
-                return base64.b64decode(output.data["image/png"])
+        for output in cell.get("outputs", []) if "picture" in tags(cell) else []:
+            if there := picture_of(output.get("data", {})):
+                return base64.b64decode(there.png)
     return None
 
 
@@ -419,7 +437,7 @@ def reprint(text: Path, variant: str, destination: Path) -> Path | None:
         return None
     if not unchanged(path) or (notebook := reused(printed(text, variant), read(path))) is None:
         return None
-    write(describe_figures(notebook) if variant == "site" else notebook, path)
+    write(pictures_for_page(notebook) if variant == "site" else notebook, path)
     return path
 
 
@@ -438,7 +456,7 @@ def print_one(text: Path, variant: str, destination: Path, remeasure: bool = Fal
     # the site shows the very recordings that the solved notebook stores
     recorded = read(VARIANTS["solved"] / path.name) if variant == "site" else stored
     notebook = join_streams(notebook if remeasure else keep_recordings(notebook, recorded))
-    write(describe_figures(notebook) if variant == "site" else notebook, path)
+    write(pictures_for_page(notebook) if variant == "site" else notebook, path)
     if variant == "solved" and (png := picture(notebook)) is not None:
         write_whole(PICTURES / f"{text.stem}.png", png)
     return path
@@ -529,7 +547,7 @@ def borrowed(text: Path) -> NotebookNode:
     for cell in notebook.cells:
         if cell.source in known:
             cell.outputs, cell.execution_count = known[cell.source].outputs, known[cell.source].execution_count
-    return describe_figures(notebook)
+    return pictures_for_page(notebook)
 
 
 def beside() -> dict[Path, str]:

@@ -13,6 +13,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from solutions.checks import EXERCISES
 from solutions.lessons import lessons
+from solutions.pictures import picture_of
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "book"))
@@ -43,7 +44,8 @@ def code_cells(notebook):
 def outputs_text(cell):
     for output in cell.outputs:
         yield output.get("text", "")
-        yield from (value for kind, value in output.get("data", {}).items() if kind.startswith("text/"))
+        said = (value for kind, value in output.get("data", {}).items() if kind.startswith("text/"))
+        yield from (re.sub(r"base64,[\w+/=]+", "", value) for value in said)
 
 
 def test_there_is_a_notebook_for_every_text():
@@ -64,7 +66,7 @@ def test_every_cell_was_executed_in_order(notebook):
 
 def test_what_prints_has_its_output_stored(notebook):
     for cell in code_cells(notebook):
-        if re.search(r"\bprint\(|\bplt\.show\(|= check\(|^predict\(|^Ledger\(", cell.source, re.MULTILINE):
+        if re.search(r"\bprint\(|\bfigures\.show\(|^show\(|= check\(|^predict\(|^Ledger\(", cell.source, re.MULTILINE):
             if not cell.source.lstrip().startswith(("def ", "class ")):
                 assert cell.outputs, cell.source
 
@@ -77,11 +79,14 @@ def test_no_error_and_no_trace_of_a_machine(notebook):
             assert not MACHINE.search(text), MACHINE.search(text)
 
 
-def test_every_figure_is_described_in_words(notebook):
+def test_every_figure_has_its_description_as_alternative_text_and_prints_it_nowhere(notebook):
     for cell in code_cells(notebook):
-        if any("image/png" in output.get("data", {}) for output in cell.outputs):
-            said = "".join(output.get("text", "") for output in cell.outputs if output.output_type == "stream")
-            assert len(said.split()) >= 8, cell.source
+        said = "".join(output.get("text", "") for output in cell.outputs if output.output_type == "stream")
+        for data in [output.get("data", {}) for output in cell.outputs]:
+            assert not any(kind.startswith("image/") for kind in data), f"without words: {cell.source}"
+            if there := picture_of(data):
+                assert len(there.alt.split()) >= 8 and there.alt == "".join(data["text/plain"]), cell.source
+                assert there.alt not in said, cell.source
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)

@@ -387,17 +387,9 @@ def test_an_unknown_lesson_is_told(house, capsys):
     assert "there is no lesson '77'; there are 0 doubling" in capsys.readouterr().err
 
 
-def test_a_figure_is_described_by_the_sentence_printed_with_it():
-    image = nbformat.v4.new_output("display_data", data={"image/png": "aGk="})
-    said = nbformat.v4.new_output("stream", text="A line that rises.\n")
-    cell = nbformat.v4.new_code_cell("plot()", outputs=[image, said])
-    described = press.describe_figures(nbformat.v4.new_notebook(cells=[cell]))
-    assert described.cells[0].metadata.mystnb.image.alt == "A line that rises."
-
-
 @pytest.mark.seconds
 def test_the_picture_of_a_lesson_is_kept_for_the_readme(house):
-    plot = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    plot = "from widgets import figures\nfigures.lines([1, 2], {'a': [1, 2]}, x='x', y='y')\nfigures.show('It rises.')"
     plot = f"```{{code-cell}} ipython3\n:tags: [picture]\n{plot}\n```\n"
     house.write_text(house.read_text() + plot)
     press.print_one(house, "solved", press.VARIANTS["solved"])

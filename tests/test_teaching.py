@@ -25,6 +25,7 @@ import slides  # noqa: E402
 from solutions import quadratic  # noqa: E402
 from solutions.checks import EXERCISES  # noqa: E402
 from solutions.lessons import lesson, lessons  # noqa: E402
+from solutions.pictures import picture_of  # noqa: E402
 from solutions.tracks import effort  # noqa: E402
 
 LESSON = lesson("quadratic_attention").stem
@@ -258,7 +259,7 @@ def test_slides_hold_what_the_lesson_holds_and_fetch_nothing(text):
     assert page.count('<section class="predict">') == words.count("\npredict(\n")
     assert page.count('<section class="exercise">') == words.count("### {exercise}`")
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    pictures = [output for output in outputs if picture_of(output.get("data", {}))]
     assert page.count('<section class="figure">') == len(pictures)
     assert all(len(alt) > 30 for alt in re.findall(r'<img alt="([^"]*)"', page))
     marks = Marks()

@@ -1,7 +1,7 @@
 """The still figures of the lessons, in matplotlib, with the course's colours.
 
-Each function draws one figure and returns it; the cell calls `plt.show()` and prints the sentence that describes it.
-Values may be tensors or arrays. Rows run down, columns run right, as in a printed matrix.
+Each function draws one figure and returns it; the cell calls `show` with the sentence that describes it, which becomes
+its alternative text. Values may be tensors or arrays. Rows run down, columns run right, as in a printed matrix.
 """
 
 import math
@@ -9,9 +9,12 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.core.pylabtools import print_figure
+from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from solutions.pictures import as_html
 from widgets.kit.format import size as size_of
 from widgets.kit.labels import spread
 from widgets.kit.tokens import TOKENS, style
@@ -19,6 +22,13 @@ from widgets.tape.figure import SIGNED
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (6, 2)), (0, (1, 1.5)), (0, (4, 1, 1, 1)), (0, (8, 2, 2, 2)), (0, (2, 2)))
+
+
+def show(alt: str) -> None:
+    """Show the figure that was drawn last. alt: what it shows, in words, for those who don't see it."""
+    figure = plt.gcf()
+    plt.close(figure)  # else it is shown once more at the end of the cell
+    display({"text/html": as_html(alt, print_figure(figure, base64=True)), "text/plain": alt}, raw=True)
 
 
 def array(values) -> np.ndarray:

@@ -25,6 +25,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
 from press import PressError, lesson  # noqa: E402
 
+from solutions.pictures import as_html, picture_of  # noqa: E402
 from solutions.tracks import LINE  # noqa: E402
 from solutions.whole import write_whole  # noqa: E402
 
@@ -111,14 +112,12 @@ def prediction(cell: NotebookNode) -> Deck:
 
 
 def shown(cell: NotebookNode) -> Deck:
-    """Slides of what a code cell brought out: a figure with its sentence, an instrument's state in words."""
-    said, deck = "".join(output.text for output in cell.outputs if output.output_type == "stream").strip(), []
+    """Slides of what a code cell brought out: a figure or a drawing, an instrument's state in words."""
+    deck: Deck = []
     for output in cell.outputs:
         data = output.get("data", {})
-        if "image/png" in data:
-            png = data["image/png"].replace("\n", "")
-            picture = f'<img alt="{html.escape(said)}" src="data:image/png;base64,{png}">'
-            deck.append(("figure", [picture, f"<p>{html.escape(said.partition(chr(10))[0])}</p>"]))
+        if there := picture_of(data):
+            deck.append(("figure", [as_html(*there)]))
         elif "data-twin" in data.get("text/html", ""):
             call, state = cell.source.strip().splitlines()[-1], data["text/plain"]
             words = [f"<p><code>{html.escape(call)}</code></p>", f"<p>{html.escape(state)}</p>"]

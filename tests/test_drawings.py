@@ -1,0 +1,246 @@
+"""The still drawings: each stands in its lesson, says in words what it shows, and its numbers are the course's."""
+
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book"))
+
+import press  # noqa: E402
+
+from solutions import flash, infini, local_global, quadratic, serving  # noqa: E402
+from solutions.pictures import as_html, picture_of  # noqa: E402
+from solutions.sparse import price  # noqa: E402
+from widgets import drawings, figures  # noqa: E402
+from widgets.drawings import PRINTED, __main__, drawn, kept, names  # noqa: E402
+from widgets.drawings import deepseek_sparse_attention as sparse_drawings  # noqa: E402
+from widgets.drawings import local_and_global as local_drawings  # noqa: E402
+from widgets.kit.format import count  # noqa: E402
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def words(drawing: drawings.Drawing) -> list[str]:
+    """What is written in a drawing, first on its wide canvas, then on its narrow one."""
+    return ["".join(text.itertext()) for text in ElementTree.fromstring(drawing.svg).iter(f"{SVG}text")]
+
+
+def test_what_is_printed_are_the_drawings():
+    wanted = {f"{name}.{kind}" for name in names() for kind in ("svg", "png")}
+    assert {path.name for path in PRINTED.iterdir()} == wanted
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize("name", names())
+def test_a_drawing_is_printed_as_it_is_drawn_now(name):
+    now, then = drawn(name), kept(name)
+    assert (words(now), now.alt) == (words(then), then.alt), "python -m widgets.drawings draws it anew"
+    assert __main__.made_from(PRINTED / f"{name}.png") == then.made_from
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_drawing_stands_in_its_lesson_once(name):
+    lesson = drawings.DRAWINGS[name].__module__.rpartition(".")[2]
+    mark = rf":tags: \[drawing\]\n{name}\n"
+    placed = [path.stem for path in press.lessons() for _ in re.findall(mark, path.read_text(encoding="utf-8"))]
+    assert placed == [lesson]
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_drawing_has_words_for_those_who_do_not_see_it(name):
+    drawing = kept(name)
+    root = ElementTree.fromstring(drawing.svg)
+    assert root.get("role") == "img" and root.get("aria-label") == drawing.alt
+    assert len(drawing.alt.split()) >= 20 and drawing.alt.endswith(".")
+    ids = [part for part in root.iter() if part.get("id")]
+    assert not ids and "http" not in drawing.svg.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_notebook_shows_a_drawing_with_its_words_and_a_dark_one_in_the_dark(name):
+    data = kept(name)._repr_mimebundle_()
+    there = picture_of(data)
+    assert there is not None and there.alt == kept(name).alt == data["text/plain"]
+    assert data["text/html"].startswith(f'<style>[data-jp-theme-light="false"] .{name} {{ content: url(data:image/svg')
+    for theme in ("light", "dark"):
+        assert ElementTree.fromstring(kept(name).alone(theme)).get("data-theme") == theme
+
+
+def test_a_drawing_that_there_is_not_is_told():
+    with pytest.raises(ValueError, match="there is no drawing 'nothing'; there are "):
+        drawn("nothing")
+
+
+# --- the numbers, each by another way than the drawing's ---
+
+
+def multiplications(product) -> int:
+    with FlopCounterMode(display=False) as counter:
+        product()
+    return counter.get_total_flops() // 2
+
+
+def three_counts():
+    n, d = 16_384, 128
+    counts = 2 * (4 * n * n + 4 * n * d), flash.flash_issued_bytes(n, d, 128, 128), 8 * n * d + 4 * n
+    times = counts[0] / 3.35e12, 4 * n * n * d / 989e12 + n * n / 3.9e12, counts[2] / 3.35e12
+    return [f"{each / 1e6:,.0f}" for each in counts] + [f"{1e6 * each:.0f} µs" for each in times]
+
+
+def mask_after_and_before():
+    x = torch.tensor([[0.0, 0, 1], [2, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 2, 0]])
+    return [f"{1 - float((x @ x[0] / 3**0.5).softmax(0)[0]):.2f}"]
+
+
+def bracket_moved():
+    q, k, v = torch.randn(3, 512, 64).unbind(0)
+    first, second = multiplications(lambda: (q @ k.T) @ v), multiplications(lambda: q @ (k.T @ v))
+    far = f"{first // second} times fewer at 512 tokens, {131_072 // 64:,} times at 131,072: M stays 64 × 64."
+    return [f"{first / 1e6:.1f} M", f"{second / 1e6:.1f} M", count((q @ k.T).numel()), count((k.T @ v).numel()), far]
+
+
+def cone_of_reach():
+    config_reach = local_global.receptive_field(8, 16) - 1
+    row = local_drawings.cone()[0].flip(0)
+    assert float(row[config_reach]) > 0 and not row[config_reach + 1 :].any()
+    return [str(config_reach), "24"]  # the lesson's, printed there
+
+
+def keys_of_a_block():
+    near = local_global.window_mask(torch.arange(128, 192), torch.arange(256), 100)
+    keys = near.any(0).nonzero().flatten()
+    return [str(int(keys[0])), str(int(keys[-1])), str(len(keys)), f"{64 * len(keys):,}"]
+
+
+def latent_two_ways():
+    return [f"{2 * 128 * (192 + 128):,}", f"{2 * 128 * (512 + 64 + 512):,}"]
+
+
+def sparse_attention_whole():
+    index, core, dense = 131_072 * 2 * 64 * 128, 2_048 * 278_528, 131_072 * 278_528
+    return [f"{index / 1e9:.2f}", f"{core / 1e9:.2f}", f"{dense / 1e9:.1f} GFLOP", f"{dense / (index + core):.1f}"]
+
+
+def training_memory():
+    n, width, layers, heads = 131_072, 4_096, 32, 32
+    scores = layers * (34 * n * width + 5 * heads * n * n)
+    return [f"{scores / 1e12:.1f} TB", f"{layers * 34 * n * width / 1e9:.0f} GB"] + [
+        f"{layers * 2 * n * width / ranks / 1e9:.1f} GB" for ranks in (1, 8)
+    ]
+
+
+def losses_and_weights():
+    return ["24", "10", "0", "of 24", "of 10"]
+
+
+def memories_to_scale():
+    return ["80 GB", "228 KB", f"{serving.H100_BYTES / 50e6:,.0f} times smaller"]
+
+
+def row_addresses():
+    return [str(each) for each in torch.arange(16).reshape(4, 4)[2:].flatten().tolist()]
+
+
+def wrong_reshape():
+    merged = torch.arange(24).reshape(2, 6, 2).transpose(0, 1).reshape(6, 4)
+    return [str(each) for each in merged[0].tolist()] + ["half is word 3's"]
+
+
+def simulated_repetition():
+    return ["× 10"]
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        three_counts, mask_after_and_before, bracket_moved, cone_of_reach, keys_of_a_block, latent_two_ways,
+        sparse_attention_whole, training_memory, losses_and_weights, memories_to_scale, row_addresses, wrong_reshape,
+        simulated_repetition,
+    ],
+    ids=lambda numbers: numbers.__name__,
+)  # fmt: skip
+def test_the_numbers_of_a_drawing_are_the_courses(numbers):
+    written = [each.removesuffix(" MB") for each in words(kept(numbers.__name__))]
+    for number in numbers():  # on either canvas, a sentence in as many lines as it takes
+        there = " ".join(written) if number.endswith((".", "smaller")) else written
+        assert there.count(number) >= 2, (number, written)
+
+
+def test_unpacking_a_latent_is_paid_back_when_it_is_said_to_be():
+    flops, queries = sparse_drawings.unpacking()
+    v32 = price.V32
+    assert flops == 2 * 128 * (128 + 128) * 512
+    assert flops + queries * v32.expanded <= queries * v32.absorbed
+    assert flops + (queries - 1) * v32.expanded > (queries - 1) * v32.absorbed
+
+
+@pytest.mark.seconds
+def test_one_segment_times_ten_is_ten_segments():
+    from widgets.drawings.infini_attention import repeated_memories
+
+    stream, once = repeated_memories()
+    assert (stream - once).abs().max() / once.abs().max() < 1e-14 and stream.shape == (8, 8)
+    assert not torch.equal(stream, infini.update_linear(*torch.zeros(2, 1, 8), torch.zeros(8, 8), torch.zeros(8))[0])
+
+
+@pytest.mark.seconds
+def test_nothing_crosses_between_the_two_losses():
+    found = sparse_drawings.moved()
+    assert {pair: some == every for pair, (some, every) in found.items()} == {
+        ("task", "model"): True, ("task", "indexers"): False, ("divergence", "model"): False,
+        ("divergence", "indexers"): True,
+    }  # fmt: skip
+    assert sorted(some for some, _ in found.values())[:2] == [0, 0]
+
+
+def test_what_the_mask_leaves_is_what_attention_computes():
+    from widgets.drawings.quadratic_attention import SIX, masked_after_and_before
+
+    _, before = masked_after_and_before()
+    torch.testing.assert_close(before @ SIX, quadratic.attention(SIX, SIX, SIX, causal=True))
+
+
+# --- pictures and their words ---
+
+
+def test_a_picture_and_its_words_are_found_again():
+    there = picture_of({"text/html": as_html('less than "1" < 2\nand', "aGk=", width=720, name="one")})
+    assert there == ('less than "1" < 2\nand', "aGk=")
+    assert picture_of({"text/html": "<p data-twin>"}) is picture_of({"image/png": "aGk="}) is None
+
+
+def test_a_figure_is_shown_with_its_words_and_once(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "display", lambda data, raw: shown.append(data))
+    figures.lines([1, 2, 4], {"one": [1, 2, 3]}, x="x", y="y")
+    figures.show("A line that rises.")
+    [data] = shown
+    there = picture_of(data)
+    assert there is not None and there.alt == data["text/plain"] == "A line that rises."
+    assert not figures.plt.get_fignums()
+
+
+def test_the_site_gets_a_figure_as_a_file_and_a_drawing_as_its_svg():
+    name = names()[0]
+    data = {"text/html": as_html("A line.", "aGk="), "text/plain": "A line."}
+    figure = nbformat.v4.new_output("display_data", data=data)
+    drawing = nbformat.v4.new_output("display_data", data=kept(name)._repr_mimebundle_())
+    cells = [nbformat.v4.new_code_cell("plot()", outputs=[figure]), press.drawing(name, ROOT / "lesson.md", "site")]
+    cells[1].outputs = [drawing]
+    first, second = press.pictures_for_page(nbformat.v4.new_notebook(cells=cells)).cells
+    assert first.metadata.mystnb.image.alt == "A line." and first.outputs[0].data["image/png"] == "aGk="
+    assert "text/html" not in first.outputs[0].data
+    assert second.outputs[0].data["text/html"] == kept(name).svg and "remove-input" in second.metadata.tags
+
+
+def test_a_lesson_that_names_no_drawing_is_told():
+    with pytest.raises(press.PressError, match="there is no drawing 'nothing'"):
+        press.drawing("nothing", ROOT / "lesson.md", "student")
