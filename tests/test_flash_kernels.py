@@ -731,7 +731,7 @@ PIECES = {
     ),
     "no other": (
         ("v + k_at, mask=keys[:, None] < n, other=0.0", "v + k_at, mask=keys[:, None] < n"),
-        "your kernel loads v at line 25, `v_tile = tl.load(v + k_at, mask=keys[:, None] < n)`, with a mask and without "
+        "your kernel loads v at line 24, `v_tile = tl.load(v + k_at, mask=keys[:, None] < n)`, with a mask and without "
         "other=: lanes that are off hold anything, here nan, and it reaches the output",
     ),
     "far outside": (
