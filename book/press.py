@@ -12,9 +12,10 @@ it takes (`solutions/tracks.py`), and puts numbers and links where the text has 
 refuses a heading that is typed. `README.md` is printed from `book/readme.md` so too.
 
 Marks are expanded. A code cell tagged `exercise` holds a dotted name (`solutions.quadratic.softmax`) and becomes
-signature, docstring and blank body, or the full source, followed by the cell that checks it. A code cell tagged
-`source` becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that differs from run
-to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks for a new one.
+signature, docstring and a blank (`solutions/blanks.py`), or the full source, followed by the cell that checks it. A
+code cell tagged `source` becomes the full source everywhere. A cell tagged `nbval-ignore-output` prints something that
+differs from run to run (a time): its stored output is a recording, kept until its source changes or `--remeasure` asks
+for a new one.
 The figure of the cell tagged `picture` also becomes `book/pictures/name.png`, for the README. A cell tagged `drawing`
 holds the name of a drawing (`widgets/drawings`), and becomes the cell that shows it. A cell tagged `figures` is seen
 by nobody: where it stands, its dict of named numbers goes to `book/figures/name.json`, for the page of what we
@@ -59,6 +60,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # noqa: 
 import course_map  # noqa: E402
 
 from solutions import references, tracks  # noqa: E402
+from solutions.blanks import blank  # noqa: E402
 from solutions.lessons import Lesson, chosen, lesson  # noqa: E402
 from solutions.lessons import lessons as rows  # noqa: E402
 from solutions.pictures import picture_of  # noqa: E402
@@ -139,29 +141,20 @@ def mechanism(dotted: str) -> tuple[str, ast.FunctionDef | ast.ClassDef]:
     raise PressError(f"the mark {dotted!r} names nothing: {path.relative_to(ROOT)} has no top-level {name}")
 
 
-def body_lines(source: str, node: ast.FunctionDef) -> int:
-    """Lines of a function's body that hold code: no docstring, no blank line, no line of comment alone."""
-    statements = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    lines = source.splitlines()[statements[0].lineno - node.lineno :]
-    return sum(1 for line in lines if line.strip() and not line.strip().startswith("#"))
-
-
 def decorated(source: str, node: ast.FunctionDef | ast.ClassDef) -> str:
     """`source` under `@triton.jit` where it is a kernel: the one decorator that a reader writes too."""
     return "@triton.jit\n" + source if "triton.jit" in map(ast.unparse, node.decorator_list) else source
 
 
 def stub(dotted: str) -> str:
-    """Signature and docstring of an exercise, with a blank body that says how long ours is."""
+    """What an exercise's cell begins with: signature and docstring, and a blank where a reader writes."""
     source, node = mechanism(dotted)
     if not isinstance(node, ast.FunctionDef) or ast.get_docstring(node) is None:
         raise PressError(f"an exercise needs a function with a docstring, and {dotted!r} is not one")
     docstring = node.body[0]
     assert docstring.end_lineno is not None  # ast.parse says where everything ends
-    head = source.splitlines()[: docstring.end_lineno - node.lineno + 1]
-    count = body_lines(source, node)
-    blank = "\n".join([*head, f"    ...  # your code here, about {count} line{'s' if count > 1 else ''}"])
-    return decorated(blank, node)
+    lines, begins = source.splitlines(), docstring.end_lineno - node.lineno + 1
+    return decorated(blank(lines[:begins], lines[begins:]), node)
 
 
 def code_cell(source: str, tags: list[str], **metadata) -> NotebookNode:

@@ -12,10 +12,11 @@
 for; the log-sum-exp that is stored is natural. From it any tile of weights is made again: p / ell = exp(scores - lse).
 So the backward pass reads q, k and one number a row where it would have read N x N weights.
 
-`flash_forward` and `causal_flash_forward` are the loop at its shortest, as the lesson writes it. Those below them do
-all that is asked of an attention: grouped heads, ragged lengths, fewer queries than keys, windows with sinks,
-gradients, decoding. Everything is plain pointers and masks, so that it compiles on Triton 3.6 to 3.9 and every byte can
-be counted. `launch` compiles for CUDA tensors and interprets for tensors on the CPU.
+`flash_forward`, `flash_forward_in_base_2` and `causal_flash_forward` are the loop at its shortest, as the lesson writes
+it; the first and the last are in base e, with `rescale` of solutions/first_kernels.py. Those below them do all that is
+asked of an attention: grouped heads, ragged lengths, fewer queries than keys, windows with sinks, gradients, decoding.
+Everything is plain pointers and masks, so that it compiles on Triton 3.6 to 3.9 and every byte can be counted. `launch`
+compiles for CUDA tensors and interprets for tensors on the CPU.
 
 Shapes: q (batch, heads, queries, d), k and v (batch, kv_heads, keys, d), lse (batch, heads, queries) fp32. Queries
 stand at the end of the keys: query i is token i + keys - queries, as in decoding with a cache.
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from solutions.first_kernels import rescale
 from solutions.interpreter import launch, tl, triton
 from solutions.shapes import same_kind, same_sizes
 
@@ -39,64 +41,83 @@ def flash_forward(q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: 
     q, k, v: pointers to contiguous (heads, n, HEAD_DIM) in one dtype; out: the same, written
     lse: pointer to (heads, n) fp32, written: ln of the sum of exp(scale · query · key) over the keys of each row
     """
-    block, head = tl.program_id(0), tl.program_id(1)
-    first = head.to(tl.int64) * n  # the head's first row among all rows
-    columns = tl.arange(0, HEAD_DIM)
-    rows = block * BLOCK_M + tl.arange(0, BLOCK_M)
-    row_offsets = (first + rows)[:, None] * HEAD_DIM + columns
-    q_tile = tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)
-    m = tl.full([BLOCK_M], -1e30, tl.float32)
-    ell = tl.zeros([BLOCK_M], tl.float32)
-    acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
+    rows, columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, HEAD_DIM)
+    first = tl.program_id(1).to(tl.int64) * n  # new: this head's first row among all rows, in int64
+    q_at = (first + rows)[:, None] * HEAD_DIM + columns
+    q_tile = tl.load(q + q_at, mask=rows[:, None] < n, other=0.0)
+    m, ell = tl.full([BLOCK_M], -1e30, tl.float32), tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)  # new: the output so far
     for start in range(0, n, BLOCK_N):
         keys = start + tl.arange(0, BLOCK_N)
-        key_offsets = (first + keys)[:, None] * HEAD_DIM + columns
-        k_tile = tl.load(k + key_offsets, mask=keys[:, None] < n, other=0.0)
-        scores = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * (scale * 1.4426950408889634)  # log2(e)
+        k_at = (first + keys)[:, None] * HEAD_DIM + columns
+        k_tile = tl.load(k + k_at, mask=keys[:, None] < n, other=0.0)
+        scores = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * scale
+        scores = tl.where(keys < n, scores, -1e30)  # new: very low where there is no key
+        m, ell, alpha, p = rescale(m, ell, scores)
+        v_tile = tl.load(v + k_at, mask=keys[:, None] < n, other=0.0)  # new: the values of these keys
+        acc = tl.dot(p.to(v_tile.dtype), v_tile, alpha[:, None] * acc, input_precision="ieee")  # new: with v_tile
+    tl.store(out + q_at, (acc / ell[:, None]).to(q_tile.dtype), mask=rows[:, None] < n)  # new: store the output
+    tl.store(lse + first + rows, m + tl.log(ell), mask=rows < n)
+
+
+@triton.jit
+def flash_forward_in_base_2(
+    q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    """`flash_forward` by powers of 2: scores and maxima are in units of ln(2), the log-sum-exp is natural as before.
+
+    Arguments and grid as in `flash_forward`.
+    """
+    rows, columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, HEAD_DIM)
+    first = tl.program_id(1).to(tl.int64) * n
+    q_at = (first + rows)[:, None] * HEAD_DIM + columns
+    q_tile = tl.load(q + q_at, mask=rows[:, None] < n, other=0.0)
+    m, ell = tl.full([BLOCK_M], -1e30, tl.float32), tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
+    scale = scale * 1.4426950408889634  # new: in base 2
+    for start in range(0, n, BLOCK_N):
+        keys = start + tl.arange(0, BLOCK_N)
+        k_at = (first + keys)[:, None] * HEAD_DIM + columns
+        k_tile = tl.load(k + k_at, mask=keys[:, None] < n, other=0.0)
+        scores = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * scale
         scores = tl.where(keys < n, scores, -1e30)
         m_new = tl.maximum(m, tl.max(scores, 1))
-        alpha = tl.math.exp2(m - m_new)
-        p = tl.math.exp2(scores - m_new[:, None])
+        alpha, p = tl.math.exp2(m - m_new), tl.math.exp2(scores - m_new[:, None])  # new: powers of 2
         ell = alpha * ell + tl.sum(p, 1)
-        v_tile = tl.load(v + key_offsets, mask=keys[:, None] < n, other=0.0)
+        v_tile = tl.load(v + k_at, mask=keys[:, None] < n, other=0.0)
         acc = tl.dot(p.to(v_tile.dtype), v_tile, alpha[:, None] * acc, input_precision="ieee")
         m = m_new
-    tl.store(out + row_offsets, (acc / ell[:, None]).to(q_tile.dtype), mask=rows[:, None] < n)
-    tl.store(lse + first + rows, m * 0.6931471805599453 + tl.log(ell), mask=rows < n)  # ln(2)
+    tl.store(out + q_at, (acc / ell[:, None]).to(q_tile.dtype), mask=rows[:, None] < n)
+    m = m * 0.6931471805599453  # new: back in base e
+    tl.store(lse + first + rows, m + tl.log(ell), mask=rows < n)
 
 
 @triton.jit
 def causal_flash_forward(
     q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 ):
-    """The same, where query i sees the keys 0, ..., i: key blocks that no query of the block may see are not loaded.
+    """`flash_forward`, where query i sees the keys 0, ..., i: blocks that no query of the program sees aren't loaded.
 
     Arguments and grid as in `flash_forward`.
     """
-    block, head = tl.program_id(0), tl.program_id(1)
-    first = head.to(tl.int64) * n
-    columns = tl.arange(0, HEAD_DIM)
-    rows = block * BLOCK_M + tl.arange(0, BLOCK_M)
-    row_offsets = (first + rows)[:, None] * HEAD_DIM + columns
-    q_tile = tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)
-    m = tl.full([BLOCK_M], -1e30, tl.float32)
-    ell = tl.zeros([BLOCK_M], tl.float32)
+    rows, columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, HEAD_DIM)
+    first = tl.program_id(1).to(tl.int64) * n
+    q_at = (first + rows)[:, None] * HEAD_DIM + columns
+    q_tile = tl.load(q + q_at, mask=rows[:, None] < n, other=0.0)
+    m, ell = tl.full([BLOCK_M], -1e30, tl.float32), tl.zeros([BLOCK_M], tl.float32)
     acc = tl.zeros([BLOCK_M, HEAD_DIM], tl.float32)
-    for start in range(0, tl.minimum(n, (block + 1) * BLOCK_M), BLOCK_N):
+    end = tl.minimum(n, (tl.program_id(0) + 1) * BLOCK_M)  # new: where the keys of the last query end
+    for start in range(0, end, BLOCK_N):
         keys = start + tl.arange(0, BLOCK_N)
-        key_offsets = (first + keys)[:, None] * HEAD_DIM + columns
-        k_tile = tl.load(k + key_offsets, mask=keys[:, None] < n, other=0.0)
-        scores = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * (scale * 1.4426950408889634)
-        scores = tl.where(keys <= rows[:, None], scores, -1e30)
-        m_new = tl.maximum(m, tl.max(scores, 1))
-        alpha = tl.math.exp2(m - m_new)
-        p = tl.math.exp2(scores - m_new[:, None])
-        ell = alpha * ell + tl.sum(p, 1)
-        v_tile = tl.load(v + key_offsets, mask=keys[:, None] < n, other=0.0)
+        k_at = (first + keys)[:, None] * HEAD_DIM + columns
+        k_tile = tl.load(k + k_at, mask=keys[:, None] < n, other=0.0)
+        scores = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * scale
+        scores = tl.where(keys <= rows[:, None], scores, -1e30)  # new: very low ahead of a query
+        m, ell, alpha, p = rescale(m, ell, scores)
+        v_tile = tl.load(v + k_at, mask=keys[:, None] < n, other=0.0)
         acc = tl.dot(p.to(v_tile.dtype), v_tile, alpha[:, None] * acc, input_precision="ieee")
-        m = m_new
-    tl.store(out + row_offsets, (acc / ell[:, None]).to(q_tile.dtype), mask=rows[:, None] < n)
-    tl.store(lse + first + rows, m * 0.6931471805599453 + tl.log(ell), mask=rows < n)
+    tl.store(out + q_at, (acc / ell[:, None]).to(q_tile.dtype), mask=rows[:, None] < n)
+    tl.store(lse + first + rows, m + tl.log(ell), mask=rows < n)
 
 
 # What an attention is asked for ----------------------------------------------------------------------------------

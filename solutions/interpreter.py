@@ -1,14 +1,15 @@
 """Triton kernels on a CPU: the one file that touches Triton's private parts.
 
 `launch` compiles a kernel for CUDA tensors and interprets it on CPU tensors; `interpreted` always interprets;
-`listening` hears every load, store, atomic and dot of an interpreted kernel. The kernel stays the `@triton.jit`
-object it was and compiles in the same process, with no environment variable.
+`listening` hears every load, store, atomic, dot and elementwise function of an interpreted kernel. The kernel stays the
+`@triton.jit` object it was and compiles in the same process, with no environment variable.
 
 How: Triton's interpreter (triton/runtime/interpreter.py, 3.7.1 to 3.9.0) runs the kernel's Python function on numpy
 arrays of absolute addresses through a single object, `interpreter_builder`. An attribute set on that object shadows
-the method of its class, and deleting it undoes that; all reads and writes pass through two methods, atomics and dots
-through three more. While a kernel runs, `triton.language` is patched once, and nested `@triton.jit` helpers (tl.sum
-and tl.max are such) run as plain functions. Everything is put back at the end, also after an exception.
+the method of its class, and deleting it undoes that; all reads and writes pass through two methods, atomics, dots and
+elementwise functions through four more. While a kernel runs, `triton.language` is patched once, and nested
+`@triton.jit` helpers (tl.sum and tl.max are such) run as plain functions. Everything is put back at the end, also after
+an exception.
 
 Two things the interpreter does not do by itself: it multiplies and rounds bfloat16 as if its bits were integers
 (triton#11584), and it follows any pointer. Here bfloat16 is widened to float32 first, and every address is checked
@@ -131,6 +132,9 @@ class Listener:
     def access(self, access: Access) -> None: ...
 
     def dot(self, dot: Dot) -> None: ...
+
+    def unary(self, name: str) -> None:
+        """A function of each entry of a tile, by numpy's name: "exp", "exp2", "log"."""
 
     def end(self) -> None: ...
 
@@ -394,13 +398,14 @@ def _call_helper(helper, *args, **kwargs):
 
 
 def _memory_operations(running: Launch) -> dict[str, Callable]:
-    """The builder's loads, stores, atomics and dots, each told to the listeners first.
+    """The builder's loads, stores, atomics, dots and elementwise functions, each told to the listeners first.
 
     Signatures differ between versions after the first arguments, which are the only ones named here.
     """
     builder = private.interpreter_builder
     load, store = builder.create_masked_load, builder.create_masked_store
     rmw, cas, dot = builder.create_atomic_rmw, builder.create_atomic_cas, builder.create_dot
+    unary = builder.unary_op
 
     def kernel_frame() -> FrameType:
         frame: FrameType | None = sys._getframe(2)
@@ -446,12 +451,18 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
             listener.dot(Dot(builder.grid_idx, 2 * a.data.size * b.data.shape[-1], frame))
         return dot(a, b, *args, **kwargs)
 
+    def unary_op(tile, operation):
+        for listener in _listeners:
+            listener.unary(operation.__name__)
+        return unary(tile, operation)
+
     return dict(
         create_masked_load=create_masked_load,
         create_masked_store=create_masked_store,
         create_atomic_rmw=create_atomic_rmw,
         create_atomic_cas=create_atomic_cas,
         create_dot=create_dot,
+        unary_op=unary_op,
     )
 
 

@@ -32,6 +32,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from solutions import checks, infini, quadratic, references, whole
+from solutions.blanks import bare
 from solutions.checks import EXERCISES, Case, Exercise, case, check, hint, progress, showing
 from solutions.checks import exercise as exercise_module
 from solutions.checks.comparing import close
@@ -304,6 +305,16 @@ def test_blank_is_not_attempted(blank):
         verdict = exercise.verdict(blank)
         assert (verdict.ok, verdict.attempted, verdict.mistake) == (False, False, None)
         assert verdict.message == "not attempted yet. The lesson goes on with ours."
+
+
+@pytest.mark.parametrize("exercise", JUDGED.values(), ids=list(JUDGED))
+def test_what_a_cell_begins_with_is_not_attempted(exercise):
+    """Also where it begins with lines of earlier exercises; one blank that is filled in makes it an answer."""
+    space = dict(written(exercise.reference).__globals__)
+    begun = exercise.blank.replace("...  # your code here", "print()  # your code here", 1)
+    for source, blank in ((exercise.blank, True), (bare(exercise.blank), True), (begun, False)):
+        exec(source, space)
+        assert is_blank(space[exercise.name], exercise.blank) == blank
 
 
 def returns_input(scores):

@@ -13,6 +13,7 @@ from torch import Tensor
 from solutions import flash, interpreter
 from solutions import flash_kernels as kernels
 from solutions.checks import flash_in_triton as exercises
+from solutions.checks.kernels import changed
 from solutions.flash_kernels import (
     HEAD_DIMS,
     Blocks,
@@ -23,6 +24,7 @@ from solutions.flash_kernels import (
     flash_attention,
     flash_decode,
     flash_forward,
+    flash_forward_in_base_2,
     splits_for,
     standard_attention_kernels,
     wave_efficiency,
@@ -35,6 +37,7 @@ from widgets.theatre.measure import KINDS
 
 pytestmark = pytest.mark.skipif(not interpreter.available, reason=interpreter.why_not)
 
+LESSONS = [(flash_forward, False), (flash_forward_in_base_2, False), (causal_flash_forward, True)]
 ERROR = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}  # of the norm, against float64
 
 
@@ -167,7 +170,7 @@ def test_the_public_function_and_its_gradient(d, dtype):
 
 
 @pytest.mark.parametrize("n, block_m, block_n", [(1, 16, 16), (16, 16, 16), (37, 16, 32), (50, 32, 16), (20, 64, 64)])
-@pytest.mark.parametrize("kernel, causal", [(flash_forward, False), (causal_flash_forward, True)])
+@pytest.mark.parametrize("kernel, causal", LESSONS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
 @pytest.mark.seconds
 def test_the_lessons_kernels(kernel, causal, n, block_m, block_n, dtype):
@@ -512,7 +515,7 @@ def test_standard_attention_issues_its_closed_form(queries, keys, block_m, block
     }
 
 
-@pytest.mark.parametrize("kernel, causal", [(flash_forward, False), (causal_flash_forward, True)])
+@pytest.mark.parametrize("kernel, causal", LESSONS)
 @pytest.mark.parametrize("n, block_m, block_n", [(64, 16, 32), (50, 32, 16)])
 def test_the_lessons_kernels_issue_their_closed_form(kernel, causal, n, block_m, block_n):
     q, k, v = (normal(2, n, 16, dtype=torch.float16) for _ in "qkv")
@@ -723,32 +726,33 @@ def test_answers_that_are_no_answer(exercise):
 
 PIECES = {
     "no head offset": (
-        ("first = head.to(tl.int64) * n", "first = 0 * n"),
+        ("first = tl.program_id(1).to(tl.int64) * n", "first = 0 * n"),
         "program (0, 1) stores nothing to rows 0 to 19 of head 1 of out: what it stores begins at row 0 of head 0",
     ),
     "nothing stored": (
         ("    tl.store(lse", "    # tl.store(lse"),
         "program (0, 0) stores nothing to lse; rows 0 to 15 of head 0 of lse are its part",
     ),
+    "half stored": (
+        ("    tl.store(out + q_at,", "    tl.store(out + tl.where(columns < 8, q_at, q_at - columns),"),
+        "program (0, 0) leaves row 0, column 8, of head 0 of out as it was; rows 0 to 15 of head 0 of out are its part",
+    ),
     "no other": (
-        ("v + key_offsets, mask=keys[:, None] < n, other=0.0", "v + key_offsets, mask=keys[:, None] < n"),
-        "your kernel loads v at line 26, `v_tile = tl.load(v + key_offsets, mask=keys[:, None] < n)`, with a mask and "
-        "without other=: lanes that are off hold anything, here nan, and it reaches the output",
+        ("v + k_at, mask=keys[:, None] < n, other=0.0", "v + k_at, mask=keys[:, None] < n"),
+        "your kernel loads v at line 24, `v_tile = tl.load(v + k_at, mask=keys[:, None] < n)`, with a mask and without "
+        "other=: lanes that are off hold anything, here nan, and it reaches the output",
     ),
     "far outside": (
-        ("tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)", "tl.load(q + row_offsets + 100000)"),
-        "line 12 (q_tile = tl.load(q + row_offsets + 100000)): a load of q at byte offset 404,092",
+        ("tl.load(q + q_at, mask=rows[:, None] < n, other=0.0)", "tl.load(q + q_at + 100000)"),
+        "line 11 (q_tile = tl.load(q + q_at + 100000)): a load of q at byte offset 404,092",
     ),
     "far outside, by a name": (
-        (
-            "q_tile = tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)",
-            "at = v + 100000; q_tile = tl.load(at)",
-        ),
+        ("q_tile = tl.load(q + q_at, mask=rows[:, None] < n, other=0.0)", "at = v + 100000; q_tile = tl.load(at)"),
         "a load of v at byte offset 400,000",
     ),
     "an error at the same line": (
-        ("tl.load(q + row_offsets, mask=rows[:, None] < n, other=0.0)", "tl.load(q + nowhere)"),
-        "your function stops at line 12, `q_tile = tl.load(q + nowhere)`, with NameError",
+        ("tl.load(q + q_at, mask=rows[:, None] < n, other=0.0)", "tl.load(q + nowhere)"),
+        "your function stops at line 11, `q_tile = tl.load(q + nowhere)`, with NameError",
     ),
 }
 
@@ -757,22 +761,31 @@ PIECES = {
 @pytest.mark.seconds
 def test_what_a_kernel_does_to_its_memory_is_told_by_program_tensor_and_line(pieces, words):
     """Lines are counted from the kernel's `def`, in errors and in accesses alike."""
-    assert words in exercises.FLASH_FORWARD.verdict(exercises.changed(flash_forward, *pieces)).message
+    assert words in exercises.FLASH_FORWARD.verdict(changed(flash_forward_in_base_2, *pieces)).message
 
 
 @pytest.mark.seconds
 def test_a_load_without_other_whose_lanes_are_hidden_is_right():
-    pieces = "k + key_offsets, mask=keys[:, None] < n, other=0.0", "k + key_offsets, mask=keys[:, None] < n"
-    assert exercises.FLASH_FORWARD.verdict(exercises.changed(flash_forward, *pieces)).ok
+    pieces = "k + k_at, mask=keys[:, None] < n, other=0.0", "k + k_at, mask=keys[:, None] < n"
+    assert exercises.FLASH_FORWARD.verdict(changed(flash_forward, *pieces)).ok
 
 
 @pytest.mark.seconds
 def test_what_causality_saves_is_asked_for():
     """Right numbers, too many bytes: the verdict names the bytes."""
-    verdict = exercises.CAUSAL_FLASH_FORWARD.verdict(
-        exercises.changed(causal_flash_forward, "tl.minimum(n, (block + 1) * BLOCK_M)", "tl.cdiv(n, BLOCK_N) * BLOCK_N")
-    )
+    longer = "tl.minimum(n, (tl.program_id(0) + 1) * BLOCK_M)", "tl.cdiv(n, BLOCK_N) * BLOCK_N"
+    verdict = exercises.CAUSAL_FLASH_FORWARD.verdict(changed(causal_flash_forward, *longer))
     assert not verdict.ok and "your kernel issues" in verdict.message and "suffice" in verdict.message
+
+
+def test_a_causal_kernel_repeats_the_full_one_but_for_its_new_lines():
+    def body(kernel):
+        lines = kernel.src.partition('"""')[2].partition('"""')[2].splitlines()
+        return [line.partition("  # new: ")[0] for line in lines], [line for line in lines if "# new: " in line]
+
+    (full, _), (causal, new) = body(flash_forward), body(causal_flash_forward)
+    changes = [line.strip() for line in causal if line not in full]
+    assert len(new) == 2 and changes[1] == "for start in range(0, end, BLOCK_N):" and len(changes) == 3
 
 
 def test_without_triton_an_answer_is_not_judged():
@@ -782,10 +795,10 @@ def test_without_triton_an_answer_is_not_judged():
 
 
 def test_a_mistake_is_one_piece_of_the_source():
-    changed = exercises.changed(flash_forward, "alpha * ell + ", "ell + ")
-    assert changed.__name__ == "flash_forward" and "ell = ell + tl.sum(p, 1)" in changed.src
+    one = changed(flash_forward_in_base_2, "alpha * ell + ", "ell + ")
+    assert one.__name__ == "flash_forward_in_base_2" and "ell = ell + tl.sum(p, 1)" in one.src
     with pytest.raises(ValueError, match="does not hold"):
-        exercises.changed(flash_forward, "beta * ell", "ell")
+        changed(flash_forward, "beta * ell", "ell")
 
 
 # The benchmark, as far as it needs no GPU ------------------------------------------------------------------------

@@ -36,12 +36,21 @@ before you hand in.
 
 def answer_cell(blank: NotebookNode, solved: NotebookNode, name: str) -> NotebookNode:
     """The solved exercise, with the marks between which nbgrader puts the dots back."""
-    head = blank.source.rpartition("\n")[0]
-    body = solved.source.removeprefix(head + "\n")
+    given, ours = blank.source.splitlines(), solved.source.splitlines()
+    if len(given) == len(ours):  # dots for each line that is to be written
+        pairs = zip(given, ours, strict=True)
+        lines = [each for dots, line in pairs for each in ([line] if dots == line else marked([line]))]
+    else:
+        lines = [*given[:-1], *marked(ours[len(given) - 1 :])]
     cell = blank.copy()
-    cell.source = f"{head}\n    ### BEGIN SOLUTION\n{body}\n    ### END SOLUTION"
+    cell.source = "\n".join(lines)
     cell.metadata = metadata(name, solution=True)
     return cell
+
+
+def marked(lines: list[str]) -> list[str]:
+    indent = re.match(" *", lines[0])[0]
+    return [f"{indent}### BEGIN SOLUTION", *lines, f"{indent}### END SOLUTION"]
 
 
 def test_cell(check: NotebookNode, name: str, points: int) -> NotebookNode:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from solutions.blanks import NEW, blank, code_lines
 from solutions.checks.comparing import fault, same, strength
 from solutions.checks.running import Run, TimeUp, is_blank, leaving_no_trace, one_line, run, within, written
 from solutions.checks.showing import ShownCase
@@ -117,13 +118,29 @@ class Exercise:
 
     @property
     def lines(self) -> int:
-        """Lines of the reference's body that hold code: no docstring, no blank line, no line of comment alone."""
+        """Lines of code to write: all of the reference's body, or those marked new where it goes on from others."""
+        return len(code_lines(self._source[1]))
+
+    @property
+    def goes_on(self) -> bool:
+        """True if the reader's cell begins with lines of earlier exercises."""
+        return any(map(NEW.fullmatch, self._source[1]))
+
+    @cached_property
+    def blank(self) -> str:
+        """What a reader's cell begins with, decorators aside."""
+        return blank(*self._source)
+
+    @cached_property
+    def _source(self) -> tuple[list[str], list[str]]:
+        """The reference from its `def` on, cut behind its docstring."""
         source = textwrap.dedent(inspect.getsource(written(self.reference)))
         function = ast.parse(source).body[0]
         assert isinstance(function, ast.FunctionDef | ast.ClassDef)
-        first = function.body[1 if ast.get_docstring(function) is not None else 0]
-        lines = (line.strip() for line in source.splitlines()[first.lineno - 1 :])
-        return sum(1 for line in lines if line and not line.startswith("#"))
+        documented, begins = ast.get_docstring(function) is not None, function.lineno - 1
+        ends = function.body[0].end_lineno if documented else function.body[0].lineno - 1
+        lines = source.splitlines()
+        return lines[begins:ends], lines[ends:]
 
     @property
     def headline(self) -> str:
@@ -169,7 +186,7 @@ class Exercise:
             return self._refusal(0, Run(), told, f"Sorry, {told}.")
 
     def _verdict(self, function: Callable, notice: Callable[[], None]) -> Verdict:
-        if is_blank(function):
+        if is_blank(function, self.blank):
             return Verdict(False, False, None, "not attempted yet. The lesson goes on with ours.")
         if self.unjudged:
             return Verdict(False, True, None, f"not judged. {self.unjudged} The lesson goes on with ours.")

@@ -581,6 +581,193 @@ MERGE = Exercise(
 )
 
 
+# online_attention ------------------------------------------------------------------------------------------------
+
+
+def out_and_lse(function, q, k, v, block_n):
+    out, lse = tensors(function(q, k, v, block_n), output=q.shape, **{"log-sum-exp": q.shape[:1]})
+    refuse_half(q, **{"log-sum-exp": lse})
+    return told_apart(out, lse)
+
+
+def told_apart(out, lse):
+    return {"output": out, "log-sum-exp": lse}
+
+
+def a_block_at_a_time(function, q, k, v, block_n):
+    """The outcome, unless a tensor is larger than a block's scores, the output, or q, k and v themselves."""
+    with LargestMade(q.shape, k.shape) as largest:
+        result = out_and_lse(function, q, k, v, block_n)
+    largest.refuse_above(len(q) * max(block_n, q.shape[1]), "a block's scores, or the output")
+    return result
+
+
+def pieced(
+    unit=lambda alpha: (alpha, alpha),
+    scale=math.sqrt,
+    finish=lambda acc, m, total: (acc / total[:, None], m + torch.log(total)),
+    weigh=lambda scores, new_max, old: torch.exp(scores - new_max[:, None]),
+    begin=-math.inf,
+    mix=lambda alpha, acc, new: alpha * acc + new,
+    values=lambda k, v: v,
+    latest=lambda m, scores: torch.maximum(m, scores.amax(dim=1)),
+    chosen=lambda tiles: tiles,
+    sums_in=lambda dtype: torch.promote_types(dtype, torch.float32),
+    back=lambda out, dtype: out.to(dtype),
+):
+    """A block of queries in which a mistake can replace a part."""
+
+    def online_attention(q, k, v, block_n):
+        wide = torch.promote_types(q.dtype, torch.float32)
+        m = torch.full((len(q),), begin, dtype=wide)
+        total, acc = torch.zeros(len(q), dtype=wide), torch.zeros(q.shape, dtype=sums_in(q.dtype))
+        for start in chosen(list(range(0, len(k), block_n))):
+            k_tile = k[start : start + block_n].to(wide)
+            v_tile = values(k, v)[start : start + block_n].to(wide)
+            scores = q.to(wide) @ k_tile.mT / scale(q.shape[1])
+            new_max = latest(m, scores)
+            for_sum, for_acc = unit(torch.exp(m - new_max))
+            weights = weigh(scores, new_max, m)
+            total = for_sum * total + weights.sum(dim=1)
+            acc = mix(for_acc[:, None], acc, weights @ v_tile).to(sums_in(q.dtype))
+            m = new_max
+        out, lse = finish(acc, m, total)
+        return back(out, q.dtype), lse
+
+    return online_attention
+
+
+def pieces_merged(q, k, v, block_n):
+    wide = torch.promote_types(q.dtype, torch.float32)
+    parts = []
+    for k_tile, v_tile in zip(k.to(wide).split(block_n), v.to(wide).split(block_n), strict=True):
+        scores = q.to(wide) @ k_tile.T * q.shape[1] ** -0.5
+        parts.append((scores.softmax(dim=1) @ v_tile, scores.logsumexp(dim=1)))
+    out, lse = parts[0]
+    for part in parts[1:]:
+        out, lse = flash.merge(out, lse, *part)
+    return out.to(q.dtype), lse
+
+
+def all_at_once(q, k, v, block_n):
+    scores = wider(q)[0] @ wider(k)[0].T / math.sqrt(q.shape[1])
+    return (scores.softmax(dim=1) @ wider(v)[0]).to(q.dtype), scores.logsumexp(dim=1)
+
+
+def one_head(queries, keys, block_m, block_n, d=8, scale=1.0, capacity=None, apart=0.0):
+    """q, k and v of one head and the blocks; keys that are larger the later they come, so that maxima arrive late.
+
+    apart: all scores are about apart² / √d lower
+    """
+
+    def inputs(normal):
+        late = torch.linspace(1, 2, keys)[:, None]
+        q, k, v = normal(queries, d) * scale, normal(keys, d), normal(keys, d)
+        k = (k * late).to(k.dtype)
+        if apart:
+            q[:, 0], k[:, 0] = apart, -apart
+        return (q, k, v, block_m, block_n, *([] if capacity is None else [capacity]))
+
+    return inputs
+
+
+def a_block_of_queries(queries, keys, block_n, d=8, scale=1.0, apart=0.0):
+    """Keys that are larger the later they come, so that maxima arrive late; apart: scores about apart² / √d lower."""
+    inputs = one_head(queries, keys, queries, block_n, d, scale, apart=apart)
+
+    def without_block_m(normal):
+        q, k, v, _, block_n = inputs(normal)
+        return q, k, v, block_n
+
+    return without_block_m
+
+
+ONES = torch.ones_like
+
+ONLINE_ATTENTION = Exercise(
+    title="a block of queries, keys in pieces",
+    section="A row in pieces",
+    difficulty=3,
+    minutes=15,
+    reference=flash.online_attention,
+    hints=(
+        "`online_softmax` carries a maximum and a sum for each row. The output of a row is a sum over the keys as "
+        "well, of weights times values. In which unit is it, and what brings it to the next?",
+        "Carry row_max, row_sum and acc, all float32 at least. For each block: scores, the new maximum, alpha = "
+        "exp(old - new), weights = exp(scores - new). Then alpha multiplies both sums before the block's is added.",
+        "acc = alpha[:, None] * acc + weights @ v_tile, and row_sum = alpha * row_sum + weights.sum(dim=1). After the "
+        "loop acc / row_sum[:, None], in q's dtype, and row_max + torch.log(row_sum).",
+    ),
+    cases=(
+        Case("5 queries, 12 keys, 4 a block", a_block_of_queries(5, 12, 4), out_and_lse),
+        Case("4 queries, 23 keys, 6 a block", a_block_of_queries(4, 23, 6), out_and_lse),
+        Case("6 queries, 7 keys, all in one block", a_block_of_queries(6, 7, 9, d=4), out_and_lse),
+        Case("one query, one key", a_block_of_queries(1, 1, 2, d=4), out_and_lse),
+        Case("scores 30 times as large", a_block_of_queries(5, 14, 3, scale=30.0), out_and_lse),
+        Case("float64", a_block_of_queries(3, 10, 4), out_and_lse, dtype=torch.float64),
+        Case("scores around -20,000", a_block_of_queries(5, 12, 4, apart=240), out_and_lse, dtype=torch.float64),
+        Case("half precision", a_block_of_queries(3, 20, 6), out_and_lse, dtype=torch.float16),
+        Case(
+            "half precision, 1,000 equal scores, values around 100",
+            lambda normal: (normal(2, 4), 0 * normal(1000, 4), normal(1000, 4) + 100, 300),
+            out_and_lse,
+            dtype=torch.float16,
+        ),
+        Case("memory: 6 queries, 90 keys, 10 a block", a_block_of_queries(6, 90, 10), a_block_at_a_time),
+    ),
+    right_answers=(pieced(), pieces_merged),
+    mistakes={
+        "acc is not brought to the new maximum's unit: alpha is missing there": pieced(unit=lambda a: (a, ONES(a))),
+        "the row's sum is not brought to the new maximum's unit: alpha is missing there": pieced(
+            unit=lambda a: (ONES(a), a)
+        ),
+        "alpha is missing, for the sum and for acc": pieced(unit=lambda a: (ONES(a), ONES(a))),
+        "acc is brought to the new maximum's unit twice": pieced(unit=lambda a: (a, a * a)),
+        "alpha is turned around, e^(new - old)": pieced(unit=lambda a: (1 / a, 1 / a)),
+        "acc is multiplied by alpha after the block's product was added, which has the new unit already": pieced(
+            mix=lambda alpha, acc, new: alpha * (acc + new)
+        ),
+        "only the last block of keys counts: the maximum before it is not kept": pieced(
+            unit=lambda a: (torch.zeros_like(a), torch.zeros_like(a))
+        ),
+        "the maximum is the block's own, and a larger one before it is forgotten": pieced(
+            latest=lambda m, scores: scores.amax(dim=1)
+        ),
+        "the weights are measured from the maximum as it was before the block": pieced(
+            weigh=lambda scores, new_max, old: torch.exp(scores - old[:, None])
+        ),
+        "each block's weights are a softmax of their own": pieced(
+            weigh=lambda scores, new_max, old: torch.softmax(scores, dim=1)
+        ),
+        "the scores are not divided by √d": pieced(scale=lambda d: 1.0),
+        "the scores are divided by d, not by √d": pieced(scale=lambda d: d),
+        "the output is not divided by the row's sum": pieced(
+            finish=lambda acc, m, total: (acc, m + torch.log(total))
+        ),
+        "the log-sum-exp lacks the maximum": pieced(
+            finish=lambda acc, m, total: (acc / total[:, None], torch.log(total))
+        ),
+        "the log-sum-exp lacks the logarithm of the sum: it is the maximum": pieced(
+            finish=lambda acc, m, total: (acc / total[:, None], m)
+        ),
+        "the row's sum is returned, where its log-sum-exp is asked for": pieced(
+            finish=lambda acc, m, total: (acc / total[:, None], total)
+        ),
+        "the log-sum-exp is in base 2, and not turned back to the natural one": pieced(
+            finish=lambda acc, m, total: (acc / total[:, None], (m + torch.log(total)) / math.log(2))
+        ),
+        "the maximum begins at 0, above scores that are all negative": pieced(begin=0.0),
+        "the values are taken from k": pieced(values=lambda k, v: k),
+        "the last block of keys is left out": pieced(chosen=lambda starts: starts[:-1] or starts),
+        "the output is summed up in half precision": pieced(sums_in=lambda dtype: dtype),
+        "the output is returned in float32, where the inputs are in half precision": pieced(
+            back=lambda out, dtype: out
+        ),
+        "the scores of all keys are made at once": all_at_once,
+    },
+)
+
+
 # tiled_attention -------------------------------------------------------------------------------------------------
 
 
@@ -594,12 +781,12 @@ def refuse_programs(machine: TileMachine, queries: int, block_m: int) -> None:
         )
 
 
-def on_machine(causal=False):
+def on_machine(**pattern):
     """The outcome on a machine with room for all: out, and beside it the log-sum-exp."""
 
     def outcome(function, q, k, v, block_m, block_n):
         machine = TileMachine()
-        result = function(machine, q, k, v, block_m=block_m, block_n=block_n, causal=causal)
+        result = function(machine, q, k, v, block_m=block_m, block_n=block_n, **pattern)
         out, lse = tensors(result, out=q.shape, lse=q.shape[:1])
         refuse_programs(machine, len(q), block_m)
         return torch.cat([out, lse[:, None]], dim=1)
@@ -650,17 +837,13 @@ class PastTheMachine(Watch):
         return result
 
 
-def told_apart(out, lse):
-    return {"output": out, "log-sum-exp": lse}
-
-
-def within_budgets(causal):
+def within_budgets(**pattern):
     """The outcome in half precision, unless tiles do not fit, bytes are moved in vain, or the machine is passed by."""
 
     def outcome(function, q, k, v, block_m, block_n, capacity):
         exact = q.dtype == torch.float64  # the expected value: the same numbers, each four times as wide
         machine = TileMachine(capacity * 4 if exact else capacity)
-        settings = dict(block_m=block_m, block_n=block_n, causal=causal)
+        settings = dict(block_m=block_m, block_n=block_n) | pattern
         if exact:
             return told_apart(*function(machine, q, k, v, **settings))
         side = max(block_m, block_n)
@@ -675,7 +858,7 @@ def within_budgets(causal):
             raise
         out, lse = tensors(result, out=q.shape, lse=q.shape[:1])
         refuse_programs(machine, len(q), block_m)
-        budget = sum(forward_bytes(len(q), len(k), q.shape[1], block_m, block_n, causal=causal).values())
+        budget = sum(forward_bytes(len(q), len(k), q.shape[1], block_m, block_n, **pattern).values())
         if machine.issued_bytes() > budget:
             raise Rejected(f"{machine.issued_bytes():,} bytes are moved, and the budget is {budget:,}")
         least = peak_tile_bytes(block_m, block_n, q.shape[1]) - 8 * block_m
@@ -810,41 +993,129 @@ def whole_mask(machine, q, k, v, *, block_m, block_n, causal=False):
     return by_tiles(machine, q, k, v, block_m=block_m, block_n=block_n, causal=causal)
 
 
-def one_head(queries, keys, block_m, block_n, d=8, scale=1.0, capacity=None, apart=0.0):
-    """q, k and v of one head and the blocks; keys that are larger the later they come, so that maxima arrive late.
+def without_causal(function):
+    def attend_in_tiles(machine, q, k, v, *, block_m, block_n):
+        return function(machine, q, k, v, block_m=block_m, block_n=block_n)
 
-    apart: all scores are about apart² / √d lower
-    """
+    return attend_in_tiles
 
-    def inputs(normal):
-        late = torch.linspace(1, 2, keys)[:, None]
-        q, k, v = normal(queries, d) * scale, normal(keys, d), normal(keys, d)
-        k = (k * late).to(k.dtype)
-        if apart:
-            q[:, 0], k[:, 0] = apart, -apart
-        return (q, k, v, block_m, block_n, *([] if capacity is None else [capacity]))
 
-    return inputs
+def full(**parts):
+    """`tiled` with mistakes, as it is asked for before it can be causal."""
+    return without_causal(tiled(**parts))
 
 
 HALF = {"dtype": torch.float16}
-KB_48 = 48 * 1024
+KB_48, KB_64 = 48 * 1024, 64 * 1024
+
+IN_TILES = Exercise(
+    title="the same on the machine",
+    section="Two memories",
+    difficulty=3,
+    minutes=20,
+    reference=flash.attend_in_tiles,
+    hints=(
+        "One program owns block_m queries. Which tiles does it need all the time, which only for one block of keys, "
+        "and which of them come from HBM?",
+        "What comes from HBM is loaded, under a name and by a slice; what is computed and lives longer than a line is "
+        "held. The weights may take the place of the scores, under their name. At the end two slices are stored.",
+        "Before the loop over keys: load q, hold acc, m and l. In it: load k, hold the scores, hold the weights under "
+        "the same name, hold l, load v, hold acc. After it store acc / row_sum[:, None] and row_max + log(row_sum).",
+    ),
+    cases=(
+        Case("64 tokens, blocks of 16 × 16", one_head(64, 64, 16, 16), on_machine()),
+        Case("50 tokens, blocks of 16 × 32", one_head(50, 50, 16, 32), on_machine()),
+        Case("7 queries, 40 keys, blocks of 4 × 16", one_head(7, 40, 4, 16), on_machine()),
+        Case("one token", one_head(1, 1, 16, 16), on_machine()),
+        Case("scores 30 times as large", one_head(20, 20, 8, 8, scale=30.0), on_machine()),
+        Case("float64", one_head(30, 30, 16, 8), on_machine(), dtype=torch.float64),
+        Case("scores around -20,000", one_head(12, 12, 8, 4, apart=240), on_machine(), dtype=torch.float64),
+        Case(
+            "half precision in 64 KB: 200 tokens, d = 64, blocks of 32 × 128",
+            one_head(200, 200, 32, 128, d=64, capacity=KB_64),
+            within_budgets(),
+            **HALF,
+        ),
+    ),
+    right_answers=(full(), without_causal(divided_each_time)),
+    mistakes={
+        "acc is not brought to the new maximum's unit: alpha is missing there": full(
+            unit=lambda a: (a, torch.ones_like(a))
+        ),
+        "the row's sum is not brought to the new maximum's unit: alpha is missing there": full(
+            unit=lambda a: (torch.ones_like(a), a)
+        ),
+        "alpha is missing, for the sum and for acc": full(unit=lambda a: (torch.ones_like(a), torch.ones_like(a))),
+        "the scores are not divided by √d": full(scale=lambda d: 1.0),
+        "the scores are divided by d, not by √d": full(scale=lambda d: d),
+        "acc is stored without being divided by the row's sum": full(
+            finish=lambda acc, m, total: (acc, m + torch.log(total))
+        ),
+        "the log-sum-exp lacks the maximum": full(
+            finish=lambda acc, m, total: (acc / total[:, None], torch.log(total))
+        ),
+        "the log-sum-exp lacks the logarithm of the sum: it is the maximum": full(
+            finish=lambda acc, m, total: (acc / total[:, None], m)
+        ),
+        "the log-sum-exp is in base 2, and not turned back to the natural one": full(
+            finish=lambda acc, m, total: (acc / total[:, None], (m + torch.log(total)) / math.log(2))
+        ),
+        "weights are powers of 2, and log₂ e is missing in the scale": full(
+            unit=lambda a: (a ** math.log(2), a ** math.log(2)),
+            weigh=lambda scores, new_max: torch.exp2(scores - new_max[:, None]),
+        ),
+        "acc is brought to the new maximum's unit twice": full(unit=lambda a: (a, a * a)),
+        "alpha is turned around, e^(new - old)": full(unit=lambda a: (1 / a, 1 / a)),
+        "acc is multiplied by alpha after the block's product was added, which has the new unit already": full(
+            mix=lambda alpha, acc, new: alpha * (acc + new)
+        ),
+        "only the last block of keys counts: the maximum before it is not kept": full(
+            unit=lambda a: (torch.zeros_like(a), torch.zeros_like(a))
+        ),
+        "the maximum begins at 0, above scores that are all negative": full(begin=lambda dtype: 0.0),
+        "the log-sum-exp adds a logarithm in base 2 to the natural maximum": full(
+            finish=lambda acc, m, total: (acc / total[:, None], m + torch.log2(total))
+        ),
+        "the logarithm of the sum is taken off the maximum, not added": full(
+            finish=lambda acc, m, total: (acc / total[:, None], m - torch.log(total))
+        ),
+        "the row's sum is stored, where its log-sum-exp is asked for": full(
+            finish=lambda acc, m, total: (acc / total[:, None], total)
+        ),
+        "the log-sum-exp is stored in half precision": full(statistics_in=lambda dtype: dtype),
+        "the output is stored in float32, where the inputs are in half precision": full(
+            out_in=lambda dtype: torch.promote_types(dtype, torch.float32)
+        ),
+        "the values are taken from k": full(values=lambda k, v: k),
+        "block_m and block_n are swapped": full(blocks=lambda block_m, block_n: (block_n, block_m)),
+        "every block of queries runs as program 0": full(program=lambda index: 0),
+        "the last, shorter block of queries is left out": full(
+            firsts=lambda queries, block_m: range(0, queries // block_m * block_m, block_m)
+        ),
+        "the last, shorter block of keys is left out": full(
+            starts=lambda end, block_n: range(0, max(end - block_n, 0) + 1, block_n)
+        ),
+        "the scores are not held, though they are a tile too": full(hold_scores=False),
+        "the output is summed up in half precision": full(sums_in=lambda dtype: dtype),
+        "float64 is summed up in float32": full(sums_in=lambda dtype: torch.float32),
+        "the whole score matrix is made beside the machine": without_causal(whole_beside),
+    },
+)
 
 TILED = Exercise(
-    title="attention in tiles, in 48 KB",
+    title="attention in tiles, causal, in 48 KB",
     section="Two memories",
-    difficulty=4,
-    minutes=40,
+    difficulty=3,
+    minutes=15,
     reference=flash.tiled_attention,
     hints=(
-        "One program owns block_m queries. What does it need all the time, what only for one block of keys, and when "
-        "can k leave so that v has room?",
-        "Before the loop over keys: load q, hold acc, m and l. In it: load k, hold the scores, drop k, mask, the new "
-        "maximum and alpha, hold the weights in the scores' place, update l, load v, update acc, drop v. After it: "
-        "store acc / l and m + log(l).",
-        "acc = alpha[:, None] * acc + machine.dot(weights, v_tile), and l likewise with weights.sum(dim=1). With "
-        "causal, the loop ends at min(keys, first + block_m + keys - queries), and a key is hidden if it stands after "
-        "row + keys - queries. Sums are in float32, whatever q is.",
+        "With 9 queries and 40 keys, which token is query 0, and which keys may it see? Of the keys that a program "
+        "loads, which may none of its queries see? And when is the last time that k is needed?",
+        "Query i is token i + keys - queries. The loop ends behind the last query's own key, or with the last key. "
+        "Inside a block, a key is hidden from the queries that stand before it. The scores hold all of k that is "
+        "needed.",
+        "end = min(keys, first + block_m + keys - queries) if causal. ahead compares torch.arange(start, ...), a row, "
+        "with position[:, None], a column; scores.masked_fill(ahead, -math.inf) is held under the scores' name.",
     ),
     cases=(
         Case("64 tokens, blocks of 16 × 16", one_head(64, 64, 16, 16), on_machine()),
@@ -877,59 +1148,6 @@ TILED = Exercise(
     ),
     right_answers=(tiled(), divided_each_time),
     mistakes={
-        "acc is not brought to the new maximum's unit: alpha is missing there": tiled(
-            unit=lambda a: (a, torch.ones_like(a))
-        ),
-        "the row's sum is not brought to the new maximum's unit: alpha is missing there": tiled(
-            unit=lambda a: (torch.ones_like(a), a)
-        ),
-        "alpha is missing, for the sum and for acc": tiled(unit=lambda a: (torch.ones_like(a), torch.ones_like(a))),
-        "the scores are not divided by √d": tiled(scale=lambda d: 1.0),
-        "the scores are divided by d, not by √d": tiled(scale=lambda d: d),
-        "acc is stored without being divided by the row's sum": tiled(
-            finish=lambda acc, m, total: (acc, m + torch.log(total))
-        ),
-        "the log-sum-exp lacks the maximum": tiled(
-            finish=lambda acc, m, total: (acc / total[:, None], torch.log(total))
-        ),
-        "the log-sum-exp lacks the logarithm of the sum: it is the maximum": tiled(
-            finish=lambda acc, m, total: (acc / total[:, None], m)
-        ),
-        "the log-sum-exp is in base 2, and not turned back to the natural one": tiled(
-            finish=lambda acc, m, total: (acc / total[:, None], (m + torch.log(total)) / math.log(2))
-        ),
-        "weights are powers of 2, and log₂ e is missing in the scale": tiled(
-            unit=lambda a: (a ** math.log(2), a ** math.log(2)),
-            weigh=lambda scores, new_max: torch.exp2(scores - new_max[:, None]),
-        ),
-        "acc is brought to the new maximum's unit twice": tiled(unit=lambda a: (a, a * a)),
-        "alpha is turned around, e^(new - old)": tiled(unit=lambda a: (1 / a, 1 / a)),
-        "acc is multiplied by alpha after the block's product was added, which has the new unit already": tiled(
-            mix=lambda alpha, acc, new: alpha * (acc + new)
-        ),
-        "only the last block of keys counts: the maximum before it is not kept": tiled(
-            unit=lambda a: (torch.zeros_like(a), torch.zeros_like(a))
-        ),
-        "the maximum begins at 0, above scores that are all negative": tiled(begin=lambda dtype: 0.0),
-        "the log-sum-exp adds a logarithm in base 2 to the natural maximum": tiled(
-            finish=lambda acc, m, total: (acc / total[:, None], m + torch.log2(total))
-        ),
-        "the logarithm of the sum is taken off the maximum, not added": tiled(
-            finish=lambda acc, m, total: (acc / total[:, None], m - torch.log(total))
-        ),
-        "the row's sum is stored, where its log-sum-exp is asked for": tiled(
-            finish=lambda acc, m, total: (acc / total[:, None], total)
-        ),
-        "the log-sum-exp is stored in half precision": tiled(statistics_in=lambda dtype: dtype),
-        "the output is stored in float32, where the inputs are in half precision": tiled(
-            out_in=lambda dtype: torch.promote_types(dtype, torch.float32)
-        ),
-        "the values are taken from k": tiled(values=lambda k, v: k),
-        "block_m and block_n are swapped": tiled(blocks=lambda block_m, block_n: (block_n, block_m)),
-        "every block of queries runs as program 0": tiled(program=lambda index: 0),
-        "the last, shorter block of queries is left out": tiled(
-            firsts=lambda queries, block_m: range(0, queries // block_m * block_m, block_m)
-        ),
         "causal is not looked at": tiled(causal_is=lambda causal: False),
         "causal is not asked, and taken for true": tiled(causal_is=lambda causal: True),
         "hidden scores are 0, which still counts: the exponential of 0 is 1": tiled(hidden=0.0),
@@ -974,8 +1192,6 @@ TILED = Exercise(
         ),
         "k stays while v arrives: both at once do not fit": tiled(drop_k=False),
         "the scores are not held, though they are a tile too": tiled(hold_scores=False),
-        "the output is summed up in half precision": tiled(sums_in=lambda dtype: dtype),
-        "float64 is summed up in float32": tiled(sums_in=lambda dtype: torch.float32),
         "the whole score matrix is made beside the machine": whole_beside,
         "the tiles are small, but the mask is made for all pairs at once": whole_mask,
     },
@@ -1477,4 +1693,4 @@ SPLIT = Exercise(
     },
 )
 
-EXERCISES = (ONLINE, MERGE, TILED, ISSUED, SPLIT)
+EXERCISES = (ONLINE, MERGE, ONLINE_ATTENTION, IN_TILES, TILED, ISSUED, SPLIT)

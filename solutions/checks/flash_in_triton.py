@@ -1,74 +1,22 @@
-"""Exercises: two Triton kernels, run under the interpreter, and what they skip, what fits, what is made again.
+"""Exercises: the flash kernels, run under the interpreter, and what they skip, what fits, what is made again.
 
 What a kernel gets wrong shows only where it has to: keys that no block ends on (their scores are 0, not hidden), the
-second head, a maximum that arrives late. So lengths are ragged, heads are two, and blocks are of two sizes. The output
-starts as nan, so that what was never written is seen.
+second head, a maximum that arrives late. So lengths are ragged, heads are two, and blocks are of two sizes.
 """
 
 import functools
-import inspect
-import linecache
 import math
-import textwrap
-import warnings
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from solutions import flash, flash_kernels, interpreter
 from solutions.checks.exercise import Case, Exercise
+from solutions.checks.kernels import Exponentials, changed, each_changed, launched, span, unwritten, within_budget
 from solutions.checks.running import Rejected
 from solutions.checks.tools import tensors, wider
 from solutions.flash import forward_bytes, peak_tile_bytes
-from solutions.interpreter import Access, Listener, interpreted, listening, tl, triton
-
-
-class Written(Listener):
-    """Which entries of out and lse were stored, who stored where, and the first load that left lanes undefined."""
-
-    def begin(self, launch) -> None:
-        self.arguments = launch.arguments
-        self.stored = {a.name: np.zeros(a.tensor.numel(), bool) for a in launch.arguments if a.name in ("out", "lse")}
-        self.entries: dict[tuple, list[int]] = {}  # by program and tensor
-        self.undefined: str | None = None
-
-    def access(self, access: Access) -> None:
-        argument = self.arguments[access.argument]
-        if access.kind == "load" and access.undefined and access.mask is not None and self.undefined is None:
-            self.undefined = f"{argument.name} at line {access.line}, `{access.text}`,"
-        if access.kind == "store" and argument.name in self.stored:
-            lanes = access.addresses if access.mask is None else access.addresses[access.mask]
-            entries = (lanes.astype(np.int64).ravel() - argument.start) // access.element_bytes
-            self.stored[argument.name][entries] = True
-            self.entries.setdefault((access.program[:2], argument.name), []).extend(entries.tolist())
-
-    def refuse_gaps(self, heads: int, n: int, block_m: int) -> None:
-        """Reject what leaves entries of out or lse as they were, in the words of the program that owns the first."""
-        for name, stored in self.stored.items():
-            rows = stored.reshape(heads * n, -1).all(1)
-            if rows.all():
-                continue
-            head, row = divmod(int(np.argmin(rows)), n)
-            program, last = (row // block_m, head), min(n, row // block_m * block_m + block_m) - 1
-            own = f"rows {row} to {last} of head {head} of {name}"
-            theirs = self.entries.get((program, name))
-            if not theirs:
-                raise Rejected(f"program {program} stores nothing to {name}; {own} are its part")
-            there, column = divmod(min(theirs), len(stored) // (heads * n))
-            where = f"row {there % n}{f', column {column},' if column else ''} of head {there // n}"
-            raise Rejected(f"program {program} stores nothing to {own}: what it stores begins at {where}")
-
-
-class Issued(Listener):
-    """Counts the bytes that a kernel asks for."""
-
-    def __init__(self):
-        self.bytes = 0
-
-    def access(self, access: Access) -> None:
-        lanes = access.addresses.size if access.mask is None else int(access.mask.sum())
-        self.bytes += lanes * access.element_bytes
+from solutions.interpreter import listening, tl, triton
 
 
 def run(
@@ -84,76 +32,48 @@ def run(
     if apart:
         q, k = (8 * q).round() / 8, (8 * k).round() / 8
         q[..., 0], k[..., 0] = apart, -apart
-    given = {name: tensor.clone() for name, tensor in zip("qkv", (q, k, v), strict=True)}
-    out, lse = torch.full_like(q, math.nan), torch.full((heads, n), math.nan)
+    inputs = {"q": q, "k": k, "v": v}
+    outputs = {"out": unwritten(heads, n, head_dim, dtype=dtype), "lse": unwritten(heads, n)}
+
+    def owner(name, entry):
+        row, column = divmod(entry, head_dim if name == "out" else 1)
+        head, row = divmod(row, n)
+        place = f"row {row}{f', column {column},' if column else ''} of head {head}"
+        return (row // block_m, head), f"{span('rows', row, block_m, n)} of head {head} of {name}", place
+
+    grid, numbers = (triton.cdiv(n, block_m), heads), (0.8 * head_dim**-0.5, n)
     sizes = dict(HEAD_DIM=head_dim, BLOCK_M=block_m, BLOCK_N=block_n)
-    quiet = np.errstate(all="ignore"), warnings.catch_warnings(action="ignore")  # the verdict says what a mistake does
-    with quiet[0], quiet[1], listening(Written()) as written:
-        kernel = kernel.made if isinstance(kernel, changed) else kernel
-        interpreted(kernel)[triton.cdiv(n, block_m), heads](q, k, v, out, lse, 0.8 * head_dim**-0.5, n, **sizes)
-    for name, tensor in zip("qkv", (q, k, v), strict=True):
-        if not torch.equal(tensor, given[name]):
-            raise Rejected(f"your kernel writes to {name}; store to out and lse only")
-    written.refuse_gaps(heads, n, block_m)
-    if written.undefined and (out.isnan().any() or lse.isnan().any()):
-        raise Rejected(
-            f"your kernel loads {written.undefined} with a mask and without other=: lanes that are off hold anything, "
-            "here nan, and it reaches the output"
-        )
-    return out, lse
+    launched(kernel, grid, inputs, outputs, *numbers, owner=owner, **sizes)
+    return outputs["out"], outputs["lse"]
 
 
-def output(kernel, *sizes) -> Tensor:
+def output(kernel, *sizes) -> dict[str, Tensor]:
+    out, lse = run(kernel, *sizes)
+    return {"the output": out, "the log-sum-exp": lse}
+
+
+def output_alone(kernel, *sizes) -> Tensor:
+    """In half precision a log-sum-exp depends on where the scale is applied, and a rounded output does not."""
     return run(kernel, *sizes)[0]
 
 
-def log_sum_exp(kernel, *sizes) -> Tensor:
-    return run(kernel, *sizes)[1]
+def forward_budget(causal, heads, n, head_dim, block_m, block_n):
+    return heads * sum(forward_bytes(n, n, head_dim, block_m, block_n, causal=causal, element_bytes=4).values())
 
 
-def within_budget(kernel, heads, n, head_dim, block_m, block_n) -> Tensor:
-    """The output, unless the kernel issued more than a causal kernel has to."""
-    with listening(Issued()) as issued:
-        out, _ = run(kernel, heads, n, head_dim, block_m, block_n)
-    budget = heads * sum(forward_bytes(n, n, head_dim, block_m, block_n, causal=True, element_bytes=4).values())
-    if issued.bytes > budget:
-        raise Rejected(f"your kernel issues {issued.bytes:,} bytes, where {budget:,} suffice")
-    return out
+def by_powers_of_2(kernel, *sizes) -> dict[str, Tensor]:
+    """Output and log-sum-exp, unless the kernel takes e^x of anything."""
+    with listening(Exponentials()) as taken:
+        result = output(kernel, *sizes)
+    if taken.natural:
+        raise Rejected(
+            f"your kernel takes tl.exp of {taken.natural} tiles, its own or `rescale`'s; take tl.math.exp2 of all"
+        )
+    return result
 
 
 def case(label, *sizes, outcome=output) -> Case:
     return Case(label, lambda normal: sizes, outcome)
-
-
-@functools.cache
-def source_of(function) -> str:
-    return textwrap.dedent(inspect.getsource(function))
-
-
-class changed:
-    """The kernel with pieces of its source replaced, old, new, old, new, as if it stood in a file of its own.
-
-    It is made when it is first used: there are a hundred, and Triton takes its time over each.
-    """
-
-    def __init__(self, kernel, *pieces: str):
-        self._name, source = kernel.__name__, source_of(kernel.fn)
-        for old, new in zip(pieces[::2], pieces[1::2], strict=True):
-            if old not in source:
-                raise ValueError(f"{self._name} does not hold {old!r}; give a piece of its source.")
-            source = source.replace(old, new)
-        self._source, self._file = source, f"<{self._name} with {', '.join(map(repr, pieces))}>"
-
-    @functools.cached_property
-    def made(self):
-        lines = self._source.splitlines(keepends=True)
-        linecache.cache[self._file] = len(self._source), None, lines, self._file
-        names = {"tl": tl, "triton": triton, "__name__": __name__}
-        exec(compile(self._source, self._file, "exec"), names)
-        return names[self._name]
-
-    def __getattr__(self, name):
-        return getattr(self.made, name)
 
 
 # Right, written differently --------------------------------------------------------------------------------------
@@ -262,9 +182,9 @@ from_the_diagonal_back = changed(
 # Mistakes of the loop, whoever may look at whom ------------------------------------------------------------------
 
 
-def mistakes_of_the_loop(kernel) -> dict:
-    """Sentence -> the kernel that commits it."""
-    replaced = {
+def mistakes_of_the_loop(*chosen: str) -> dict:
+    """Sentence -> the kernel that commits it: all that can go wrong in the loop, or what a word of `chosen` is in."""
+    found = {
         "the sum ell is not multiplied by alpha when the maximum moves": ("alpha * ell + ", "ell + "),
         "the output acc is not multiplied by alpha when the maximum moves": ("alpha[:, None] * acc", "acc"),
         "neither ell nor acc is multiplied by alpha when the maximum moves": (
@@ -301,51 +221,33 @@ def mistakes_of_the_loop(kernel) -> dict:
         ),
         "the logarithm of ell is taken in base 2, and the maximum turned to base e": ("tl.log(ell)", "tl.log2(ell)"),
         "the queries of a program are counted in steps of BLOCK_N": (
-            "rows = block * BLOCK_M + tl.arange",
-            "rows = block * BLOCK_N + tl.arange",
+            "tl.program_id(0) * BLOCK_M",
+            "tl.program_id(0) * BLOCK_N",
         ),
         "the head's first row is left out where out is stored, here or everywhere": (
-            "row_offsets = (first + rows)[:, None]",
-            "row_offsets = rows[:, None]",
+            "q_at = (first + rows)[:, None]",
+            "q_at = rows[:, None]",
         ),
         "every block takes the values of the first keys": (
-            "tl.load(v + key_offsets",
+            "tl.load(v + k_at",
             "tl.load(v + (first + tl.arange(0, BLOCK_N))[:, None] * HEAD_DIM + columns",
         ),
         "no maximum is subtracted, and large scores overflow": (
             "m_new = tl.maximum(m, tl.max(scores, 1))",
             "m_new = tl.maximum(m, tl.zeros([BLOCK_M], tl.float32))",
         ),
-        "1 / √d is taken, whatever scale is given": (
-            "(scale * 1.4426950408889634)",
-            "(HEAD_DIM**-0.5 * 1.4426950408889634)",
-        ),
-        "the scores are not multiplied by the scale": ("(scale * 1.4426950408889634)", "1.4426950408889634"),
-        "exp2 is taken of scores that are not multiplied by log2(e)": ("(scale * 1.4426950408889634)", "scale"),
+        "1 / √d is taken, whatever scale is given": ("scale * 1.44", "HEAD_DIM**-0.5 * 1.44"),
+        "the scores are not multiplied by the scale": ("scale * 1.44", "1.44"),
+        "exp2 is taken of scores that are not multiplied by log2(e)": ("scale * 1.4426950408889634", "scale"),
         "the natural exp is taken of scores that are multiplied by log2(e)": ("tl.math.exp2", "tl.exp"),
         "acc is stored without being divided by ell": ("acc / ell[:, None]", "acc"),
-        "the log-sum-exp is the logarithm of ell alone, without the maximum": (
-            "m * 0.6931471805599453 + tl.log(ell)",
-            "tl.log(ell)",
-        ),
-        "the log-sum-exp is the maximum alone, without the logarithm of ell": (
-            "m * 0.6931471805599453 + tl.log(ell)",
-            "m * 0.6931471805599453",
-        ),
-        "the log-sum-exp is in base 2": ("m * 0.6931471805599453 + tl.log(ell)", "m + tl.log2(ell)"),
-        "the log-sum-exp adds a maximum in base 2 to a natural logarithm": (
-            "m * 0.6931471805599453 + tl.log(ell)",
-            "m + tl.log(ell)",
-        ),
+        "the log-sum-exp is the logarithm of ell alone, without the maximum": ("m + tl.log(ell)", "tl.log(ell)"),
+        "the log-sum-exp is the maximum alone, without the logarithm of ell": ("m + tl.log(ell)", "m"),
+        "the log-sum-exp is in base 2": ("m * 0.6931471805599453", "m", "tl.log(ell)", "tl.log2(ell)"),
+        "the log-sum-exp adds a maximum in base 2 to a natural logarithm": ("m * 0.6931471805599453", "m"),
         "every head reads the keys and values of head 0": ("(first + keys)[:, None]", "keys[:, None]"),
-        "every head reads the queries of head 0": (
-            "tl.load(q + row_offsets",
-            "tl.load(q + row_offsets - first * HEAD_DIM",
-        ),
-        "heads are taken to lie inside the tokens: the offset is head * HEAD_DIM": (
-            "first = head.to(tl.int64) * n",
-            "first = head.to(tl.int64)",
-        ),
+        "every head reads the queries of head 0": ("tl.load(q + q_at", "tl.load(q + q_at - first * HEAD_DIM"),
+        "heads are taken to lie inside the tokens: the offset is head * HEAD_DIM": (".to(tl.int64) * n", ""),
         "a head is n * HEAD_DIM numbers, and the offset is head * n": (
             "(first + rows)[:, None] * HEAD_DIM",
             "first + rows[:, None] * HEAD_DIM",
@@ -353,142 +255,191 @@ def mistakes_of_the_loop(kernel) -> dict:
             "first + keys[:, None] * HEAD_DIM",
         ),
         "block and head are swapped: axis 0 of the grid is the block": (
-            "tl.program_id(0), tl.program_id(1)",
-            "tl.program_id(1), tl.program_id(0)",
+            "tl.program_id(0)",
+            "tl.program_id(2)",
+            "tl.program_id(1)",
+            "tl.program_id(0)",
+            "tl.program_id(2)",
+            "tl.program_id(1)",
         ),
-        "the block is taken from axis 1 of the grid, as the head is": (
-            "tl.program_id(0), tl.program_id(1)",
-            "tl.program_id(1), tl.program_id(1)",
-        ),
-        "the head is taken from axis 0 of the grid, as the block is": (
-            "tl.program_id(0), tl.program_id(1)",
-            "tl.program_id(0), tl.program_id(0)",
-        ),
+        "the block is taken from axis 1 of the grid, as the head is": ("tl.program_id(0)", "tl.program_id(1)"),
+        "the head is taken from axis 0 of the grid, as the block is": ("tl.program_id(1)", "tl.program_id(0)"),
         "every step takes the first block of keys": ("keys = start + tl.arange", "keys = tl.arange"),
         "the values are read from k": ("tl.load(v +", "tl.load(k +"),
         "the head's first row is left out where lse is stored": ("lse + first + rows", "lse + rows"),
         "tl.load has a mask= and no other=: what lies beyond the end is anything, here nan": (", other=0.0", ""),
-        "every program computes the first BLOCK_M queries": (
-            "rows = block * BLOCK_M + tl.arange",
-            "rows = tl.arange",
+        "every program computes the first BLOCK_M queries": ("tl.program_id(0) * BLOCK_M + ", ""),
+        "keys beyond the end count with a score of 0: their loads are masked, their scores are not": (
+            "        scores = tl.where(keys < n, scores, -1e30)\n",
+            "",
+        ),
+        "one key beyond the end counts (<= for <)": ("tl.where(keys < n,", "tl.where(keys <= n,"),
+        "only the first block of keys is read": ("range(0, n, BLOCK_N)", "range(0, BLOCK_N, BLOCK_N)"),
+        "the causal mask is there already": ("tl.where(keys < n,", "tl.where(keys <= rows[:, None],"),
+        "the loop steps by BLOCK_M, and blocks of keys overlap or are left out": (
+            "range(0, n, BLOCK_N)",
+            "range(0, n, BLOCK_M)",
+        ),
+        "the last block of keys is left out when it is not full, also where it is the only one": (
+            "range(0, n, BLOCK_N)",
+            "range(0, n // BLOCK_N * BLOCK_N, BLOCK_N)",
         ),
     }
-    return {sentence: changed(kernel, *pieces) for sentence, pieces in replaced.items()}
+    wanted = [sentence for sentence in found if any(word in sentence for word in chosen or [""])]
+    return each_changed(flash_kernels.flash_forward_in_base_2, {sentence: found[sentence] for sentence in wanted})
 
 
 LARGE = torch.float16, 12.0  # half precision, scores up to several hundred
-LOW = torch.float16, 1.0, 210.0  # scores around -11,025 where d = 16: lower than many a finite floor
+LOW = torch.float16, 1.0, 235.0  # scores around -11,045 where d = 16: lower than many a finite floor
 
 # cases of every forward kernel
 FEW_QUERIES = (
     case("one head, 32 queries, all keys in one block", 1, 32, 64, 16, 32),
-    case("one head, 32 queries, 16 a block, 16 keys a block", 1, 32, 32, 16, 16),
-    case("the log-sum-exp of 37 queries", 1, 37, 64, 32, 16, outcome=log_sum_exp),
+    case("one head, 37 queries, 32 a block, 16 keys a block", 1, 37, 64, 32, 16),
     case("two heads, 20 queries, 32 a block, 16 keys a block", 2, 20, 64, 32, 16),
-    case("the log-sum-exp of two heads, 20 queries", 2, 20, 64, 32, 16, outcome=log_sum_exp),
     case("one query", 1, 1, 16, 16, 16),
 )
 FAR_SCORES = (
-    case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE),
-    case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW),
+    case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE, outcome=output_alone),
+    case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW, outcome=output_alone),
 )
+OF_ALL_KEYS = within_budget(output, functools.partial(forward_budget, False))
+OF_THOSE_SEEN = within_budget(output, functools.partial(forward_budget, True))
 
 FLASH_FORWARD = Exercise(
     title="the loop in Triton",
     section="The same loop in Triton",
     difficulty=4,
-    minutes=45,
+    minutes=20,
     reference=flash_kernels.flash_forward,
     hints=(
-        "It is your tiled attention, for one block of queries: what do tl.program_id(0) and tl.program_id(1) replace? "
-        "Which rows of memory does head h begin at, when each head has n of them?",
-        "A tile is a grid of addresses: (first + rows)[:, None] * HEAD_DIM + columns, with first = head * n, loaded "
-        "with mask=rows[:, None] < n. Before the loop m is -1e30, ell and acc are 0. A masked key was loaded as 0, so "
-        "its score is 0: hide it with tl.where.",
-        "In the loop over start in range(0, n, BLOCK_N): scores = tl.dot(q_tile, tl.trans(k_tile)) times scale times "
-        "log2(e), hidden where keys >= n; m_new; alpha = tl.math.exp2(m - m_new); p; then ell and acc, both with "
-        "alpha. After it store acc / ell[:, None], and m * ln(2) + tl.log(ell).",
+        "All heads lie one after the other, n rows each: at which of the rows does head h begin? And what, beside m "
+        "and ell, must change its unit when a maximum moves?",
+        "first = head * n, with the head from axis 1 of the grid. A masked key was loaded as 0, so its score is 0: "
+        "hide it with tl.where. The values are loaded like the keys, and p needs their dtype before tl.dot.",
+        "acc begins as tl.zeros([BLOCK_M, HEAD_DIM], tl.float32). In the loop it is alpha[:, None] * acc + tl.dot(p in "
+        "v's dtype, v_tile); after it acc / ell[:, None] goes to out + q_at in q's dtype, where rows[:, None] < n.",
     ),
     cases=(
         *FEW_QUERIES,
-        case("37 queries, 32 a block, 16 keys a block", 1, 37, 64, 32, 16),
-        case("37 queries, 16 a block, 64 keys a block", 1, 37, 32, 16, 64),
+        case("20 queries, 16 a block, 64 keys a block", 1, 20, 32, 16, 64),
         *FAR_SCORES,
+        case("the bytes of 20 queries", 1, 20, 64, 16, 32, outcome=OF_ALL_KEYS),
     ),
     right_answers=(with_natural_powers, from_the_last_key),
-    mistakes=mistakes_of_the_loop(flash_kernels.flash_forward)
-    | {
-        "keys beyond the end count with a score of 0: their loads are masked, their scores are not": changed(
-            flash_kernels.flash_forward, "        scores = tl.where(keys < n, scores, -1e30)\n", ""
-        ),
-        "one key beyond the end counts (<= for <)": changed(
-            flash_kernels.flash_forward, "tl.where(keys < n,", "tl.where(keys <= n,"
-        ),
-        "only the first block of keys is read": changed(
-            flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, BLOCK_N, BLOCK_N)"
-        ),
-        "the causal mask is there already": changed(
-            flash_kernels.flash_forward, "tl.where(keys < n,", "tl.where(keys <= rows[:, None],"
-        ),
-        "the loop steps by BLOCK_M, and blocks of keys overlap or are left out": changed(
-            flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, n, BLOCK_M)"
-        ),
-        "the last block of keys is left out when it is not full, also where it is the only one": changed(
-            flash_kernels.flash_forward, "range(0, n, BLOCK_N)", "range(0, n // BLOCK_N * BLOCK_N, BLOCK_N)"
-        ),
-    },
+    mistakes=mistakes_of_the_loop(),
+    unjudged=interpreter.why_not,
+)
+
+IN_BASE_2 = Exercise(
+    title="powers of 2",
+    section="The same loop in Triton",
+    difficulty=2,
+    minutes=5,
+    reference=flash_kernels.flash_forward_in_base_2,
+    hints=(
+        "2 to which power is e? And if all scores are that many times larger, in which unit is their maximum?",
+        "e = 2^1.4427: multiply the scale by 1.4426950408889634 once, before the loop. Then alpha and p are powers of "
+        "2, and m must be turned back before it meets the natural logarithm of ell.",
+        "scale = scale * 1.4426950408889634 before the loop; alpha and p by tl.math.exp2 instead of tl.exp; after the "
+        "loop m = m * 0.6931471805599453, which is ln(2).",
+    ),
+    cases=(
+        *FEW_QUERIES,
+        case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE, outcome=output_alone),
+        case("20 queries, by powers of 2 alone", 1, 20, 32, 32, 16, outcome=by_powers_of_2),
+    ),
+    right_answers=(
+        from_the_last_key,
+        changed(
+            with_natural_powers,
+            "other=0.0) * scale",
+            "other=0.0) * (scale * 1.4426950408889634)",
+            "tl.exp(",
+            "tl.math.exp2(",
+            "top + tl.log(total)",
+            "top * 0.6931471805599453 + tl.log(total)",
+        ).made,
+    ),
+    mistakes=mistakes_of_the_loop("log2(e)", "base 2", "turned around", "as it was before")
+    | each_changed(
+        flash_kernels.flash_forward_in_base_2,
+        {
+            "base e is kept: the numbers are right, and no power of 2 is taken": (
+                "scale * 1.4426950408889634",
+                "scale",
+                "tl.math.exp2",
+                "tl.exp",
+                "m * 0.6931471805599453",
+                "m",
+            ),
+            "alpha is a power of e, where the scores are in base 2": ("tl.math.exp2(m -", "tl.exp(m -"),
+            "p is a power of e, where the scores are in base 2": ("tl.math.exp2(scores -", "tl.exp(scores -"),
+            "the scale is multiplied by ln(2), where it is to be divided by it": (
+                "scale * 1.4426950408889634",
+                "scale * 0.6931471805599453",
+            ),
+            "m is divided by ln(2), where it is to be multiplied": ("m * 0.6931471805599453", "m * 1.4426950408889634"),
+            "the logarithm of ell is multiplied by ln(2) too, though it is natural": (
+                "m + tl.log(ell)",
+                "m + 0.6931471805599453 * tl.log(ell)",
+            ),
+        },
+    ),
     unjudged=interpreter.why_not,
 )
 
 HIDDEN = "scores = tl.where(keys <= rows[:, None], scores, -1e30)"
-BOUND = "tl.minimum(n, (block + 1) * BLOCK_M)"
+BOUND = "tl.minimum(n, (tl.program_id(0) + 1) * BLOCK_M)"
 
 CAUSAL_FLASH_FORWARD = Exercise(
     title="skip what nobody may see",
     section="Skip what is masked",
-    difficulty=3,
-    minutes=12,
+    difficulty=2,
+    minutes=8,
     reference=flash_kernels.causal_flash_forward,
     hints=(
         "Block 2 of queries, BLOCK_M = 16, holds queries 32 to 47. Which is the last key that any of them may see? "
         "And which keys may query 32 see?",
-        "Two changes to flash_forward: the loop ends at key_range's end, and inside a block that the diagonal crosses "
-        "tl.where hides what lies ahead of each row.",
+        "The loop ends at key_range's end; inside a block that the diagonal crosses tl.where hides what lies ahead of "
+        "each row.",
         "The loop ends at tl.minimum of n and (block + 1) * BLOCK_M. The mask compares keys, a row, with "
         "rows[:, None], a column; a key below n needs no check of its own any more. Why?",
     ),
     cases=(
         *FEW_QUERIES,
-        case("40 queries, 32 a block, 16 keys a block", 1, 40, 64, 32, 16),
         case("40 queries, 16 a block, 32 keys a block", 1, 40, 64, 16, 32),
         *FAR_SCORES,
-        case("the bytes of 40 queries", 1, 40, 16, 16, 16, outcome=within_budget),
-        case("the bytes of 40 queries, 32 a block", 1, 40, 16, 32, 16, outcome=within_budget),
+        case("the bytes of 40 queries", 1, 40, 16, 16, 16, outcome=OF_THOSE_SEEN),
+        case("the bytes of 40 queries, 32 a block", 1, 40, 16, 32, 16, outcome=OF_THOSE_SEEN),
     ),
     right_answers=(mask_only_at_the_end, from_the_diagonal_back),
-    mistakes=mistakes_of_the_loop(flash_kernels.causal_flash_forward)
-    | {
-        sentence: changed(flash_kernels.causal_flash_forward, *pieces)
-        for sentence, pieces in {
+    mistakes=each_changed(
+        flash_kernels.causal_flash_forward,
+        {
             "key blocks that nobody may see are masked, but loaded all the same": (BOUND, "n"),
-            "the diagonal's block is left out: the first queries see no key at all": (BOUND, "block * BLOCK_M"),
+            "the diagonal's block is left out: the first queries see no key at all": (
+                BOUND,
+                "tl.program_id(0) * BLOCK_M",
+            ),
             "the loop begins at the diagonal, and the keys before it are never read": (
-                f"range(0, {BOUND}",
-                f"range(block * BLOCK_M // BLOCK_N * BLOCK_N, {BOUND}",
+                "range(0, end",
+                "range(tl.program_id(0) * BLOCK_M // BLOCK_N * BLOCK_N, end",
             ),
             "the loop ends at (block + 1) * BLOCK_N, where the queries end at (block + 1) * BLOCK_M": (
                 BOUND,
-                "tl.minimum(n, (block + 1) * BLOCK_N)",
+                "tl.minimum(n, (tl.program_id(0) + 1) * BLOCK_N)",
             ),
-            "the block that the diagonal crosses is not masked": (f"        {HIDDEN}\n", ""),
+            "the block that the diagonal crosses is not masked": (HIDDEN, "pass"),
+            "only keys beyond the end are hidden, as before": ("keys <= rows[:, None]", "keys < n"),
             "a query sees one key ahead of it": ("keys <= rows[:, None]", "keys <= rows[:, None] + 1"),
             "the loop ends BLOCK_N keys after the block's first query": (
                 BOUND,
-                "tl.minimum(n, block * BLOCK_M + BLOCK_N)",
+                "tl.minimum(n, tl.program_id(0) * BLOCK_M + BLOCK_N)",
             ),
             "the loop ends a block too late: masked, but loaded all the same": (
                 BOUND,
-                "tl.minimum(n, (block + 2) * BLOCK_M)",
+                "tl.minimum(n, (tl.program_id(0) + 2) * BLOCK_M)",
             ),
             "the loop steps by BLOCK_M, and blocks of keys overlap or are left out": (", BLOCK_N):", ", BLOCK_M):"),
             "a key's place in its block is taken for its place in the sequence": (
@@ -497,7 +448,7 @@ CAUSAL_FLASH_FORWARD = Exercise(
             ),
             "only blocks of keys that begin among the block's queries are masked": (
                 "keys <= rows[:, None]",
-                "(keys <= rows[:, None]) | (start < block * BLOCK_M)",
+                "(keys <= rows[:, None]) | (start < tl.program_id(0) * BLOCK_M)",
             ),
             "a query does not see its own key (< for <=)": ("keys <= rows[:, None]", "keys < rows[:, None]"),
             "the mask is turned around: a query sees only itself and what comes later": (
@@ -512,17 +463,15 @@ CAUSAL_FLASH_FORWARD = Exercise(
                 HIDDEN,
                 HIDDEN.replace("-1e30", "0.0"),
             ),
-        }.items()
-    }
-    | {
-        "what a query may not see is hidden after ell has counted it": changed(
-            flash_kernels.causal_flash_forward,
-            f"        {HIDDEN}\n",
-            "",
-            "        v_tile",
-            "        p = tl.where(keys <= rows[:, None], p, 0.0)\n        v_tile",
-        ),
-    },
+            "hidden scores are -10,000, above scores that are smaller": (HIDDEN, HIDDEN.replace("-1e30", "-1e4")),
+            "what a query may not see is hidden after ell has counted it": (
+                HIDDEN,
+                "pass",
+                "        v_tile",
+                "        p = tl.where(keys <= rows[:, None], p, 0.0)\n        v_tile",
+            ),
+        },
+    ),
     unjudged=interpreter.why_not,
 )
 
@@ -1182,4 +1131,4 @@ FLASH1 = Exercise(
     },
 )
 
-EXERCISES = (FLASH_FORWARD, RANGE, CAUSAL_FLASH_FORWARD, TILE, BACKWARD, FLASH1)
+EXERCISES = (FLASH_FORWARD, IN_BASE_2, RANGE, CAUSAL_FLASH_FORWARD, TILE, BACKWARD, FLASH1)

@@ -8,6 +8,7 @@ default dtype or a seed, is put back after every case. Whatever it returns is ma
 import ast
 import ctypes
 import dis
+import functools
 import inspect
 import linecache
 import random
@@ -28,6 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch._tensor_str import PRINT_OPTS
+
+from solutions.blanks import bare
 
 WALL_LIMIT = 60.0  # seconds by the clock in which an answer must use a hundredth of them of the processor's time
 STEP = 0.05  # seconds between two looks at an answer's clock
@@ -334,14 +337,27 @@ def def_line(code) -> int:
 # Blank answers ---------------------------------------------------------------------------------------------------
 
 
-def is_blank(function: Callable) -> bool:
+def is_blank(function: Callable, begins: str = "") -> bool:
     """True if the body is nothing but a docstring, `...`, `pass` or `raise NotImplementedError`.
 
+    begins: the source that the answer's cell begins with, which is blank too
     Judged by the compiled code, since the source of a notebook's cell is not always at hand. Where it is, a written
     `return None`, which compiles to the same, is an answer.
     """
     code = code_of(function)
-    return code is not None and skeleton(code) in BLANK_SKELETONS and not returns(code)
+    if code is None:
+        return False
+    does = skeleton(code)
+    if does in BLANK_SKELETONS:
+        return not returns(code)
+    return bool(begins) and does in (begun(begins), begun(bare(begins)))
+
+
+@functools.cache
+def begun(source: str) -> tuple:
+    """The skeleton of the function that a source defines."""
+    made = compile(source, "<a blank>", "exec", dont_inherit=True).co_consts
+    return skeleton(next(each for each in made if inspect.iscode(each)))
 
 
 def returns(code) -> bool:

@@ -25,8 +25,9 @@ from solutions.flash.figure_2 import (
     standard_training_flops,
 )
 from solutions.flash.machine import Event, SRAMOverflow, TileMachine
-from solutions.flash.online import chunks_fit, merge, online_softmax, split_attention
+from solutions.flash.online import chunks_fit, merge, online_attention, online_softmax, split_attention
 from solutions.flash.tiled import (
+    attend_in_tiles,
     backward_fits,
     backward_tile,
     flash1_attention,

@@ -61,6 +61,29 @@ def merge(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -> tuple[T
     return out / total.clamp(min=1)[..., None], maximum + torch.log(total)
 
 
+@counts("block_n")
+@shapes(q="queries d", k="keys d", v="keys d")
+def online_attention(q: Tensor, k: Tensor, v: Tensor, block_n: int) -> tuple[Tensor, Tensor]:
+    """Attention of a few queries that read keys and values block_n at a time, each once.
+
+    q: (queries, d); k, v: (keys, d), of which the last block may be shorter
+    Returns (out, lse), (queries, d) in q's dtype and (queries,), the log-sum-exp of each row's scores. All between, and
+    lse, is float32 also of half precision, and float64 of float64. No tensor it makes has more than queries × keys of
+    a block, or × d.
+    """
+    wide = torch.promote_types(q.dtype, torch.float32)
+    row_max = torch.full_like(q[:, 0], -math.inf, dtype=wide)
+    row_sum, acc = torch.zeros_like(row_max), torch.zeros_like(q, dtype=wide)
+    for k_tile, v_tile in zip(k.split(block_n), v.split(block_n), strict=True):
+        scores = q.to(wide) @ k_tile.to(wide).T / math.sqrt(q.shape[-1])
+        new_max = torch.maximum(row_max, scores.amax(dim=1))
+        alpha, weights = torch.exp(row_max - new_max), torch.exp(scores - new_max[:, None])
+        row_sum = alpha * row_sum + weights.sum(dim=1)
+        acc = alpha[:, None] * acc + weights @ v_tile.to(wide)
+        row_max = new_max
+    return (acc / row_sum[:, None]).to(q.dtype), row_max + torch.log(row_sum)
+
+
 @counts("splits")
 @shapes(q="... queries d", k="... keys d", v="... keys d_value")
 def split_attention(q: Tensor, k: Tensor, v: Tensor, splits: int) -> Tensor:

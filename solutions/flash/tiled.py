@@ -14,7 +14,7 @@ from solutions.shapes import counts, shapes
 # Attention on it ---------------------------------------------------------------------------------------------------
 
 
-def machine_fits(machine: TileMachine, q: Tensor, k: Tensor, causal: bool, **_) -> None:
+def machine_fits(machine: TileMachine, q: Tensor, k: Tensor, causal: bool = False, **_) -> None:
     """Raise ValueError unless there is a machine and the queries can be the last tokens."""
     if not all(hasattr(machine, name) for name in ("hbm", "load", "hold", "store")):  # a notebook may bring its own
         raise ValueError(f"machine is of type {type(machine).__name__}; give a TileMachine(capacity).")
@@ -31,17 +31,52 @@ def on_machine(**specs: str):
 
 
 @on_machine(q="queries d", k="keys d", v="keys d")
+def attend_in_tiles(
+    machine: TileMachine, q: Tensor, k: Tensor, v: Tensor, *, block_m: int, block_n: int
+) -> tuple[Tensor, Tensor]:
+    """Attention in tiles: each program keeps block_m queries and their output in SRAM, and streams the keys past them.
+
+    q: (queries, d); k, v: (keys, d); block_m, block_n: queries and keys of a tile, of which the last may be smaller
+    Returns (out, lse), (queries, d) in q's dtype and (queries,) in float32 at least. (Dao, 2023, algorithm 1.)
+    """
+    queries, keys, wide = len(q), len(k), torch.promote_types(q.dtype, torch.float32)  # sums stay in float32
+    q, k, v = machine.hbm("q", q), machine.hbm("k", k), machine.hbm("v", v)
+    out, lse = machine.empty("out", q.shape, q.dtype), machine.empty("lse", (queries,), wide)
+    for index, first in enumerate(range(0, queries, block_m)):
+        with machine.program(index):
+            rows = slice(first, first + block_m)
+            q_tile = machine.load("q", q, rows)  # new: from HBM
+            acc = machine.hold("acc", torch.zeros_like(q_tile, dtype=wide))  # new: the output so far
+            row_max = machine.hold("m", acc.new_full((len(acc),), -math.inf))  # new: the maximum so far
+            row_sum = machine.hold("l", acc.new_zeros(len(acc)))  # new: the sum so far
+            for start in range(0, keys, block_n):
+                columns = slice(start, start + block_n)
+                k_tile = machine.load("k", k, columns)  # new: from HBM
+                scores = machine.hold("scores", machine.dot(q_tile, k_tile.T) / math.sqrt(q.shape[-1]))  # new: held
+                new_max = torch.maximum(row_max, scores.amax(dim=1))
+                alpha = torch.exp(row_max - new_max)
+                weights = machine.hold("scores", torch.exp(scores - new_max[:, None]))  # new: held in their place
+                row_max = machine.hold("m", new_max)
+                row_sum = machine.hold("l", alpha * row_sum + weights.sum(dim=1))  # new: in the new unit
+                v_tile = machine.load("v", v, columns)  # new: from HBM
+                acc = machine.hold("acc", alpha[:, None] * acc + machine.dot(weights, v_tile))  # new: in the new unit
+            machine.store(out, rows, acc / row_sum[:, None])  # new: store the output
+            machine.store(lse, rows, row_max + torch.log(row_sum))  # new: store the log-sum-exp
+    return out, lse
+
+
+@on_machine(q="queries d", k="keys d", v="keys d")
 def tiled_attention(
     machine: TileMachine, q: Tensor, k: Tensor, v: Tensor, *, block_m: int, block_n: int, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Flash attention: each program keeps block_m queries and their output in SRAM, and streams the keys past them.
+    """Flash attention: `attend_in_tiles`, which can also be causal, and in which K leaves before V arrives.
 
     q: (queries, d); k, v: (keys, d); block_m, block_n: queries and keys of a tile
+    causal: query i sees the keys up to i + keys - queries, and blocks that no query of a program sees are not loaded
     Returns (out, lse), (queries, d) in q's dtype and (queries,) in float32 at least. (Dao, 2023, algorithm 1.)
     Raises SRAMOverflow when `peak_tile_bytes` does not fit.
     """
-    queries, keys, head_dim = len(q), len(k), q.shape[-1]
-    wide = torch.promote_types(q.dtype, torch.float32)  # sums stay in float32
+    queries, keys, wide = len(q), len(k), torch.promote_types(q.dtype, torch.float32)  # sums stay in float32
     q, k, v = machine.hbm("q", q), machine.hbm("k", k), machine.hbm("v", v)
     out, lse = machine.empty("out", q.shape, q.dtype), machine.empty("lse", (queries,), wide)
     for index, first in enumerate(range(0, queries, block_m)):
@@ -51,16 +86,16 @@ def tiled_attention(
             acc = machine.hold("acc", torch.zeros_like(q_tile, dtype=wide))
             row_max = machine.hold("m", acc.new_full((len(acc),), -math.inf))
             row_sum = machine.hold("l", acc.new_zeros(len(acc)))
-            position = torch.arange(first, first + len(acc)) + keys - queries
-            end = min(keys, first + block_m + keys - queries) if causal else keys
+            position = torch.arange(first, first + len(acc)) + keys - queries  # new: of each query among the keys
+            end = min(keys, first + block_m + keys - queries) if causal else keys  # new: behind the last key seen
             for start in range(0, end, block_n):
                 columns = slice(start, start + block_n)
                 k_tile = machine.load("k", k, columns)
-                scores = machine.hold("scores", machine.dot(q_tile, k_tile.T) / math.sqrt(head_dim))
-                machine.drop("k")  # v needs the room
+                scores = machine.hold("scores", machine.dot(q_tile, k_tile.T) / math.sqrt(q.shape[-1]))
+                machine.drop("k")  # new: make room for the values
                 if causal:
-                    ahead = torch.arange(start, start + len(k_tile)) > position[:, None]
-                    scores = machine.hold("scores", scores.masked_fill(ahead, -math.inf))
+                    ahead = torch.arange(start, start + scores.shape[1]) > position[:, None]  # new: later keys
+                    scores = machine.hold("scores", scores.masked_fill(ahead, -math.inf))  # new: hidden there
                 new_max = torch.maximum(row_max, scores.amax(dim=1))
                 alpha = torch.exp(row_max - new_max)
                 weights = machine.hold("scores", torch.exp(scores - new_max[:, None]))
@@ -68,7 +103,7 @@ def tiled_attention(
                 row_sum = machine.hold("l", alpha * row_sum + weights.sum(dim=1))
                 v_tile = machine.load("v", v, columns)
                 acc = machine.hold("acc", alpha[:, None] * acc + machine.dot(weights, v_tile))
-                machine.drop("v")
+                machine.drop("v")  # new: make room for the next keys
             machine.store(out, rows, acc / row_sum[:, None])
             machine.store(lse, rows, row_max + torch.log(row_sum))
     return out, lse

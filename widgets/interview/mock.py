@@ -3,7 +3,6 @@
 The numbers below are the only ones: the table that a reader sees is made from them, and mock.js reads them.
 """
 
-import inspect
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -107,7 +106,7 @@ def nine() -> list[tuple[str, str, int]]:
 
 
 def tasks() -> list[dict[str, Any]]:
-    """The course's exercises that fit a whiteboard: judged here, 5 to 12 minutes long, of 12 lines at most."""
+    """The course's exercises that fit a whiteboard: judged here, whole, 5 to 12 minutes long, of 12 lines at most."""
     from solutions.checks import EXERCISES
 
     return [
@@ -120,7 +119,8 @@ def tasks() -> list[dict[str, Any]]:
             "file": lesson(exercise.lesson).stem,
         }
         for exercise in EXERCISES.values()
-        if 5 <= exercise.minutes <= dict(PARTS)["whiteboard"] and exercise.lines <= 12 and not exercise.unjudged
+        if 5 <= exercise.minutes <= dict(PARTS)["whiteboard"] and exercise.lines <= 12
+        if not exercise.unjudged and not exercise.goes_on
     ]
 
 
@@ -166,8 +166,7 @@ def whiteboard(name: str, minutes: int | None = None) -> Whiteboard:
     if minutes <= 0:
         raise ValueError(f"a task needs time, and was given {minutes} minutes")
     print(f"Exercise {exercise.number}, {exercise.title}: {minutes} minutes from now, about {exercise.lines} lines.\n")
-    print(f"def {exercise.name}{inspect.signature(exercise.reference)}:")
-    print(f'    """{exercise.reference.__doc__}"""')
+    print(exercise.blank)
     return Whiteboard(exercise.name, minutes, time.monotonic())
 
 
