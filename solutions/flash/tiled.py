@@ -9,7 +9,7 @@ from torch import Tensor
 from solutions.accepts import queries_are_last
 from solutions.flash.machine import TileMachine
 from solutions.flash.visited import key_range, query_range
-from solutions.shapes import counts, shapes
+from solutions.shapes import counts, in_float32, shapes
 
 # Attention on it ---------------------------------------------------------------------------------------------------
 
@@ -180,6 +180,19 @@ def hidden(first: int, start: int, shape: Sequence[int], queries: int, keys: int
 
 
 # Backward, with the weights made again -----------------------------------------------------------------------------
+
+
+@shapes(weights="... keys", grad_weights="... keys")
+@in_float32
+def softmax_backward(weights: Tensor, grad_weights: Tensor) -> Tensor:
+    """From the gradient of a row's weights to that of its scores: weights · (grad_weights - delta).
+
+    weights, grad_weights: (..., keys); weights are what the softmax gave, so 0 in an empty row
+    Returns (..., keys), each row of which adds to 0. delta = Σ weights · grad_weights is one number a row; of half
+    precision all is computed in float32 and rounded once.
+    """
+    delta = (weights * grad_weights).sum(dim=-1, keepdim=True)
+    return weights * (grad_weights - delta)
 
 
 @shapes(
