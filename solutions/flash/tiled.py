@@ -185,11 +185,10 @@ def hidden(first: int, start: int, shape: Sequence[int], queries: int, keys: int
 @shapes(weights="... keys", grad_weights="... keys")
 @in_float32
 def softmax_backward(weights: Tensor, grad_weights: Tensor) -> Tensor:
-    """From the gradient of a row's weights to that of its scores: weights · (grad_weights - delta).
+    """The gradient of a loss by the scores of a softmax, from its gradient by the weights, row by row.
 
-    weights, grad_weights: (..., keys); weights are what the softmax gave, so 0 in an empty row
-    Returns (..., keys), each row of which adds to 0. delta = Σ weights · grad_weights is one number a row; of half
-    precision all is computed in float32 and rounded once.
+    weights, grad_weights: (..., keys); the weights are what the softmax gave, all 0 in an empty row
+    Returns (..., keys), each row of which adds to 0. Of half precision all is computed in float32 and rounded once.
     """
     delta = (weights * grad_weights).sum(dim=-1, keepdim=True)
     return weights * (grad_weights - delta)
