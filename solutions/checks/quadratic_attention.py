@@ -52,6 +52,12 @@ def turned_to(new, angle=lambda position, theta: position * theta):
     return turn_pair
 
 
+def copied(pair, position, theta):
+    a, b = pair.tolist()
+    cos, sin = math.cos(position * theta), math.sin(position * theta)
+    return torch.tensor([a * cos - b * sin, a * sin + b * cos], dtype=pair.dtype)
+
+
 def turned_by(angle):
     return turned_to(lambda a, b, cos, sin: [a * cos - b * sin, a * sin + b * cos], angle)
 
@@ -86,9 +92,11 @@ TURN = Exercise(
             lambda normal: (normal(2), 105, normal(2), 102, 0.5),
             product_of_turned,
         ),
+        Case("the gradient", lambda normal: (normal(2), 3, 0.5), felt("pair")),
     ),
     right_answers=(turn_by_matrix, turn_by_complex),
     mistakes={
+        "the numbers are copied into a new tensor, which loses their gradient (torch.stack keeps it)": copied,
         "the pair turns the other way, clockwise": turned_by(lambda position, theta: -position * theta),
         "sine and cosine are swapped": turned_to(lambda a, b, cos, sin: [a * sin - b * cos, a * cos + b * sin]),
         "both sines have a plus, which is no rotation": turned_to(
