@@ -23,6 +23,15 @@ def finite_scale(scale: float | None, **_) -> None:
         raise ValueError(f"scale is {scale}; give a finite number, or None for 1 / √d.")
 
 
+def one_pair(pair: Tensor, position: float, theta: float) -> None:
+    """Raise ValueError unless pair holds two numbers, and position and theta are finite ones."""
+    if pair.shape != (2,):
+        raise ValueError(f"pair has shape {tuple(pair.shape)}; give two numbers, (2,).")
+    for name, value in (("position", position), ("theta", theta)):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; give a finite number.")
+
+
 def not_more_queries(queries: int, keys: int, **_) -> None:
     """Raise ValueError when there are more queries than keys: the queries are the last of the same tokens."""
     if queries > keys:

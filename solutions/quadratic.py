@@ -24,6 +24,7 @@ from solutions.accepts import (
     heads_fit,
     mask_fits,
     not_more_queries,
+    one_pair,
     queries_are_last,
     two_positive_points,
 )
@@ -40,6 +41,18 @@ def uniform_attention(values: Tensor) -> Tensor:
     Returns (d,).
     """
     return values.mean(dim=0)
+
+
+@shapes(pair="two", check=one_pair)
+@in_float32
+def turn_pair(pair: Tensor, position: float, theta: float) -> Tensor:
+    """Turn a pair of numbers by the angle position · theta, counterclockwise (RoPE; Su et al., 2021, equation 13).
+
+    pair: (2,), a point (a, b) of the plane; position: of its token in the text; theta: radians a token
+    Returns (2,). The product of two turned pairs depends on the difference of their positions alone.
+    """
+    cos, sin = math.cos(position * theta), math.sin(position * theta)
+    return torch.stack([pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos])
 
 
 @shapes(scores="... keys")

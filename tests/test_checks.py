@@ -220,7 +220,7 @@ def test_the_section_is_the_heading_above_the_exercise():
 
 
 def test_headline():
-    assert EXERCISES["softmax"].headline == "Exercise 1.1, stable softmax (difficulty 1, 15 minutes, about 5 lines)"
+    assert EXERCISES["softmax"].headline == "Exercise 1.2, stable softmax (difficulty 1, 15 minutes, about 5 lines)"
     assert EXERCISES["uniform_attention"].headline.endswith("(difficulty 1, 3 minutes, about 1 line)")
 
 
@@ -1728,15 +1728,15 @@ def test_progress_as_text_and_table(capsys):
     assert repr(shown).splitlines()[:3] == [
         "lesson                         done  tried  open",
         "Start here                        1      0     0",
-        "1. Quadratic attention            1      1     6",
+        "1. Quadratic attention            1      1     7",
     ]
-    assert repr(shown).endswith("Next: 1.1, stable softmax.")
-    assert '<tr><th scope="row">1. Quadratic attention</th><td>1</td><td>1</td><td>6</td></tr>' in shown._repr_html_()
+    assert repr(shown).endswith("Next: 1.1, turn a pair.")
+    assert '<tr><th scope="row">1. Quadratic attention</th><td>1</td><td>1</td><td>7</td></tr>' in shown._repr_html_()
     alone = progress("quadratic_attention")
     assert repr(alone).splitlines() == [
         "lesson                  done  tried  open",
-        "1. Quadratic attention     1      1     6",
-        "Next: 1.1, stable softmax.",
+        "1. Quadratic attention     1      1     7",
+        "Next: 1.1, turn a pair.",
     ]
     with pytest.raises(ValueError, match="there is no lesson 'quadratic'; there are start_here, quadratic_attention"):
         progress("quadratic")

@@ -37,6 +37,7 @@ from solutions.flash import (
     query_range,
     rows_loaded,
     shared_memory_bytes,
+    softmax_backward,
     split_attention,
     standard_attention,
     standard_bytes,
@@ -721,6 +722,26 @@ def test_flops_are_those_that_torch_counts():
 
 
 # The gradients of one tile -----------------------------------------------------------------------------------------
+
+
+def test_the_way_back_through_a_softmax_by_hand():
+    weights = torch.tensor([0.0, 1.0, 2.0]).double().softmax(0)
+    grad_scores = softmax_backward(weights, torch.tensor([1.0, 0.0, 0.0]).double())
+    assert [round(p, 4) for p in weights.tolist()] == [0.09, 0.2447, 0.6652]
+    assert [round(ds, 4) for ds in grad_scores.tolist()] == [0.0819, -0.022, -0.0599]
+
+
+@pytest.mark.parametrize("causal", CAUSAL)
+def test_the_way_back_through_a_softmax_is_autograds_and_its_delta_needs_no_weights(causal):
+    (q, k, v, grad_out), _ = one_head((23, 30, 8, 1, 1))
+    visible = causal_mask(23, 30) if causal else torch.ones(23, 30, dtype=torch.bool)
+    scores = (q @ k.T).masked_fill(~visible, -math.inf).requires_grad_()
+    weights = softmax(scores)
+    (weights @ v).backward(grad_out)
+    weights, grad_weights = weights.detach(), grad_out @ v.T
+    assert_close(softmax_backward(weights, grad_weights), scores.grad, 1e-12)
+    assert_close(softmax_backward(weights, grad_weights).sum(1), torch.zeros(23, dtype=torch.float64), 1e-12)
+    assert_close((weights * grad_weights).sum(1), (grad_out * (weights @ v)).sum(1), 1e-12)
 
 
 @pytest.mark.parametrize("causal", CAUSAL)

@@ -1,5 +1,6 @@
 """What must hold of a memory that is one matrix: causal, whole whatever the chunks, and free of other streams."""
 
+import math
 import warnings
 from itertools import pairwise
 
@@ -642,6 +643,16 @@ def test_how_far_a_gate_can_go():
         (1e3 * beta).sum().backward()
         optimizer.step()
     assert torch.sigmoid(beta).item() == pytest.approx(low, abs=1e-5)
+
+
+def test_the_cosine_of_random_keys_is_that_of_their_means():
+    below = torch.special.ndtr(torch.tensor([-1.0, -2.0], dtype=torch.float64))
+    mean = 0.5 + (2 * math.pi) ** -0.5 + math.exp(0.5) * below[0].item()
+    square = 1 + 2 * (2 * math.pi) ** -0.5 + math.exp(2) * below[1].item()
+    assert (round(mean, 4), round(square, 3), round(mean**2 / square, 3)) == (1.1605, 1.966, 0.685)
+    features = feature(normal(2000, 64))
+    assert features.mean().item() == pytest.approx(mean, abs=0.01)
+    assert features.pow(2).mean().item() == pytest.approx(square, abs=0.03)
 
 
 def test_capacity_falls_where_the_keys_are_no_longer_apart():

@@ -28,6 +28,7 @@ from solutions.quadratic import (
     projection_multiplications,
     score_bytes,
     softmax,
+    turn_pair,
     uniform_attention,
 )
 
@@ -191,6 +192,34 @@ def test_mask_spreads_over_heads_and_queries():
         mask[..., 0] = True
         expected = scaled_dot_product_attention(q, k, v, attn_mask=mask.expand(2, 3, 4, 5))
         assert_close(attention(q, k, v, mask=mask), expected)
+
+
+@pytest.mark.parametrize("i, j", [(3, 1), (103, 101), (1002, 1000), (5, 1), (1, 5), (0, 0)])
+def test_the_product_of_turned_pairs_knows_the_distance_alone(i, j):
+    by_hand = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
+    for (q, k), theta in ((by_hand, 0.5), (normal(2, 2), 0.3)):
+        turn = (i - j) * theta
+        expected = q @ k * math.cos(turn) + (q[0] * k[1] - q[1] * k[0]) * math.sin(turn)
+        assert_close(turn_pair(q, i, theta) @ turn_pair(k, j, theta), expected)
+
+
+def test_a_turned_pair_keeps_its_length_and_its_dtype():
+    assert_close(turn_pair(normal(2), 7, 0.3).norm(), normal(2).norm())
+    assert turn_pair(normal(2, dtype=torch.bfloat16), 7, 0.3).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "pair, position, theta, words",
+    [
+        (torch.ones(3), 1, 0.5, "turn_pair: pair has shape (3,); give two numbers, (2,)"),
+        (torch.ones(2), INF, 0.5, "turn_pair: position is inf; give a finite number"),
+        (torch.ones(2), 1, math.nan, "turn_pair: theta is nan; give a finite number"),
+    ],
+)
+def test_what_is_no_pair_is_told(pair, position, theta, words):
+    with pytest.raises(ValueError) as refusal:
+        turn_pair(pair, position, theta)
+    assert words in str(refusal.value)
 
 
 def test_not_contiguous_inputs_just_work():

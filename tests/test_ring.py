@@ -50,6 +50,15 @@ def test_zigzag_by_hand():
     assert [of_rank.tolist() for of_rank in zigzag_rows(8, 2)] == [[0, 1, 6, 7], [2, 3, 4, 5]]
 
 
+@pytest.mark.parametrize("ranks", [2, 4, 16])
+def test_an_early_and_a_late_piece_are_the_same_work_for_every_rank(ranks):
+    c = 6
+    n = 2 * ranks * c
+    assert {int((rows + 1).sum()) for rows in zigzag_rows(n, ranks)} == {c * (n + 1)}
+    in_order = [int((rows + 1).sum()) for rows in contiguous_rows(n, ranks)]
+    assert in_order[-1] / (sum(in_order) / ranks) == pytest.approx(2 - 1 / ranks, abs=1 / n)
+
+
 def test_the_last_of_16_ranks_has_nearly_twice_the_work():
     n = 131_072
     assert imbalance(contiguous_rows(n, 16)) == pytest.approx(15.5 / 8, abs=1e-4)

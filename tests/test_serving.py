@@ -245,6 +245,40 @@ def test_activations_at_128k(model, scores, of_a_layer, flash, checkpoints, rank
     assert stored == model.layers * score_bytes(LONG, model.heads, 5)
 
 
+@pytest.mark.parametrize("tokens, heads, head_dim", [(24, 2, 8), (20, 3, 6)])
+def test_a_block_of_torch_keeps_34_bytes_a_token_and_width_and_5_a_head_and_pair(tokens, heads, head_dim):
+    width, kept = heads * head_dim, {}
+    x, *matrices = (
+        torch.randn(*shape, dtype=torch.bfloat16).requires_grad_()
+        for shape in ((tokens, width), *[(width, width)] * 4, (width, 4 * width), (4 * width, width))
+    )
+    w_q, w_k, w_v, w_o, w_up, w_down = matrices
+    parameters = {each.untyped_storage().data_ptr() for each in matrices}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters and tensor.numel() > tokens:  # not LayerNorm's two numbers a token
+            kept[storage.data_ptr()] = tensor
+        return tensor
+
+    def heads_of(each):
+        return each.unflatten(-1, (heads, head_dim)).transpose(0, 1)
+
+    def dropped(each):
+        return torch.native_dropout(each, 0.1, True)[0]
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        normed = torch.nn.functional.layer_norm(x, (width,))
+        q, k, v = (heads_of(normed @ matrix) for matrix in (w_q, w_k, w_v))
+        weights = dropped((q @ k.mT * 0.3).softmax(-1))
+        x = x + dropped((weights @ v).transpose(0, 1).flatten(-2) @ w_o)
+        normed = torch.nn.functional.layer_norm(x, (width,))
+        x = x + dropped(torch.nn.functional.gelu(normed @ w_up) @ w_down)
+    counted = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    block = Model("block", layers=1, heads=heads, kv_heads=heads, head_dim=head_dim, parameters=1)
+    assert counted == activation_bytes(block, tokens, "scores") == 34 * tokens * width + 5 * heads * tokens**2
+
+
 def test_activations_of_a_rank_are_those_of_its_rows():
     for kept in KEPT:
         assert activation_bytes(GEMMA, 1000, kept, ranks=8) * 8 == activation_bytes(GEMMA, 1000, kept)

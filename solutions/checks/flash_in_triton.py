@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from solutions import flash, flash_kernels, interpreter
+from solutions import flash, flash_kernels, interpreter, quadratic
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.kernels import Exponentials, changed, each_changed, launched, span, unwritten, within_budget
 from solutions.checks.running import Rejected
@@ -843,6 +843,124 @@ TILE = Exercise(
 )
 
 
+# softmax_backward ------------------------------------------------------------------------------------------------
+
+
+def row_of(*shape, visible=None):
+    """Weights of a softmax, 0 where nothing is visible, and a gradient for each."""
+
+    def inputs(normal):
+        scores, grad_weights = normal(*shape), normal(*shape)
+        if visible is not None:
+            scores = scores.masked_fill(~visible(*shape[-2:]), -math.inf)
+        return quadratic.softmax(scores), grad_weights
+
+    return inputs
+
+
+def lower_left(rows, columns):
+    return torch.arange(columns) <= torch.arange(rows)[:, None]
+
+
+def by_hand(normal):
+    return torch.tensor([0.0, 1.0, 2.0]).softmax(0).to(normal(1)), torch.tensor([1.0, 0.0, 0.0]).to(normal(1))
+
+
+def none_in_row_1(rows, columns):
+    return lower_left(rows, columns) & (torch.arange(rows) != 1)[:, None]
+
+
+def by_jacobian(weights, grad_weights):
+    """The derivative of every weight by every score as a matrix, times the gradients."""
+    slopes = torch.diag_embed(weights) - weights[..., :, None] * weights[..., None, :]
+    return (slopes @ grad_weights[..., None]).squeeze(-1)
+
+
+def by_einsum(weights, grad_weights):
+    delta = torch.einsum("...j,...j->...", weights, grad_weights)
+    return weights * grad_weights - delta.unsqueeze(-1) * weights
+
+
+def from_autograd(weights, grad_weights):
+    with torch.enable_grad():
+        scores = weights.detach().log().clamp(min=-1e4).requires_grad_()
+        (scores.softmax(-1) * grad_weights).sum().backward()
+    return scores.grad.masked_fill(weights == 0, 0)
+
+
+def less(delta):
+    """weights · (grad_weights - delta), with another delta(weights, grad_weights)."""
+    return lambda weights, grad_weights: weights * (grad_weights - delta(weights, grad_weights))
+
+
+def row_delta(weights, grad_weights):
+    return (weights * grad_weights).sum(-1, keepdim=True)
+
+
+SOFTMAX_BACKWARD = Exercise(
+    title="back through a softmax",
+    section="Backwards",
+    difficulty=2,
+    minutes=7,
+    reference=flash.softmax_backward,
+    hints=(
+        "One number of each row is needed in all its entries. Which one, and along which axis is it a sum?",
+        "delta is the sum of weights · grad_weights over the keys, the last axis. Keep that axis with keepdim=True, "
+        "so that delta fits under each entry of its row.",
+        "delta = (weights * grad_weights).sum(dim=-1, keepdim=True); then the weights times what is left of "
+        "grad_weights when delta is taken away.",
+    ),
+    cases=(
+        Case("scores 0, 1, 2 and a gradient of 1, 0, 0", by_hand),
+        Case("3 rows of 5 keys", row_of(3, 5)),
+        Case("a batch of 2 with 3 heads", row_of(2, 3, 4, 7)),
+        Case("a causal mask", row_of(4, 6, visible=lower_left)),
+        Case("an empty row", row_of(3, 5, visible=none_in_row_1)),
+        Case("float64", row_of(2, 6), dtype=torch.float64),
+    ),
+    right_answers=(by_jacobian, by_einsum, from_autograd),
+    mistakes={
+        "nothing is subtracted, as if the other weights of the row stayed": lambda weights, grad_weights: (
+            weights * grad_weights
+        ),
+        "each entry is changed by its own slope p (1 - p) alone, without the other weights of its row": (
+            lambda weights, grad_weights: weights * (1 - weights) * grad_weights
+        ),
+        "delta is the plain sum of the gradients, without the weights": less(
+            lambda weights, grad_weights: grad_weights.sum(-1, keepdim=True)
+        ),
+        "delta is the mean of the gradients, as if all weights were equal": less(
+            lambda weights, grad_weights: grad_weights.mean(-1, keepdim=True)
+        ),
+        "delta is a mean over the keys, where it is a sum": less(
+            lambda weights, grad_weights: (weights * grad_weights).mean(-1, keepdim=True)
+        ),
+        "one delta is summed over all rows, where every row has its own": less(
+            lambda weights, grad_weights: (weights * grad_weights).sum()
+        ),
+        "delta is summed over dim=-2, down each column": less(
+            lambda weights, grad_weights: (weights * grad_weights).sum(-2 if weights.dim() > 1 else -1, keepdim=True)
+        ),
+        "delta is added, where it is subtracted": less(lambda weights, grad_weights: -row_delta(weights, grad_weights)),
+        "delta is subtracted from the product, where it stands in the bracket": lambda weights, grad_weights: (
+            weights * grad_weights - row_delta(weights, grad_weights)
+        ),
+        "what is in the bracket is not multiplied by the weights": lambda weights, grad_weights: (
+            grad_weights - row_delta(weights, grad_weights)
+        ),
+        "the sign is turned round": lambda weights, grad_weights: (
+            weights * (row_delta(weights, grad_weights) - grad_weights)
+        ),
+        "delta takes the squares of the weights": less(
+            lambda weights, grad_weights: (weights * weights * grad_weights).sum(-1, keepdim=True)
+        ),
+        "delta is returned for each key, not the gradient of the scores": lambda weights, grad_weights: (
+            row_delta(weights, grad_weights).expand_as(weights).clone()
+        ),
+    },
+)
+
+
 # backward_tile --------------------------------------------------------------------------------------------------
 
 
@@ -866,10 +984,6 @@ def tile_of(rows, columns, d=6, others=5, masked=None, scale=1.0):
         return q, k, v, grad_out, lse, normal(rows).to(lse.dtype), *([] if visible is None else [visible])
 
     return inputs
-
-
-def lower_left(rows, columns):
-    return torch.arange(columns) <= torch.arange(rows)[:, None]
 
 
 def tile_by_einsum(q, k, v, grad_out, lse, delta, visible=None):
@@ -1131,4 +1245,4 @@ FLASH1 = Exercise(
     },
 )
 
-EXERCISES = (FLASH_FORWARD, IN_BASE_2, RANGE, CAUSAL_FLASH_FORWARD, TILE, BACKWARD, FLASH1)
+EXERCISES = (FLASH_FORWARD, IN_BASE_2, RANGE, CAUSAL_FLASH_FORWARD, TILE, SOFTMAX_BACKWARD, BACKWARD, FLASH1)

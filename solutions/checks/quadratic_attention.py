@@ -1,4 +1,4 @@
-"""Exercises: quadratic attention from softmax to row blocks.
+"""Exercises: quadratic attention from a turned pair and softmax to row blocks.
 
 Inputs have variance 1 throughout: with large ones softmax saturates, and no scale, a wrong scale and even a hard choice
 of the best key all give the same output. Rows and columns differ in number, and lengths divide nothing.
@@ -14,10 +14,118 @@ from torch.nn.functional import scaled_dot_product_attention
 from solutions import quadratic
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor, far_below, felt, large_products
+from solutions.checks.tools import LargestTensor, far_below, felt, large_products, tensors
 from solutions.quadratic import KVCache, attention_scores, causal_mask, grouped_attention
 
 INF = math.inf
+
+
+# turn_pair -------------------------------------------------------------------------------------------------------
+
+
+def product_of_turned(function, q, i, k, j, theta):
+    """Of a query at position i and a key at position j, both turned."""
+    (turned_q,) = tensors((function(q, i, theta),), q=q.shape)
+    (turned_k,) = tensors((function(k, j, theta),), k=k.shape)
+    return turned_q @ turned_k
+
+
+def turn_by_matrix(pair, position, theta):
+    angle = torch.tensor(position * theta)
+    rows = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).reshape(2, 2)
+    return rows.to(pair) @ pair
+
+
+def turn_by_complex(pair, position, theta):
+    turned = torch.view_as_complex(pair.double()) * complex(math.cos(position * theta), math.sin(position * theta))
+    return torch.view_as_real(turned).to(pair.dtype)
+
+
+def turned_to(new, angle=lambda position, theta: position * theta):
+    """new(a, b, cos, sin) gives the two numbers, of an angle that may be another."""
+
+    def turn_pair(pair, position, theta):
+        a, b = pair
+        phi = angle(position, theta)
+        return torch.stack(new(a, b, math.cos(phi), math.sin(phi)))
+
+    return turn_pair
+
+
+def copied(pair, position, theta):
+    a, b = pair.tolist()
+    cos, sin = math.cos(position * theta), math.sin(position * theta)
+    return torch.tensor([a * cos - b * sin, a * sin + b * cos], dtype=pair.dtype)
+
+
+def turned_by(angle):
+    return turned_to(lambda a, b, cos, sin: [a * cos - b * sin, a * sin + b * cos], angle)
+
+
+TURN = Exercise(
+    title="turn a pair",
+    section="Where a word stands",
+    difficulty=1,
+    minutes=8,
+    reference=quadratic.turn_pair,
+    hints=(
+        "By which angle is a pair turned at position 3, if every position adds theta? And where does (1, 0) land, "
+        "where (0, 1), after a turn by that angle?",
+        "(1, 0) lands on (cos, sin) and (0, 1) on (-sin, cos). The pair (a, b) is a times the one and b times the "
+        "other, so add what they become.",
+        "With cos = math.cos(position * theta) and sin likewise: torch.stack of pair[0] * cos - pair[1] * sin and of "
+        "pair[0] * sin + pair[1] * cos.",
+    ),
+    cases=(
+        Case("the pair (2, 1) at position 3", lambda normal: (torch.tensor([2.0, 1.0]).to(normal(1)), 3, 0.5)),
+        Case("another pair at position 7", lambda normal: (normal(2), 7, 0.3)),
+        Case("position 0, float64", lambda normal: (normal(2), 0, 0.7), dtype=torch.float64),
+        Case("a slow pair, theta = 0.01", lambda normal: (normal(2), 5, 0.01)),
+        Case("position 1,002", lambda normal: (normal(2), 1002, 0.25)),
+        Case(
+            "the product of a query at 5 and a key at 2",
+            lambda normal: (normal(2), 5, normal(2), 2, 0.5),
+            product_of_turned,
+        ),
+        Case(
+            "the product of a query at 105 and a key at 102",
+            lambda normal: (normal(2), 105, normal(2), 102, 0.5),
+            product_of_turned,
+        ),
+        Case("the gradient", lambda normal: (normal(2), 3, 0.5), felt("pair")),
+    ),
+    right_answers=(turn_by_matrix, turn_by_complex),
+    mistakes={
+        "the numbers are copied into a new tensor, which loses their gradient (torch.stack keeps it)": copied,
+        "the pair turns the other way, clockwise": turned_by(lambda position, theta: -position * theta),
+        "sine and cosine are swapped": turned_to(lambda a, b, cos, sin: [a * sin - b * cos, a * cos + b * sin]),
+        "both sines have a plus, which is no rotation": turned_to(
+            lambda a, b, cos, sin: [a * cos + b * sin, a * sin + b * cos]
+        ),
+        "both sines have a minus, which is no rotation": turned_to(
+            lambda a, b, cos, sin: [a * cos - b * sin, b * cos - a * sin]
+        ),
+        "the second number is made from the first one's new value": turned_to(
+            lambda a, b, cos, sin: [a * cos - b * sin, (a * cos - b * sin) * sin + b * cos]
+        ),
+        "each number is multiplied alone, the first by the cosine and the second by the sine": turned_to(
+            lambda a, b, cos, sin: [a * cos, b * sin]
+        ),
+        "only the first number turns": turned_to(lambda a, b, cos, sin: [a * cos - b * sin, b]),
+        "the two numbers come back in swapped places": turned_to(
+            lambda a, b, cos, sin: [a * sin + b * cos, a * cos - b * sin]
+        ),
+        "the angle is theta at every position": turned_by(lambda position, theta: theta),
+        "positions are counted from 1": turned_by(lambda position, theta: (position + 1) * theta),
+        "position and theta are added, where they are multiplied": turned_by(lambda position, theta: position + theta),
+        "the position is divided by theta, where it is multiplied": turned_by(lambda position, theta: position / theta),
+        "the angle is taken for degrees and turned into radians": turned_by(
+            lambda position, theta: math.radians(position * theta)
+        ),
+        "the angle is 2 π times too large": turned_by(lambda position, theta: 2 * math.pi * position * theta),
+        "nothing turns": lambda pair, position, theta: pair.clone(),
+    },
+)
 
 
 # softmax ---------------------------------------------------------------------------------------------------------
@@ -1574,4 +1682,4 @@ BLOCKS = Exercise(
     },
 )
 
-EXERCISES = (SOFTMAX, SCORES, MASK, ATTENTION, HEADS, CACHE, COUNT, BLOCKS)
+EXERCISES = (TURN, SOFTMAX, SCORES, MASK, ATTENTION, HEADS, CACHE, COUNT, BLOCKS)

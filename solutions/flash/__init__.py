@@ -39,6 +39,7 @@ from solutions.flash.tiled import (
     query_gradients,
     remake,
     row_deltas,
+    softmax_backward,
     softmax_rows,
     standard_attention,
     tiled_attention,
