@@ -40,6 +40,7 @@ def flash_forward(q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: 
 
     q, k, v: pointers to contiguous (heads, n, HEAD_DIM) in one dtype; out: the same, written
     lse: pointer to (heads, n) fp32, written: ln of the sum of exp(scale · query · key) over the keys of each row
+    What is carried from block to block is fp32, whatever the dtype of q, k and v.
     """
     rows, columns = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, HEAD_DIM)
     first = tl.program_id(1).to(tl.int64) * n  # new: this head's first row among all rows, in int64

@@ -32,8 +32,14 @@ def run(
     if apart:
         q, k = (8 * q).round() / 8, (8 * k).round() / 8
         q[..., 0], k[..., 0] = apart, -apart
+    return attend(kernel, q, k, v, block_m, block_n)
+
+
+def attend(kernel, q, k, v, block_m, block_n) -> tuple[Tensor, Tensor]:
+    """out and lse of a kernel on q, k and v, (heads, n, head_dim)."""
+    heads, n, head_dim = q.shape
     inputs = {"q": q, "k": k, "v": v}
-    outputs = {"out": unwritten(heads, n, head_dim, dtype=dtype), "lse": unwritten(heads, n)}
+    outputs = {"out": unwritten(heads, n, head_dim, dtype=q.dtype), "lse": unwritten(heads, n)}
 
     def owner(name, entry):
         row, column = divmod(entry, head_dim if name == "out" else 1)
@@ -55,6 +61,14 @@ def output(kernel, *sizes) -> dict[str, Tensor]:
 def output_alone(kernel, *sizes) -> Tensor:
     """In half precision a log-sum-exp depends on where the scale is applied, and a rounded output does not."""
     return run(kernel, *sizes)[0]
+
+
+def sums_in_float32(kernel, n) -> dict[str, Tensor]:
+    """Two heads whose sums half precision can't carry: values that add to 1,000 n, and one score far above the rest."""
+    q, k, v = torch.zeros(3, 2, n, 16, dtype=torch.float16).unbind(0)
+    v[0], v[1], q[1], k[1, 1:] = 1000.0, 1.0, 1.0, -3.28125  # of head 1 the scores are 0 and -10.5, at a scale of 0.2
+    out, lse = attend(kernel, q, k, v, 128, 16)
+    return {"the output": out, "the log-sum-exp": lse}
 
 
 def forward_budget(causal, heads, n, head_dim, block_m, block_n):
@@ -241,6 +255,14 @@ def mistakes_of_the_loop(*chosen: str) -> dict:
         "exp2 is taken of scores that are not multiplied by log2(e)": ("scale * 1.4426950408889634", "scale"),
         "the natural exp is taken of scores that are multiplied by log2(e)": ("tl.math.exp2", "tl.exp"),
         "acc is stored without being divided by ell": ("acc / ell[:, None]", "acc"),
+        "the output so far is rounded to the dtype of v in every step": (
+            "    tl.store(out + q_at",
+            "        acc = acc.to(v_tile.dtype).to(tl.float32)\n    tl.store(out + q_at",
+        ),
+        "the sum so far is rounded to the dtype of q in every step": (
+            "    tl.store(out + q_at",
+            "        ell = ell.to(q_tile.dtype).to(tl.float32)\n    tl.store(out + q_at",
+        ),
         "the log-sum-exp is the logarithm of ell alone, without the maximum": ("m + tl.log(ell)", "tl.log(ell)"),
         "the log-sum-exp is the maximum alone, without the logarithm of ell": ("m + tl.log(ell)", "m"),
         "the log-sum-exp is in base 2": ("m * 0.6931471805599453", "m", "tl.log(ell)", "tl.log2(ell)"),
@@ -302,6 +324,7 @@ FEW_QUERIES = (
 FAR_SCORES = (
     case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE, outcome=output_alone),
     case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW, outcome=output_alone),
+    case("half precision, sums that only float32 carries", 96, outcome=sums_in_float32),
 )
 OF_ALL_KEYS = within_budget(output, functools.partial(forward_budget, False))
 OF_THOSE_SEEN = within_budget(output, functools.partial(forward_budget, True))
