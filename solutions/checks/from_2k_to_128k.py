@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, pad, scaled_dot_product_attention
 
 from solutions import positions
 from solutions.checks.exercise import Case, Exercise
+from solutions.checks.tools import felt
 from solutions.positions import tempered_attention
 from solutions.quadratic import attention
 from solutions.tiny import Config, TinyTransformer
@@ -433,6 +434,7 @@ BY_PARTS = Exercise(
         Case("128 tokens, to 32 turns: no pair makes them", head(32, 1e4, 8.0, 128, 1.0, 32.0), dtype=torch.float64),
         Case("from 2 turns to 6, a factor of 2.5", head(16, 100.0, 2.5, 60, 2.0, 6.0), dtype=torch.float64),
         Case("a head of 48, from 1.5 turns to 20", head(48, 700.0, 5.0, 500, 1.5, 20.0), dtype=torch.float64),
+        Case("alpha and beta are left to their defaults", head(64, 1e4, 16.0, 2048), dtype=torch.float64),
         Case("a factor of 1, at which nothing changes", head(16, 100.0, 1.0, 60, 1.0, 4.0)),
     ),
     right_answers=(by_parts_one_by_one, by_parts_by_wavelength),
@@ -596,6 +598,7 @@ TEMPERED = Exercise(
         Case("two texts, four heads, a factor of 8", tempered(5, 5, 8.0, 2, 4)),
         Case("4 queries, the last of 10 tokens", tempered(4, 10, 16.0)),
         Case("a factor of 1, plain attention", tempered(6, 6, 1.0)),
+        Case("the gradients", tempered(3, 4, 8.0), felt("q", "k", "v")),
         Case("float64, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float64),
         Case("float16, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float16),
     ),

@@ -43,17 +43,19 @@ def large_products(normal, *shape):
 
 
 def felt(*names: str, **options):
-    """An outcome: the gradients that reach the tensors of an input, by name, from numbers that every output moves."""
+    """An outcome: the gradients that reach the first inputs of numbers, by name, from what every output moves."""
 
     def outcome(function, *inputs):
-        given = [each.detach().requires_grad_() if learns(each) else each for each in inputs]
+        given = list(inputs)
+        for index in [index for index, each in enumerate(given) if learns(each)][: len(names)]:
+            given[index] = given[index].detach().requires_grad_()
         with torch.enable_grad():
             result = function(*given, **options)
             outputs = [each for each in tree_leaves(result) if isinstance(each, Tensor) and each.requires_grad]
             if not outputs:
                 raise Rejected("your output has lost its gradient; compute it with torch operations only")
             total = sum((each.flatten() * unlike(each)).sum() for each in outputs)
-            learning = [each for each in given if learns(each)]
+            learning = [each for each in given if learns(each) and each.requires_grad]
             moved = torch.autograd.grad(total, learning, allow_unused=True)
         found = (torch.zeros_like(each) if grad is None else grad for each, grad in zip(learning, moved, strict=True))
         return {f"the gradient by {name}": each for name, each in zip(names, found, strict=True)}
