@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from solutions import documents
-from solutions.checkpoints import language
+from solutions.checkpoints import about, language, load
 from solutions.infini import infini_floats, kv_cache_floats, transformer_xl_floats
 from solutions.tiny import TinyTransformer
 
@@ -126,3 +126,61 @@ def test_the_recipe_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     assert one == other
     assert "Infini, linear" in capsys.readouterr().out
     assert language.found_so_far(tmp_path) == []  # all is found: the next time begins anew
+
+
+# --- what the lesson says of the runs ---
+
+
+def mean(system, key="perplexity", **where):
+    return language.seeds_of(system, key, **where).mean(0).tolist()
+
+
+def test_every_system_has_three_seeds():
+    runs = about("language")["runs"]
+    assert sorted((run["system"], run["seed"]) for run in runs) == sorted(product(language.SYSTEMS, language.SEEDS))
+    assert {run["steps"] for run in runs} == {language.STEPS}
+
+
+def test_infini_attention_is_below_transformer_xl_with_a_quarter_of_its_bytes():
+    carried = {run["system"]: run["carried_bytes"] for run in about("language")["runs"]}
+    assert carried["Transformer-XL"][0] / 1024 == 64 and carried["Infini, linear"][0] / 1024 == 16.5
+    for n, below in ((512, 2), (2048, 6), (8192, 9)):
+        one, other = (language.seeds_of(name, tokens=n) for name in ("Infini, linear", "Transformer-XL"))
+        assert bool((one < other).all()) and round(100 * (1 - one.mean().item() / other.mean().item())) == below
+
+
+def test_recall_by_distance_says_why():
+    near, next_segment, *far = mean("Transformer-XL", "right_by_distance")
+    assert near > 0.995 and 0.5 < next_segment < 0.6 and max(far) < 0.04 < 2 / documents.ATTRIBUTES
+    near, _, *far = mean("Infini, linear", "right_by_distance")
+    assert round(near, 2) == 0.95 and 0.45 < min(far) < max(far) < 0.75
+    assert min(mean("kNN memory", "right_by_distance")) > 0.995
+
+
+def test_a_memory_that_holds_everything_can_have_the_higher_perplexity():
+    few = {"facts": 4, "tokens": 8192}
+    values = {key: [round(mean(name, key, **few), 2) for name in ("kNN memory", "Infini, linear")]
+              for key in ("perplexity", "name_nats")}  # fmt: skip
+    assert values == {"perplexity": [4.41, 4.10], "name_nats": [4.23, 3.68]}
+    assert mean("kNN memory", "said_before_nats", **few) < 0.01
+    assert mean("kNN memory") < mean("Infini, linear")
+
+
+def test_facts_that_change_turn_the_order_and_more_of_them_wear_the_matrix_out():
+    for holds in language.HOLDS:
+        matrix, exact = (language.seeds_of(name, holds=holds) for name in ("Infini, linear", "Transformer-XL"))
+        assert bool(((matrix < exact) == (holds == 64)).all())
+    right = {name: [round(100 * mean(name, "said_before_right", facts=facts, tokens=8192)) for facts in (4, 16, 64)]
+             for name in ("Infini, linear", "kNN memory")}  # fmt: skip
+    assert right == {"Infini, linear": [97, 85, 69], "kNN memory": [100, 100, 100]}
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize("system", language.SHIPPED)
+def test_shipped_weights_have_the_perplexity_that_is_written(system):
+    run = next(run for run in about("language")["runs"] if (run["system"], run["seed"]) == (system, 0))
+    written = next(cell for cell in run["changing"] if (cell["holds"], cell["facts"]) == (512, 16))
+    found = language.quality(load(language.name(system, 0)), language.asked(16, language.TEXT, language.TEXTS, 512))
+    assert {key: written[key] for key in found if key != "right_by_distance"} == pytest.approx(
+        {key: value for key, value in found.items() if key != "right_by_distance"}, abs=2e-3
+    )

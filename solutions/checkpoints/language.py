@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from solutions import documents, streams
-from solutions.checkpoints import Draft, note, round_weights, save
+from solutions.checkpoints import Draft, about, note, round_weights, save
 from solutions.checkpoints.infini import groups
 from solutions.infini import SegmentState, gates
 from solutions.tiny import Config, TinyTransformer, train
@@ -207,3 +207,23 @@ def make(folder: Path) -> None:
         print()
     note("language", folder, settings=settings(), runs=runs)
     (folder / FOUND).unlink()
+
+
+def seeds_of(
+    system: str, key: str = "perplexity", *, facts: int = 16, tokens: int = TEXT, holds: int | None = None
+) -> Tensor:
+    """What was measured of each seed of a system, (seeds,), or (seeds, bands) of what is told by distance.
+
+    key: one of `quality`'s; holds: in texts of TEXT tokens whose facts hold for so many
+    Raises ValueError for what was not measured.
+    """
+    where = {"facts": facts, **({"holds": holds} if holds and holds != TEXT else {"tokens": tokens})}
+    part = "changing" if "holds" in where else "cells"
+    runs = [run for run in about("language")["runs"] if run["system"] == system]
+    rows = [row for run in runs for row in run[part] if where.items() <= row.items()]
+    if not rows:
+        raise ValueError(f"nothing was measured of {system} with {where}; see solutions/checkpoints/language.json.")
+    values = [row[key] for row in rows]
+    if isinstance(values[0], list):  # by distance, as far as a text of so many tokens reaches
+        values = [[share for share in row if share is not None] for row in values]
+    return torch.tensor(values)

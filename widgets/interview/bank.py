@@ -328,7 +328,7 @@ def says_nothing(number: str) -> bool:
 
 @cache
 def namespace() -> dict[str, Any]:
-    """What an expression may name: the course's functions, its modules, `math`, `results` and `checkpoint`.
+    """What an expression may name: the course's functions, its modules and `language`, `math`, `results`, `checkpoint`.
 
     A name that two modules give to different things is left out: write `sparse.window`.
     """
@@ -342,7 +342,8 @@ def namespace() -> dict[str, Any]:
                     twice.add(name)
     for name in twice:
         del names[name]
-    return {**names, **modules, "math": math, "results": results, "checkpoint": checkpoint}
+    language = importlib.import_module("solutions.checkpoints.language")
+    return {**names, **modules, "language": language, "math": math, "results": results, "checkpoint": checkpoint}
 
 
 def checkpoint(name: str) -> Any:

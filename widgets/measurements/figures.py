@@ -265,13 +265,17 @@ LESSONS: dict[str, list[Run]] = {
             Figure("Four labelled keys, one asked for", "trained on it, 131,072 tokens",
                    "tasks/task=4 labelled keys&model=trained on it/cells/tokens=131072&depth=0.5/digits", "%"),
         ]),
-        Run("infini language", "a quarter of an hour", kept("infini_language"), [
-            Figure("Transformer-XL on a stream whose answers recur far back", "nats a token, 250 steps, three seeds",
-                   "runs/name=Transformer-XL/nats", "nats",
+        Run("train language", "three hours", shipped("language"), [
+            Figure("Transformer-XL's perplexity, 2,048 tokens, 16 facts", "64 KiB carried",
+                   "runs/system=Transformer-XL/cells/tokens=2048&facts=16/perplexity", "of 224",
                    "perplexity 11.88 on PG19 (Munkhdalai et al. 2024, table 2)"),
-            Figure("Infini-attention on the same",
-                   "linear rule; the order is not the paper's, and the lesson says why",
-                   "runs/name=Infini, linear/nats", "nats", "perplexity 9.65 on PG19 (the same table)"),
+            Figure("Infini-attention's", "linear rule, 16.5 KiB carried",
+                   "runs/system=Infini, linear/cells/tokens=2048&facts=16/perplexity", "of 224",
+                   "perplexity 9.65 on PG19 (the same table)"),
+            Figure("Transformer-XL's, where a fact holds for 128 tokens", "2,048 tokens, 16 facts at a time",
+                   "runs/system=Transformer-XL/changing/holds=128&facts=16/perplexity", "of 224"),
+            Figure("Infini-attention's, where a fact holds for 128 tokens", "the same texts",
+                   "runs/system=Infini, linear/changing/holds=128&facts=16/perplexity", "of 224"),
         ]),
         Run("train language", "three hours", shipped("language-*"), [
             Figure("Training a language model of two layers", "1,200 steps of 8,192 tokens: Infini-attention, "

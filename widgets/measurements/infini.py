@@ -7,7 +7,6 @@ controls    Infini-attention trained without simulated repetition, with slow gat
 alignment   question and answer across the border of a segment, which training never shows; all 64 places of the border
 speed       tokens per second and resident memory while a million tokens stream by, for each rule
 haystacks   random words, several keys, a key said again: as shipped, and trained on the harder task; prose
-language    a stream whose answers recur far back: nats per token against bytes, five memories, three seeds
 plug        the local model with Infini-attention in place of its attention, before and after some steps
 
 Each part writes results/infini_PART.json, the first results/infini.json. Models that are not shipped are trained when
@@ -30,12 +29,12 @@ import torch
 from torch import Tensor
 
 from solutions import passkey, streams
-from solutions.checkpoints import CHECKPOINTS, about, load, provenance, round_weights, save
+from solutions.checkpoints import CHECKPOINTS, about, load, provenance, save
 from solutions.checkpoints import infini as recipe
 from solutions.checkpoints.infini_controls import CONTROLS
 from solutions.infini import RULES, gates, infini_floats
 from solutions.quadratic import kv_cache_bytes
-from solutions.tiny import Config, TinyTransformer, train
+from solutions.tiny import TinyTransformer, train
 from solutions.whole import write_whole
 from widgets.measurements import RESULTS
 
@@ -334,71 +333,6 @@ def haystacks_part() -> Iterator[dict]:
     yield {"tasks": found}
 
 
-LANGUAGE_SEGMENT, LANGUAGE_TRIPLES, LANGUAGE_BATCH, LANGUAGE_STEPS = 48, 192, 12, 250
-LANGUAGE_TEST, LANGUAGE_EDGES = 64, (47, 95, 191, 575)
-SYSTEMS = {
-    "local": ("window", {"window": LANGUAGE_SEGMENT}),
-    "Transformer-XL": ("xl", {"segment": LANGUAGE_SEGMENT}),
-    "kNN memory": ("knn", {"segment": LANGUAGE_SEGMENT}),
-    "Infini, linear": ("infini", {"segment": LANGUAGE_SEGMENT}),
-    "Infini, delta": ("infini", {"segment": LANGUAGE_SEGMENT, "rule": "delta"}),
-}
-
-
-def language_part() -> dict:
-    """The recall stream: 64 keys with values of this sequence, repeated near and far. Equal size, data and steps."""
-    rows = []
-    for seed, (name, (kind, options)) in product(SEEDS, SYSTEMS.items()):
-        layers = ("xl", "knn") if kind == "knn" else (kind, kind)
-        chosen = {kind: options, **({"xl": {"segment": LANGUAGE_SEGMENT}} if kind == "knn" else {})}
-
-        def make(layers=layers, chosen=chosen, seed=seed, name=name) -> tuple[TinyTransformer, dict]:
-            model = TinyTransformer(
-                Config(streams.VOCABULARY, layers, width=64, heads=2, rope_base=1000.0, options=chosen, seed=seed)
-            )
-            generator = torch.Generator().manual_seed(seed)
-
-            def loss(model: TinyTransformer, step: int) -> Tensor:
-                return streams.loss(model, streams.recall(LANGUAGE_BATCH, LANGUAGE_TRIPLES, generator))
-
-            began = time.process_time()
-            losses = train(model, loss, steps=LANGUAGE_STEPS, full_rate=0.5, groups=recipe.groups(model), label=name)
-            round_weights(model)
-            return model, {"seconds": time.process_time() - began, "losses": losses[::10], "steps": LANGUAGE_STEPS}
-
-        slug = "language-" + name.lower().replace(", ", "-").replace(" ", "-") + f"-{seed}"
-        model, result = trained(slug, make)
-        rows.append({"name": name, "seed": seed, **language_quality(model), "training_seconds": result["seconds"]})
-        row = rows[-1]
-        print(f"{name:16} seed {seed}: nats {row['nats']:.4f}, words {row['word_nats']:.4f}; recall by distance "
-              f"{[round(share, 3) for share in row['recall_by_distance']]}; {row['state_bytes']:,} bytes, "
-              f"{row['training_seconds']:.0f} s", flush=True)  # fmt: skip
-    settings = {"tokens": 3 * LANGUAGE_TRIPLES, "segment": LANGUAGE_SEGMENT, "layers": 2, "steps": LANGUAGE_STEPS,
-                "batch": LANGUAGE_BATCH, "test_sequences": LANGUAGE_TEST, "edges": LANGUAGE_EDGES,
-                "word_entropy": streams.WORD_ENTROPY}  # fmt: skip
-    return {"settings": settings, "runs": rows}
-
-
-@torch.no_grad()
-def language_quality(model: TinyTransformer) -> dict:
-    """Nats of the tokens that can be told, recall by distance, and the bytes that a stream of one sequence holds."""
-    sample = streams.recall(LANGUAGE_TEST, LANGUAGE_TRIPLES, torch.Generator().manual_seed(1_000_000))
-    stream = model.new_stream()
-    model(sample.tokens[:1, :-1], stream)
-    nats = streams.surprise(model, sample.tokens)
-    told = sample.ordinary | (sample.distance > 0)
-    return {
-        "nats": streams.loss(model, sample).item(),
-        "looked_up_nats": nats[(sample.distance > 0)[:, 1:]].mean().item(),
-        "perplexity": nats[told[:, 1:]].mean().exp().item(),
-        "word_nats": streams.ordinary_loss(model, sample)[0],
-        "recall_by_distance": [
-            right / asked for right, asked in streams.recall_by_distance(model, sample, LANGUAGE_EDGES)
-        ],
-        "state_bytes": stream.nbytes,
-    }
-
-
 PLUG_STEPS, PLUG_SEGMENT = 300, 8
 
 
@@ -449,7 +383,6 @@ PARTS = {
     "alignment": alignment_part,
     "speed": speed_part,
     "haystacks": haystacks_part,
-    "language": language_part,
     "plug": plug_part,
 }
 
