@@ -55,7 +55,6 @@ def test_bytes_carried_are_those_of_the_formulas(n):
         "kNN memory": kv_cache_floats(n, layers, heads, d, d),
         "full attention": kv_cache_floats(n, layers, heads, d, d),
         "Infini, linear": infini_floats(layers, heads, d, d),
-        "kNN in the last layer": kv_cache_floats(n, 1, heads, d, d) + transformer_xl_floats(64, 1, heads, d, d),
     }
     for system, floats in expected.items():
         assert language.carried_bytes(TinyTransformer(language.config(system, 0)), n) == 4 * floats, system
@@ -144,16 +143,25 @@ def test_every_system_has_three_seeds():
 def test_infini_attention_is_below_transformer_xl_with_a_quarter_of_its_bytes():
     carried = {run["system"]: run["carried_bytes"] for run in about("language")["runs"]}
     assert carried["Transformer-XL"][0] / 1024 == 64 and carried["Infini, linear"][0] / 1024 == 16.5
-    for n, below in ((512, 2), (2048, 6), (8192, 9)):
+    for n, below in ((512, 3), (2048, 7), (8192, 9)):
         one, other = (language.seeds_of(name, tokens=n) for name in ("Infini, linear", "Transformer-XL"))
         assert bool((one < other).all()) and round(100 * (1 - one.mean().item() / other.mean().item())) == below
+
+
+def test_with_few_facts_and_with_many_it_is_a_tie_on_the_trained_length():
+    for facts in (4, 64):
+        shorter, longer = (
+            mean("Infini, linear", facts=facts, tokens=n) / mean("Transformer-XL", facts=facts, tokens=n)
+            for n in (512, 8192)
+        )
+        assert abs(shorter - 1) < 0.005 and longer < 0.97
 
 
 def test_recall_by_distance_says_why():
     near, next_segment, *far = mean("Transformer-XL", "right_by_distance")
     assert near > 0.995 and 0.5 < next_segment < 0.6 and max(far) < 0.04 < 2 / documents.ATTRIBUTES
     near, _, *far = mean("Infini, linear", "right_by_distance")
-    assert round(near, 2) == 0.95 and 0.45 < min(far) < max(far) < 0.75
+    assert round(near, 2) == 0.96 and 0.5 < min(far) < max(far) < 0.75
     assert min(mean("kNN memory", "right_by_distance")) > 0.995
 
 
@@ -161,7 +169,7 @@ def test_a_memory_that_holds_everything_can_have_the_higher_perplexity():
     few = {"facts": 4, "tokens": 8192}
     values = {key: [round(mean(name, key, **few), 2) for name in ("kNN memory", "Infini, linear")]
               for key in ("perplexity", "name_nats")}  # fmt: skip
-    assert values == {"perplexity": [4.41, 4.10], "name_nats": [4.23, 3.68]}
+    assert values == {"perplexity": [4.35, 4.10], "name_nats": [4.22, 3.69]}
     assert mean("kNN memory", "said_before_nats", **few) < 0.01
     assert mean("kNN memory") < mean("Infini, linear")
 
@@ -172,7 +180,7 @@ def test_facts_that_change_turn_the_order_and_more_of_them_wear_the_matrix_out()
         assert bool(((matrix < exact) == (holds == 64)).all())
     right = {name: [round(100 * mean(name, "said_before_right", facts=facts, tokens=8192)) for facts in (4, 16, 64)]
              for name in ("Infini, linear", "kNN memory")}  # fmt: skip
-    assert right == {"Infini, linear": [97, 85, 69], "kNN memory": [100, 100, 100]}
+    assert right == {"Infini, linear": [97, 87, 71], "kNN memory": [100, 100, 100]}
 
 
 @pytest.mark.seconds

@@ -30,7 +30,6 @@ SYSTEMS: dict[str, tuple[tuple[str, ...], dict[str, dict]]] = {  # the attention
     "full attention": (("full", "full"), {}),
     "Infini, linear": (("infini", "infini"), {"infini": SEGMENTS}),
     "Infini, delta": (("infini", "infini"), {"infini": {**SEGMENTS, "rule": "delta"}}),
-    "kNN in the last layer": (("xl", "knn"), {"xl": SEGMENTS, "knn": SEGMENTS}),
 }
 SHIPPED = ("Transformer-XL", "Infini, linear")  # of these the first seed's weights
 SEEDS = (0, 1, 2)

@@ -267,15 +267,15 @@ LESSONS: dict[str, list[Run]] = {
         ]),
         Run("train language", "three hours", shipped("language"), [
             Figure("Transformer-XL's perplexity, 2,048 tokens, 16 facts", "64 KiB carried",
-                   "runs/system=Transformer-XL/cells/tokens=2048&facts=16/perplexity", "of 224",
+                   "runs/system=Transformer-XL/cells/tokens=2048&facts=16/perplexity", "",
                    "perplexity 11.88 on PG19 (Munkhdalai et al. 2024, table 2)"),
             Figure("Infini-attention's", "linear rule, 16.5 KiB carried",
-                   "runs/system=Infini, linear/cells/tokens=2048&facts=16/perplexity", "of 224",
+                   "runs/system=Infini, linear/cells/tokens=2048&facts=16/perplexity", "",
                    "perplexity 9.65 on PG19 (the same table)"),
             Figure("Transformer-XL's, where a fact holds for 128 tokens", "2,048 tokens, 16 facts at a time",
-                   "runs/system=Transformer-XL/changing/holds=128&facts=16/perplexity", "of 224"),
+                   "runs/system=Transformer-XL/changing/holds=128&facts=16/perplexity"),
             Figure("Infini-attention's, where a fact holds for 128 tokens", "the same texts",
-                   "runs/system=Infini, linear/changing/holds=128&facts=16/perplexity", "of 224"),
+                   "runs/system=Infini, linear/changing/holds=128&facts=16/perplexity"),
         ]),
         Run("train language", "three hours", shipped("language-*"), [
             Figure("Training a language model of two layers", "1,200 steps of 8,192 tokens: Infini-attention, "
