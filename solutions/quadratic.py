@@ -241,7 +241,7 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     causal: hide the keys after each query; the queries are the last tokens, fewer than the keys or as many
     Returns (..., queries, d_value). No tensor it makes is larger than (..., block, keys), the output aside. (In half
-    precision all is computed in float32 and rounded once; q, k and v in float32 may be larger.)
+    precision it is as exact as `attention`; q, k and v in float32 may be larger.)
     """
     queries, keys = q.shape[-2], k.shape[-2]
     out = []

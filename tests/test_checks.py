@@ -1772,7 +1772,7 @@ def test_states_that_this_version_does_not_know_are_kept(kept):
     assert json.loads(kept.read_text()) == theirs
     check(named("attention_scores")(lambda q, k, scale=None: q))
     assert json.loads(kept.read_text()) == {**theirs, "attention_scores": "tried"}
-    assert repr(progress()).splitlines()[2] == "1. Quadratic attention            1      3     4"
+    assert repr(progress()).splitlines()[2] == "1. Quadratic attention            1      3     5"
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'"done"', b"\xff\xfe\x00"])

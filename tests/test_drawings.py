@@ -220,6 +220,7 @@ def test_a_picture_and_its_words_are_found_again():
 def test_a_figure_is_shown_with_its_words_and_once(monkeypatch):
     shown = []
     monkeypatch.setattr(figures, "display", lambda data, raw: shown.append(data))
+    figures.plt.close("all")
     figures.lines([1, 2, 4], {"one": [1, 2, 3]}, x="x", y="y")
     figures.show("A line that rises.")
     [data] = shown

@@ -128,13 +128,15 @@ class Exercise:
 
     @cached_property
     def blank(self) -> str:
-        """What a reader's cell begins with, decorators aside."""
-        return blank(*self._source)
+        """What a reader's cell begins with, decorators aside; "" where the reference is no `def`."""
+        return blank(*self._source) if self._source[0] else ""
 
     @cached_property
     def _source(self) -> tuple[list[str], list[str]]:
         """The reference from its `def` on, cut behind its docstring."""
         source = textwrap.dedent(inspect.getsource(written(self.reference)))
+        if not source.startswith(("def ", "class ", "@")):
+            return [], []
         function = ast.parse(source).body[0]
         assert isinstance(function, ast.FunctionDef | ast.ClassDef)
         documented, begins = ast.get_docstring(function) is not None, function.lineno - 1
