@@ -837,17 +837,6 @@ def faint_write(normal):
     return normal(4, 6), normal(4, 5), feature(k).mT @ v, feature(k).sum(dim=-2)
 
 
-def felt_by_the_keys(function, k, v, memory, z):
-    """How a sum over the new memory moves with the keys."""
-    k = k.detach().requires_grad_()
-    with torch.enable_grad():
-        written, _ = function(k, v, memory, z)
-        if not written.requires_grad:
-            raise Rejected("the new memory does not depend on the keys by a gradient")
-        (moved,) = torch.autograd.grad((written * v.sum(dim=-2)).sum(), k)
-    return moved
-
-
 DELTA = Exercise(
     title="write only what is new",
     section="Write only what is new",
@@ -869,7 +858,6 @@ DELTA = Exercise(
         Case("one head holds nothing yet", writes(2, 3, n=4, of=partly), pair),
         Case("an empty memory, in float64", writes(of=empty), pair, dtype=torch.float64),
         Case("a memory of one pair, stored with a tiny weight", faint_write, pair),
-        Case("what the keys learn", writes(), felt_by_the_keys),
         Case("what all four learn", writes(n=4), learned),
     ),
     right_answers=(delta_by_hand, delta_as_a_difference, delta_with()),
@@ -976,17 +964,6 @@ def gamma_with(
     return update_gamma
 
 
-def gradient_of_z(function, k, v, memory, z):
-    """How the sum of the new z moves with the keys."""
-    k = k.detach().requires_grad_()
-    with torch.enable_grad():
-        _, counted = function(k, v, memory, z)
-        if not counted.requires_grad:
-            raise Rejected("the new z does not depend on the keys by a gradient; only gamma stands outside of it")
-        (moved,) = torch.autograd.grad(counted.sum(), k)
-    return moved
-
-
 def low_keys(normal):
     """Keys far below 0, whose features are short, and a memory of one pair whose features are shorter still."""
     k, v, memory, z = writes(n=4, of=few)(normal)
@@ -1015,7 +992,6 @@ GAMMA = Exercise(
         Case("a wide memory of 2 heads", writes(2, n=5, d=7, d_value=3, of=few), pair),
         Case("keys far below 0", low_keys, pair),
         Case("one head holds nothing yet", writes(2, 3, n=4, of=partly), pair),
-        Case("what moves z", writes(n=4, of=few), gradient_of_z),
         Case("what all four learn", writes(n=4, of=few), learned),
         Case("an empty memory, in float64", writes(2, of=empty), pair, dtype=torch.float64),
     ),
