@@ -498,7 +498,7 @@ def test_a_task_that_is_none_is_refused():
 def test_it_brings_its_code_to_its_own_page_and_to_no_other():
     view = Practice.view
     assert "interview" not in KINDS and "al-iv" not in "".join(static_assets().values())
-    own = link.piece("interview", view)
+    own = link.piece("interview", view, Practice.style())
     assert len(own.encode()) < 40_000
     style, script = re.fullmatch(r"<style>(.*)</style><script>(.*)</script>", own, re.DOTALL).groups()
     assert "</" not in style + script

@@ -113,7 +113,8 @@ def test_every_kind_is_in_the_sites_assets_and_they_are_small():
     assert not re.search(r"^\s*(//|/\*\*)", assets["instruments.js"], re.MULTILINE)
     assert {"ledger", "predict"} <= set(KINDS)
     own = {kind: KINDS[kind] for kind in ("ledger", "predict")}
-    assert len(link.script(own).encode()) + len(link.stylesheet(list(own.values())).encode()) < 70_000
+    styles = [view.with_suffix(".css") for view in own.values()]
+    assert len(link.script(own).encode()) + len(link.stylesheet(styles).encode()) < 70_000
 
 
 def test_assets_ask_for_nothing_and_can_stand_inside_a_page():

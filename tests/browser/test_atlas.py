@@ -446,7 +446,7 @@ def test_a_running_kernel_makes_every_cell_exact(page, atlases, tmp_path, monkey
         asked.append(message)
         return [[content, [base64.b64encode(part).decode() for part in buffers or ()]] for content, buffers in answers]
 
-    css = link.stylesheet([Atlas.view])
+    css = link.stylesheet([Atlas.style()])
     (tmp_path / "live.html").write_text(f"<!doctype html><style>{css}</style><main></main>", encoding="utf-8")
     page.expose_function("ask", ask)
     page.goto((tmp_path / "live.html").as_uri())

@@ -117,13 +117,18 @@ class Instrument(anywidget.AnyWidget):
             if not cls.alone:
                 KINDS[cls.kind()] = cls.view
             cls._esm = link.module(cls.view)
-            cls._css = link.stylesheet([cls.view])
+            cls._css = link.stylesheet([cls.style()])
         super().__init_subclass__(**kwargs)
 
     @classmethod
     def kind(cls) -> str:
         """The name of the instrument's folder."""
         return cls.view.parent.name
+
+    @classmethod
+    def style(cls) -> Path:
+        """What the instrument's looks add to those of all."""
+        return cls.view.with_suffix(".css")
 
     def twin(self) -> str:
         """What the untouched picture says, in words; the same words on every machine."""
@@ -139,7 +144,7 @@ class Instrument(anywidget.AnyWidget):
         # "</" would end the script element early.
         text = text.replace("</", "<\\/")
         return (
-            f"{link.piece(self.kind(), self.view) if self.alone else ''}"
+            f"{link.piece(self.kind(), self.view, self.style()) if self.alone else ''}"
             f'<div data-instrument="{self.kind()}">'
             f'<script type="application/json">{text}</script>'
             f"{self._twin_html()}</div>"
@@ -153,7 +158,7 @@ class Instrument(anywidget.AnyWidget):
         views = {} if self.alone else {self.kind(): self.view}
         page = PAGE.format(
             title=html.escape(self.twin().splitlines()[0]),
-            css=link.stylesheet(list(views.values())),
+            css=link.stylesheet([] if self.alone else [self.style()]),
             body=self.static_html(),
             script=link.script(views),
         )
@@ -178,4 +183,5 @@ def static_assets() -> dict[str, str]:
     """File name -> text of what a static page needs to draw every kind of instrument."""
     import widgets  # noqa: F401  every kind is known once the package is imported
 
-    return {"instruments.js": link.script(KINDS), "instruments.css": link.stylesheet(list(KINDS.values()))}
+    styles = [view.with_suffix(".css") for view in KINDS.values()]
+    return {"instruments.js": link.script(KINDS), "instruments.css": link.stylesheet(styles)}

@@ -55,15 +55,14 @@ def script(views: dict[str, Path]) -> str:
     return f'(() => {{\n"use strict";\n{shared}const kinds = {{}};\n{kinds}mountWhenReady(kinds);\n}})();\n'
 
 
-def piece(kind: str, view: Path) -> str:
+def piece(kind: str, view: Path, style: Path) -> str:
     """Style and script of one view, to stand in a page before it; the page's own script finds it there."""
     text = linked(view, set()).replace("export default ", "return ")
-    style = view.with_suffix(".css").read_text(encoding="utf-8")
     script = f'(globalThis.courseKinds ??= {{}})["{kind}"] = (() => {{\n{text}}})();'
-    return f"<style>{style}</style><script>{script}</script>"
+    return f"<style>{style.read_text(encoding='utf-8')}</style><script>{script}</script>"
 
 
-def stylesheet(views: list[Path]) -> str:
+def stylesheet(styles: list[Path]) -> str:
     """The look, the frame, and what each view adds."""
-    sheets = [KIT / "tokens.css", KIT / "kit.css", *(view.with_suffix(".css") for view in views)]
+    sheets = [KIT / "tokens.css", KIT / "kit.css", *styles]
     return SPARE_CSS.sub("", "".join(sheet.read_text(encoding="utf-8") for sheet in sheets))

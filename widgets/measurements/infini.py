@@ -187,8 +187,7 @@ def baselines_part() -> Iterator[dict]:
         for seed in SEEDS:
             model, result = of_kind(kind, seed)
             runs.append({"seed": seed, "steps": result["steps"], "segments": result["segments"],
-                         "training_seconds": result["cpu_seconds"], "trained_digits": result["right"][-1],
-                         "cells": []})  # fmt: skip
+                         "trained_digits": result["right"][-1], "cells": []})  # fmt: skip
             for n, depth in product((512, 2048, 8192, 32_768, 131_072, 1_000_000), DEPTHS.values()):
                 if n > longest or (n > 100_000 and depth != DEPTHS["middle"]):  # minutes a cell
                     continue
@@ -222,9 +221,8 @@ def controls_part() -> Iterator[dict]:
             for n in (512, 2048, 8192, 32_768, 131_072):
                 cells.append(cell(model, n, 0.5, 20, 10, seed))
                 told(f"{label}, seed {seed}", cells[-1])
-            runs.append({"seed": seed, "steps": result["steps"], "training_seconds": result["cpu_seconds"],
-                         "segments": result["segments"], "gates": result["gates_at_the_end"],
-                         "right": result["right"], "cells": cells})  # fmt: skip
+            runs.append({"seed": seed, "steps": result["steps"], "segments": result["segments"],
+                         "gates": result["gates_at_the_end"], "right": result["right"], "cells": cells})  # fmt: skip
         found.append({"name": label, "runs": runs})
         yield {"variants": found}
 
