@@ -19,7 +19,7 @@ for a new one.
 The figure of the cell tagged `picture` also becomes `book/pictures/name.png`, for the README. A cell tagged `drawing`
 holds the name of a drawing (`widgets/drawings`), and becomes the cell that shows it. A cell tagged `figures` is seen
 by nobody: where it stands, its dict of named numbers goes to `book/figures/name.json`, for the page of what we
-measured. A cell that asks for a prediction starts folded, since it holds the answer.
+measured. A cell that asks for a prediction starts folded, since it holds the answer; so does a cell tagged `imports`.
 
 The same text gives the same bytes: ids come from a cell's source, so that one more cell renames no other, counts run
 1..n from a clean kernel, and nothing of the machine is stored. Where only prose changed nothing is executed: the stored
@@ -208,6 +208,12 @@ def printed(path: Path, variant: str, figures: bool = False) -> NotebookNode:
             cells.append(drawing(cell.source.strip(), path, variant))
         elif "source" in tags:
             cells.append(code_cell(decorated(*mechanism(cell.source)), tags))
+        elif "imports" in tags:
+            box = {"code_prompt_show": "Imports", "code_prompt_hide": "Imports"}
+            if variant == "site":
+                cells.append(code_cell(cell.source, [*tags, "hide-input"], mystnb=box))
+            else:
+                cells.append(code_cell(cell.source, tags, jupyter={"source_hidden": True}))
         elif cell.source.startswith("predict("):
             # what holds the answer starts folded in JupyterLab
             cells.append(code_cell(cell.source, tags, jupyter={"source_hidden": True}))

@@ -9,8 +9,8 @@ A section of a lesson says which is the shortest track that it lies on, alone in
 `weekend` is the same for the second. A `##` section that says nothing belongs to everything; one that says `further` is
 a fold at its far end, which a notebook and a page show closed. A `###` heading begins a section of its own if it says
 its track. An exercise lies on the tracks of its section, unless its heading says a longer one. The opening of a lesson
-lies on each track that stops in it. A box that begins with `<details><summary>Further: ` is a fold too, and
-{track}`stop` marks a good place to stop.
+lies on each track that stops in it; the minutes of the lesson stand at {track}`minutes` in it, or at its head. A box
+that begins with `<details><summary>Further: ` is a fold too, and {track}`stop` marks a good place to stop.
 
 The press writes what becomes of these lines (`written`): minutes, and the way on for who skips. All minutes are from
 here: words and lines of code at the paces below, which a reader with a clock may correct, and the exercises' own.
@@ -132,6 +132,10 @@ def outline(text: str, name: str) -> tuple[list[Section], list[int]]:
             here.code += 1
         elif said and said[1] == "stop":
             stops.append(number)
+        elif said and said[1] == "minutes":
+            if whole is not found[0]:
+                raise BrokenReference(f"{name}.md:{number + 1}: the minutes of a lesson stand in its opening")
+            whole.mark = number
         elif said:
             if said[1] not in LEVELS:
                 raise BrokenReference(f"{name}.md:{number + 1}: there is no track {said[1]!r}; {known()}")

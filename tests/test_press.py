@@ -119,6 +119,16 @@ def test_a_prediction_is_folded_away(house):
     assert cell.metadata.jupyter.source_hidden
 
 
+def test_imports_are_folded_away_and_the_title_comes_before_them(house):
+    house.write_text(f"```{{code-cell}} ipython3\n:tags: [imports]\nimport math\n```\n\n{{track}}`minutes`\n\n{house.read_text()}")
+    for variant in ("student", "solved"):
+        title, imports = press.printed(house, variant).cells[:2]
+        assert title.source.startswith("# ") and "\n" not in title.source
+        assert imports.source == "import math" and imports.metadata.jupyter.source_hidden
+    page = press.printed(house, "site").cells[1]
+    assert "hide-input" in page.metadata.tags and page.metadata.mystnb.code_prompt_show == "Imports"
+
+
 @pytest.mark.seconds
 def test_the_same_text_gives_the_same_bytes(house):
     folder = press.VARIANTS["solved"]

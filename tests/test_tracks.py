@@ -177,6 +177,16 @@ def test_the_press_writes_minutes_the_way_on_and_the_stop(course):
     assert not tracks.MARK.search(text)
 
 
+def test_the_minutes_of_a_lesson_stand_where_its_opening_says(course):
+    text = TEXT.replace("One two three.", "One two three.\n\n{track}`minutes`\n\nFour.")
+    written = tracks.written(course(text), "quadratic_attention")
+    assert re.search(r"^---\n\nOne two three\.\n\n\*Evening \d+ minutes, [^\n]*\.\*\n\nFour\.", written, re.MULTILINE)
+    assert written.count("12 to read and run") == 1 and found(text)[0].level == "evening"
+    wrong = r"doubling\.md:3: the minutes of a lesson stand in its opening"
+    with pytest.raises(references.BrokenReference, match=wrong):
+        tracks.outline("## One\n\n{track}`minutes`\n", "doubling")
+
+
 def test_after_the_last_stop_there_is_nothing_more(course):
     text = tracks.written(course("## One\n\n{track}`evening`\n\nWords.\n\n## Two\n\nWords.\n"), "quadratic_attention")
     assert "## Two\n\n*Everything 1 minute. Evening and weekend: nothing more.*" in text
