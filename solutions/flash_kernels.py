@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from solutions.first_kernels import rescale
 from solutions.interpreter import launch, tl, triton
@@ -774,12 +775,25 @@ def target_of(device: torch.device) -> str:
     return "sm_90" if hopper else "sm_80"
 
 
+def as_autocast_has_it(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the dtype that torch's own attention would read: under autocast its own, float64 left alone."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(each if each.dtype == torch.float64 else each.to(dtype) for each in tensors)
+
+
 def heads_fit(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise ValueError unless the kernels can read the three tensors."""
     tensors = {"k": k, "v": v, "q": q}
     same_kind(tensors)
-    same_sizes({"k": k, "v": v}, {"k": "batch kv_heads keys d", "v": "batch kv_heads keys d"})
-    same_sizes({"k": k, "q": q}, {"k": "batch kv_heads keys d", "q": "batch heads queries d"})
+    for name, each in tensors.items():
+        if each.dim() != 4:
+            shape = "batch, heads, queries, d" if name == "q" else "batch, kv_heads, keys, d"
+            raise ValueError(f"{name} has shape {tuple(each.shape)}, which cannot be read as ({shape}).")
+    same_sizes({"k": k, "v": v}, {"k": "... kv_heads keys d", "v": "... kv_heads keys d"})
+    same_sizes({"k": k, "q": q}, {"k": "... kv_heads keys d", "q": "... heads queries d"})
     heads, kv_heads, head_dim = q.shape[1], k.shape[1], q.shape[-1]
     if heads % kv_heads:
         raise ValueError(f"q has {heads} heads, k has {kv_heads}; give k and v a number of heads that divides q's.")
@@ -941,10 +955,12 @@ def flash_attention(
     causal: query i sees the keys up to i + keys - queries; window: of those the last `window`, and the first `sinks`
     scale: of the scores, 1 / sqrt(d) if None
     Returns (batch, heads, queries, d) in q's dtype, 0 for a query that sees no key. A nan is not refused, since looking
-    for it would wait for the GPU: rows that see it are nan. Tensors that are not contiguous are copied. Raises
-    ValueError for tensors that do not fit, for a window without causal, for sinks without a window, and for more than
-    65,535 heads in the batch; RuntimeError where there is no Triton (solutions.flash does the same in torch).
+    for it would wait for the GPU: rows that see it are nan. Tensors that are not contiguous are copied; under autocast
+    all three are turned to its dtype first, as torch's own attention does. Raises ValueError for tensors that do not
+    fit, for a window without causal, for sinks without a window, and for more than 65,535 heads in the batch;
+    RuntimeError where there is no Triton (solutions.flash does the same in torch).
     """
+    q, k, v = as_autocast_has_it(q, k, v)
     heads_fit(q, k, v)
     if window is not None and not causal:
         raise ValueError(f"window is {window} but causal is False; this window looks back only: give causal=True.")
@@ -954,6 +970,8 @@ def flash_attention(
         raise ValueError(f"sinks is {sinks!r}; give a whole number, 0 for none.")
     if sinks and window is None:
         raise ValueError(f"sinks is {sinks} but there is no window to see past; give a window, or sinks=0.")
+    if not len(q):  # no program would run
+        return scaled_dot_product_attention(q, k, v, enable_gqa=True)
     scale = scale_of(scale, q)
     return FlashAttention.apply(q.contiguous(), k.contiguous(), v.contiguous(), scale, causal, window or 0, sinks)
 
@@ -966,11 +984,14 @@ def flash_decode(q: Tensor, k: Tensor, v: Tensor, *, splits: int | None = None, 
     Returns (batch, heads, 1, d) in q's dtype. Raises ValueError for tensors that do not fit, RuntimeError where there
     is no Triton.
     """
+    q, k, v = as_autocast_has_it(q, k, v)
     heads_fit(q, k, v)
     if q.shape[2] != 1:
         raise ValueError(f"q holds {q.shape[2]} queries; give one, or use flash_attention(..., causal=True).")
     batch, heads, _, head_dim = q.shape
     kv_heads, keys = k.shape[1:3]
+    if not batch:  # no program would run
+        return torch.empty_like(q)
     if splits is None:
         splits = splits_for(batch * kv_heads, keys, multiprocessors(q.device))
     elif isinstance(splits, bool) or not isinstance(splits, int) or splits < 1:

@@ -6,6 +6,9 @@ of 1 or more. Both answer bad input with a `ValueError` of one sentence, and kee
 
 Only the outermost call is checked. What our functions hand to each other is right by then, and looking for a nan in an
 (N, N) matrix on the way would cost as much as the step that made it.
+
+Whether a result holds a nan is asked of its numbers, which `torch.func.vmap` and `torch.compile(fullgraph=True)` don't
+have while they trace. `function.__wrapped__` is the mechanism without its guard, for these two.
 """
 
 import functools

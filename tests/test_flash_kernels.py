@@ -242,6 +242,25 @@ def test_grouped_heads_are_repeated_heads():
         assert error(one, other.double()) < 1e-6
 
 
+def test_a_batch_of_none_is_a_batch():
+    leaves = [tensor.requires_grad_() for tensor in qkv(4, 2, 5, batch=0)]
+    out = flash_attention(*leaves, causal=True, window=3)
+    assert out.shape == (0, 4, 5, 16)
+    assert [each.shape for each in torch.autograd.grad(out.sum(), leaves)] == [each.shape for each in leaves]
+    assert flash_decode(*qkv(4, 2, 1, 7, batch=0)).shape == (0, 4, 1, 16)
+
+
+def test_autocast_decides_the_dtype_as_it_does_for_torchs_own():
+    leaves = [tensor.requires_grad_() for tensor in qkv(2, 1, 20)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, one = flash_attention(*leaves), flash_decode(leaves[0][:, :, :1], *leaves[1:])
+        theirs = torch.nn.functional.scaled_dot_product_attention(*leaves, enable_gqa=True)
+        mixed = flash_attention(leaves[0].bfloat16(), *leaves[1:])
+    assert out.dtype == theirs.dtype == one.dtype == torch.bfloat16 and torch.equal(out, mixed)
+    assert error(out, theirs.double()) < 1e-2
+    assert all(each.dtype == torch.float32 for each in torch.autograd.grad(out.sum(), leaves))
+
+
 @pytest.mark.seconds
 def test_blocks_do_not_change_the_answer():
     q, k, v = qkv(1, 1, 100, d=32, dtype=torch.float16)

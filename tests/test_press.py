@@ -120,7 +120,8 @@ def test_a_prediction_is_folded_away(house):
 
 
 def test_imports_are_folded_away_and_the_title_comes_before_them(house):
-    house.write_text(f"```{{code-cell}} ipython3\n:tags: [imports]\nimport math\n```\n\n{{track}}`minutes`\n\n{house.read_text()}")
+    imports = "```{code-cell} ipython3\n:tags: [imports]\nimport math\n```\n\n"
+    house.write_text(f"{imports}{{track}}`minutes`\n\n{house.read_text()}")
     for variant in ("student", "solved"):
         title, imports = press.printed(house, variant).cells[:2]
         assert title.source.startswith("# ") and "\n" not in title.source

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from solutions.quadratic import softmax
 from solutions.shapes import counts, on_method, shapes
 
 INF, NAN = math.inf, math.nan
@@ -158,3 +159,11 @@ def test_on_method_guards_a_method_and_leaves_its_source_alone():
     assert Plant().grow(torch.zeros(1)).item() == 1
     with pytest.raises(ValueError, match="grow: x is of type int"):
         Plant().grow(3)
+
+
+def test_the_mechanism_without_its_guard_can_be_mapped():
+    x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    mapped = torch.func.vmap(softmax.__wrapped__)(x)
+    assert torch.equal(mapped, softmax(x))
+    with pytest.raises(RuntimeError, match="vmap"):
+        torch.func.vmap(softmax)(x)
