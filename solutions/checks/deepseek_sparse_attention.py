@@ -216,6 +216,12 @@ def with_ties(scores):
     return scores.round()
 
 
+def tied_at_the_edge(scores):
+    """The fourth highest score of a row stands there twice, so that one of two equals is chosen."""
+    ranked = scores.argsort(dim=-1, descending=True)
+    return scores.scatter(-1, ranked[..., 4:5], scores.gather(-1, ranked[..., 3:4]))
+
+
 def without_some(scores):
     """Every third key is no candidate."""
     scores = scores.clone()
@@ -385,6 +391,7 @@ CHOOSE = Exercise(
         choice_case("k is all keys", 1, 6, 6, k=6),
         choice_case("k = 11 of 7 keys: all of them", 2, 5, 7, k=11),
         choice_case("equal scores", 2, 9, 9, k=4, change=with_ties),
+        choice_case("the 4th place has two equals", 2, 8, 11, k=4, causal=False, change=tied_at_the_edge),
         choice_case("all scores are 0", 1, 20, 20, k=3, change=torch.zeros_like),
         choice_case("all scores are negative", 1, 6, 6, k=3, change=lambda scores: -scores.abs()),
         choice_case("the queries are the last 3 of 8 tokens", 2, 3, 8, k=6),
