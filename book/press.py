@@ -5,7 +5,8 @@ called stands in `solutions/lessons.toml`. From them come
 
 - `lessons/NN_name.ipynb`, which a learner opens: exercises blank, outputs stored;
 - `solutions/NN_name.ipynb`, the same with every exercise solved;
-- on demand, the site's variant: stubs as text, solutions in closed boxes, widgets alive without a kernel.
+- on demand, the site's variant: stubs as text, and what wrong answers are told; solutions in closed boxes, widgets
+  alive without a kernel.
 
 The press writes the title and the headings of exercises, says under each heading on which tracks it lies and how long
 it takes (`solutions/tracks.py`), and puts numbers and links where the text has names (`solutions/references.py`); it
@@ -42,7 +43,8 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +74,7 @@ PICTURES = ROOT / "book" / "pictures"
 FIGURES = ROOT / "book" / "figures"
 DRAWINGS = ROOT / "widgets" / "drawings" / "printed"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
+TOLD = ROOT / "book" / "_build" / "told.json"  # what wrong answers are told, as the checkers said it last
 RECORDS = ROOT / "book" / "_build" / "printed.json"
 PAGES = ROOT / "book" / "_build" / "lessons"  # what the site was made of, kept for the next time
 STATES = ROOT / "book" / "_build" / "states"  # what runs left of instruments: COURSE_STATES names a folder in it
@@ -157,6 +160,32 @@ def stub(dotted: str) -> str:
     return decorated(blank(lines[:begins], lines[begins:]), node)
 
 
+@cache
+def told() -> dict[str, dict[str, str]]:
+    """Of every exercise that can be judged here two mistakes, each with what `check` says of it. Takes a minute."""
+
+    def ask() -> dict[str, dict[str, str]]:
+        from solutions.checks import EXERCISES
+
+        judged = [each for each in EXERCISES.values() if not each.unjudged]
+        return {
+            each.name: {one: f"{each.name}: {each.verdict(each.mistakes[one]).message}" for one in each.typical(2)}
+            for each in judged
+        }
+
+    return references.asked_once(TOLD, ask)
+
+
+def refusals(name: str, row: Lesson) -> str:
+    """Under a blank that nobody can fill in on a page: what wrong answers are told, and where to write one."""
+    boxes = []
+    for mistake, words in told().get(name, {}).items():
+        summary = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(f"If {mistake}", quote=False))
+        boxes.append(f"<details><summary>{summary}</summary>\n\n```text\n{words}\n```\n\n</details>")
+    opens = f"Write yours in the lab: `python3 course.py lab`, then `{row.stem}.ipynb`."
+    return "\n\n".join(['<div class="told" lang="en">', *boxes, opens, "</div>"])
+
+
 def code_cell(source: str, tags: list[str], **metadata) -> NotebookNode:
     return new_code_cell(source, metadata={"tags": tags, **metadata} if tags or metadata else {})
 
@@ -200,9 +229,11 @@ def printed(path: Path, variant: str, figures: bool = False) -> NotebookNode:
                 cells.append(code_cell(solution, ["exercise"]))
             else:
                 cells.append(new_markdown_cell(f"```python\n{blank}\n```"))
+                cells.append(new_markdown_cell(refusals(name, row)))
                 box = {"code_prompt_show": f"Solution {number}", "code_prompt_hide": f"Solution {number}"}
                 cells.append(code_cell(solution, ["exercise", "hide-input"], mystnb=box))
-            cells.append(code_cell(f"{name} = check({name})", ["check"]))
+            # on a page nobody has answered, so nothing is right
+            cells.append(code_cell(f"{name} = check({name})", ["check"] + ["remove-cell"] * (variant == "site")))
             number = None
         elif "drawing" in tags:
             cells.append(drawing(cell.source.strip(), path, variant))

@@ -35,7 +35,7 @@ html[data-theme] body { font-size: 10.5pt; line-height: 1.5; background: none; }
 .bd-article h3 { font-size: 12.5pt; margin-top: 20pt; }
 .bd-article :is(h1, h2, h3, h4, dt) { break-inside: avoid; break-after: avoid; }
 .bd-article a { color: inherit; }
-:is(.headerlink, button.copybtn, .cell > details, .cell_input + details) { display: none !important; }
+:is(.headerlink, button.copybtn, .told, .cell > details, .cell_input + details) { display: none !important; }
 div.highlight pre, .cell_output pre { font-size: 8.2pt; white-space: pre-wrap; overflow-wrap: anywhere; }
 :is([data-instrument], img, blockquote, .cell_output table, tr, summary) { break-inside: avoid; }
 div.cell_input { break-inside: auto; }

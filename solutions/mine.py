@@ -2,13 +2,17 @@
 
     from solutions.mine import attention         # yours, if it is in work/mine.py and right; else the course's
     mine.whose("attention", "merge")             # "yours: attention; ours: merge"
+    mine.whose("flash_attention")                # the same of all exercises of a lesson
+    mine.versions("merge")                       # your first version of it beside the latest
 
 `check` keeps every right answer in `work/mine.py`, a plain module of your own: read it, edit it, copy it. Where
 COURSE_PROGRESS is off, as in tests and on the site, all functions are the course's.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from html import escape
 
 from solutions.checks import EXERCISES, keeping, nearest
 from solutions.whole import write_whole
@@ -23,19 +27,52 @@ def __getattr__(name: str) -> Callable:
 
 
 def __dir__() -> list[str]:
-    return [*EXERCISES, "keep_picture", "whose", "yours"]
+    return [*EXERCISES, "keep_picture", "versions", "whose", "yours"]
 
 
 def yours(*names: str) -> list[str]:
-    """Those of some exercises whose function is your own. Raises AttributeError for a name that is no exercise's."""
-    return [name for name in names if __getattr__(name) is not EXERCISES[name].reference]
+    """Those of some exercises, or of all exercises of a lesson, whose function is your own.
+
+    Raises AttributeError for a name that is neither an exercise's nor a lesson's.
+    """
+    return [name for name in exercises_of(names) if __getattr__(name) is not EXERCISES[name].reference]
 
 
 def whose(*names: str) -> str:
-    """Who wrote each function: "yours: softmax, attention; ours: merge"."""
+    """Who wrote each function, of some exercises or lessons: "yours: softmax, attention; ours: merge"."""
     own = yours(*names)
-    lists = {"yours": own, "ours": [name for name in names if name not in own]}
+    lists = {"yours": own, "ours": [name for name in exercises_of(names) if name not in own]}
     return "; ".join(f"{who}: {', '.join(some)}" for who, some in lists.items() if some)
+
+
+def exercises_of(names: Iterable[str]) -> list[str]:
+    """Exercises by name, with those of a lesson in the place of its name."""
+    found = {name: [each.name for each in EXERCISES.values() if each.lesson == name] or [name] for name in names}
+    return [each for some in found.values() for each in some]
+
+
+@dataclass(frozen=True, repr=False)
+class Versions:
+    """Two versions of a function, each under its label: side by side in a notebook, one after the other in text."""
+
+    texts: dict[str, str]
+
+    def __repr__(self) -> str:
+        return "\n\n".join(f"# {label}\n{source}" for label, source in self.texts.items())
+
+    def _repr_html_(self) -> str:
+        columns = [
+            f'<figure style="flex: 1 1 20em; min-width: 0; margin: 0"><figcaption>{escape(label)}</figcaption>'
+            f'<pre tabindex="0" style="overflow-x: auto">{escape(source)}</pre></figure>'
+            for label, source in self.texts.items()
+        ]
+        return f'<div style="display: flex; flex-wrap: wrap; gap: 0 2em">{"".join(columns)}</div>'
+
+
+def versions(name: str) -> Versions | None:
+    """Your first version of a function beside the latest, where the two differ; None where there are no two."""
+    texts = keeping.first_and_latest(name, EXERCISES)
+    return Versions(texts) if texts else None
 
 
 def keep_picture(figure, name: str) -> None:

@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -244,19 +244,27 @@ class Facts:
 @cache
 def exercises() -> dict[str, Facts]:
     """Of every exercise that a checker has. Checkers bring torch, so they are asked once for each state of them."""
+
+    def ask() -> dict[str, dict]:
+        from solutions.checks import EXERCISES
+
+        asked = Facts.__dataclass_fields__
+        return {name: {each: getattr(exercise, each) for each in asked} for name, exercise in EXERCISES.items()}
+
+    return {name: Facts(**facts) for name, facts in asked_once(FACTS, ask).items()}
+
+
+def asked_once(path: Path, ask: Callable[[], dict]) -> dict:
+    """What checkers say, as JSON has it: kept in a file, and asked again where they are others."""
     now = digest(ROOT, "solutions")
     with suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads(FACTS.read_text(encoding="utf-8"))
+        kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["made from"] == now:
-            return {name: Facts(**facts) for name, facts in kept["exercises"].items()}
-    from solutions.checks import EXERCISES
-
-    asked = Facts.__dataclass_fields__
-    found = {name: Facts(**{each: getattr(exercise, each) for each in asked}) for name, exercise in EXERCISES.items()}
-    kept = {"made from": now, "exercises": {name: asdict(facts) for name, facts in found.items()}}
+            return kept["said"]
+    said = ask()
     with suppress(OSError):  # a course that can't be written into is asked each time
-        write_whole(FACTS, json.dumps(kept, indent=1))
-    return found
+        write_whole(path, json.dumps({"made from": now, "said": said}, indent=1))
+    return said
 
 
 def digest(root: Path, *names: str) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import linecache
 import re
 import sqlite3
 import sys
@@ -483,6 +484,23 @@ def test_a_task_is_set_judged_and_marked_late(capsys, monkeypatch):
     monkeypatch.setattr(sys.modules["__main__"], task.name, answer, raising=False)
     task.check()
     assert "1:05 over: late, and kept." in capsys.readouterr().out
+
+
+def test_after_a_right_answer_the_first_version_stands_beside_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path / "progress.json"))
+    task, answers = whiteboard("gate"), {}
+    begins = "def gate(beta, from_memory, local):\n    share = beta.sigmoid().view(-1, 1, 1)\n    return"
+    mixed = ["local + share * (from_memory - local)", "local", "local.lerp(from_memory, share)"]
+    for number, returned in enumerate(mixed):
+        source, file = f"{begins} {returned}\n", f"<board {number}>"
+        linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+        exec(compile(source, file, "exec"), answers)
+        capsys.readouterr()
+        task.check(answers["gate"])
+        said = capsys.readouterr().out
+        assert ("# version 1, today, 2 lines\n" in said and "# mine.py now, 2 lines\n" in said) == (number == 2), said
+    order = [f"of {task.minutes}:00.", "# version 1", mixed[0], "# mine.py now", mixed[2]]
+    assert sorted(order, key=said.index) == order
 
 
 def test_a_task_that_is_none_is_refused():

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import linecache
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -273,15 +274,51 @@ def test_an_earlier_right_answer_stays(days, told, work, capsys):
     assert (work / "mine.py").read_text() == before
 
 
-def test_a_new_answer_replaces_the_old_and_ten_are_kept(work):
+def test_a_new_answer_replaces_the_old_and_the_first_and_nine_more_are_kept(work):
     notebook = Notebook()
     sources = [UNIFORM.replace("return", f"{name} = 0\n    return") for name in "abcdefghijkl"]
     for source in sources:
         notebook.answer(source)
     assert (work / "mine.py").read_text() == f"{keeping.HEADER}\n\n{heading('uniform_attention')}{sources[-1]}"
-    kept = [(work / ".mine" / f"uniform_attention-{number}.py").read_text() for number in range(3, 13)]
-    assert [text.partition(" --\n")[2] for text in kept] == sources[2:]
+    numbers = [1, *range(4, 13)]
+    kept = [(work / ".mine" / f"uniform_attention-{number}.py").read_text() for number in numbers]
+    assert [text.partition(" --\n")[2] for text in kept] == [sources[number - 1] for number in numbers]
     assert len(shelved(work, "uniform_attention")) == keeping.VERSIONS == 10
+
+
+def test_the_first_version_stands_beside_the_latest(work):
+    notebook = Notebook()
+    assert mine.versions("gate") is None
+    notebook.answer(GATE)
+    assert mine.versions("gate") is None, "there is one"
+    shorter = "def gate(beta, from_memory, local):\n    return local.lerp(from_memory, beta.sigmoid()[:, None, None])\n"
+    for source in (GATE.replace("share * (", "1.0 * share * ("), shorter):
+        notebook.answer(source)
+    then = time.time() - 30 * 86_400
+    os.utime(work / ".mine" / "gate-1.py", (then, then))
+    told = f"version 1, {time.localtime(then).tm_mday} {time.strftime('%B %Y', time.localtime(then))}, 2 lines"
+    both = mine.versions("gate")
+    assert both.texts == {told: GATE.rstrip(), "mine.py now, 1 line": shorter.rstrip()}
+    assert repr(both) == f"# {told}\n{GATE}\n# mine.py now, 1 line\n{shorter}".rstrip()
+    assert re.findall(r"<pre[^>]*>(.*?)</pre>", both._repr_html_(), re.DOTALL) == [GATE.rstrip(), shorter.rstrip()]
+    notebook.answer(GATE)
+    assert mine.versions("gate") is None, "the latest is the first again"
+
+
+def test_versions_that_cannot_be_read_are_none(work, monkeypatch):
+    notebook = Notebook()
+    for source in (GATE, GATE.replace("local + share", "local + 1.0 * share")):
+        notebook.answer(source)
+    assert mine.versions("gate") is not None
+    first = work / ".mine" / "gate-1.py"
+    whole = first.read_bytes()
+    first.write_bytes(b"(")
+    assert mine.versions("gate") is None, "of the two one is damaged"
+    first.write_bytes(whole)
+    monkeypatch.setattr(keeping, "patiently", read_only)
+    assert mine.versions("gate") is None
+    monkeypatch.setenv("COURSE_PROGRESS", "off")
+    assert mine.versions("gate") is None
 
 
 def test_the_same_answer_again_writes_nothing(work, capsys):
@@ -342,6 +379,9 @@ def test_a_later_lesson_gets_yours_or_else_ours(capsys):
     assert notebook["merge"] is EXERCISES["merge"].reference
     assert mine.whose("gate", "merge", "attention") == "yours: gate; ours: merge, attention"
     assert mine.yours("gate", "merge") == ["gate"] and mine.whose("merge") == "ours: merge"
+    first, *others = [name for name, each in EXERCISES.items() if each.lesson == "start_here"]
+    assert mine.whose("start_here") == f"ours: {', '.join([first, *others])}"
+    assert mine.whose("infini_attention", "merge").startswith("yours: gate; ours: retrieve, update_linear, ")
     notebook.answer(GATE.replace("beta.", "(1 * beta)."))
     assert "1 * beta" in "".join(linecache.getlines(mine.gate.__code__.co_filename)), "the newest"
     with pytest.raises(AttributeError, match=r"no exercise of the course is called soft_max\. Did you mean softmax"):
@@ -502,7 +542,7 @@ def test_a_syntax_error_sets_the_file_aside_and_the_rest_goes_on(asked, work, ca
     asked()
     words = said(capsys)
     assert words.startswith(f"mine.py is no Python, line {line}: '(' was never closed. The file is kept as")
-    assert "kept as mine.damaged.py, and mine.py goes on with your last right versions." in words
+    assert "kept as mine.damaged.py, and mine.py goes on with the last version of each function." in words
     assert (work / "mine.damaged.py").read_text() == broken
     assert mine.yours("gate", "update_linear") == ["gate", "update_linear"]
     assert GATE in (work / "mine.py").read_text() and said(capsys) == ""
@@ -528,6 +568,42 @@ def test_a_damaged_file_is_set_aside_and_all_answers_come_back(damage, work, cap
         assert f"The file is kept as mine.damaged{number}.py" in said(capsys)
         assert (work / f"mine.damaged{number}.py").read_bytes() == damage
         assert (work / "mine.py").read_text() == whole
+
+
+def test_an_empty_file_is_a_damaged_one_and_a_deleted_one_a_new_beginning(work, capsys):
+    Notebook().answer(GATE)
+    whole = (work / "mine.py").read_text()
+    (work / "mine.py").write_text("\n")
+    capsys.readouterr()
+    assert mine.gate is not infini.gate
+    assert said(capsys).startswith("mine.py is no Python, it is empty. The file is kept as mine.damaged.py, and")
+    assert (work / "mine.py").read_text() == whole
+    (work / "mine.py").unlink()
+    assert mine.gate is infini.gate and said(capsys) == "" and not (work / "mine.py").exists()
+
+
+def test_a_fault_without_a_line_is_told_without_one(work, capsys):
+    Notebook().answer(GATE)
+    (work / "mine.py").write_bytes(b"\x00" * 100)
+    capsys.readouterr()
+    assert mine.gate is not infini.gate and "None" not in said(capsys)
+
+
+def test_a_helper_that_a_reader_puts_into_a_block_stays_there(work, capsys):
+    notebook = Notebook()
+    notebook.answer(GATE)
+    with open(work / "mine.py", "a") as file:
+        file.write("\n\n@staticmethod\ndef share_of(beta):\n    return beta.sigmoid()  # mine\n\nHALF = 0.5\n")
+    notebook.answer(GATE.replace("share = beta", "share = 1.0 * beta"))
+    notebook.answer(GATE.replace("share = beta", "share = 2.0 / 2 * beta"))
+    assert said(capsys).endswith(f"Kept in mine.py (2 lines), 1 of {ALL}.")
+    helpers = "@staticmethod\ndef share_of(beta):\n    return beta.sigmoid()  # mine\n\n\nHALF = 0.5\n"
+    newest = GATE.replace("share = beta", "share = 2.0 / 2 * beta")
+    assert (work / "mine.py").read_text().endswith(f"{heading('gate')}{newest}\n\n{helpers}")
+    edit(work, "HALF = 0.5", "HALF = 1 / 0")
+    notebook.answer(GATE)
+    assert (work / "mine.py").read_text().endswith(f"{heading('gate')}{GATE}"), "one that stops gives way"
+    assert any("HALF = 1 / 0" in (work / ".mine" / name).read_text() for name in shelved(work, "gate"))
 
 
 def test_a_damaged_version_is_passed_over(work):

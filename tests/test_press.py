@@ -1,5 +1,6 @@
 """The press: one text, three notebooks, the same bytes each time."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,7 @@ def house(tmp_path, monkeypatch):
     said = "Exercise 0.1, double (difficulty 1, 2 minutes, about 2 lines)"
     facts = references.Facts("doubling", "double", 1, 2, 2, said)
     monkeypatch.setattr(references, "exercises", lambda: {"double": facts})
+    monkeypatch.setattr(press, "told", lambda: {"double": {"`half` is < all": "double: not yet. It is half."}})
     for known in (lessons.lessons, references._exercises, references._questions, references.sections):
         known.cache_clear()
     yield text
@@ -107,9 +109,45 @@ def test_a_kernel_keeps_the_decorator_that_makes_it_one(house):
 
 def test_the_site_closes_the_solution_in_a_box(house):
     cells = press.printed(house, "site").cells
-    stub, solution = cells[3], cells[4]
-    assert stub.cell_type == "markdown" and "your code here" in stub.source
+    stub, told, solution, check = cells[3:7]
+    assert stub.cell_type == told.cell_type == "markdown" and "your code here" in stub.source
     assert "hide-input" in solution.metadata.tags and solution.metadata.mystnb.code_prompt_show == "Solution 0.1"
+    assert check.source == "double = check(double)" and "remove-cell" in check.metadata.tags  # nobody has answered
+
+
+def test_the_site_shows_under_a_blank_what_wrong_answers_are_told(house):
+    told = press.printed(house, "site").cells[4].source
+    summary = "<details><summary>If <code>half</code> is &lt; all</summary>"
+    assert f"{summary}\n\n```text\ndouble: not yet. It is half.\n```" in told
+    assert "`python3 course.py lab`, then `00_doubling.ipynb`" in told
+    for variant in ("student", "solved"):
+        assert "not yet" not in "".join(sources(press.printed(house, variant)))
+
+
+def test_it_is_what_check_says(tmp_path, monkeypatch, capsys):
+    some = {name: checks.EXERCISES[name] for name in ("uniform_attention", "causal_mask")}
+    monkeypatch.setattr(press, "TOLD", tmp_path / "told.json")
+    monkeypatch.setattr(checks, "EXERCISES", some)
+    press.told.cache_clear()
+    told = press.told()
+    assert {name: [*said] for name, said in told.items()} == {name: each.typical(2) for name, each in some.items()}
+
+    def uniform_attention(values):
+        return values.sum(0)
+
+    monkeypatch.setenv("COURSE_PROGRESS", "off")
+    checks.check(uniform_attention)
+    assert capsys.readouterr().out.strip() in told["uniform_attention"].values()
+    for name, said in told.items():
+        assert all(f"{name}: not yet. Your output equals what you get when {one}." in said[one] for one in said)
+    monkeypatch.setattr(checks, "EXERCISES", {})
+    press.told.cache_clear()
+    assert press.told() == told, "asked once"
+    monkeypatch.setattr(press, "TOLD", tmp_path / "another.json")
+    monkeypatch.setattr(checks, "EXERCISES", {"causal_mask": dataclasses.replace(some["causal_mask"], unjudged="No.")})
+    press.told.cache_clear()
+    assert press.told() == {}
+    press.told.cache_clear()
 
 
 def test_a_prediction_is_folded_away(house):

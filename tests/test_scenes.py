@@ -6,11 +6,13 @@ from itertools import product
 
 import pytest
 
+from solutions.checkpoints import CHECKPOINTS, load
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
 from widgets.scenes import SCENES, Dial, two_hands
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
+from widgets.scenes.scene import scene as scene_of
 
 
 @pytest.fixture(scope="module", params=list(SCENES))
@@ -67,3 +69,18 @@ def test_the_product_of_two_hands_is_5_cos_plus_5_sin():
         expected = 5 * math.cos(distance * THETA) + 5 * math.sin(distance * THETA)
         assert float(said) == pytest.approx(expected, abs=6e-5) and said == later
     assert two_hands().data["rows"][3][1] == "6.9089"
+
+
+def test_where_a_model_is_missing_the_lesson_goes_on_with_a_sentence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "infini.json").write_bytes((CHECKPOINTS / "infini.json").read_bytes())
+
+    def of_a_model():
+        return {"question": load("infini", tmp_path)}
+
+    of_a_model.__name__ = "two_hands"
+    monkeypatch.setattr("widgets.scenes.scene.SCENES", {})
+    asked = scene_of(of_a_model)
+    assert asked() is None
+    words = capsys.readouterr().out
+    assert words.startswith("There is no picture here. infini.safetensors is missing: ")
+    assert f"Make it again: python3 course.py train infini --out {tmp_path}" in words

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import bound
@@ -78,7 +79,7 @@ def test_a_link_within_the_site_leads_somewhere(site, page):
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_an_exercise_has_its_box_its_blank_and_its_solution_closed(site, lesson):
+def test_an_exercise_has_its_box_its_blank_what_is_said_of_mistakes_and_its_solution_closed(site, lesson):
     name = lesson.partition("_")[2]
     mine = [exercise for exercise in EXERCISES.values() if exercise.lesson == name]
     page = markup(site, lesson)
@@ -90,7 +91,11 @@ def test_an_exercise_has_its_box_its_blank_and_its_solution_closed(site, lesson)
         assert "your code here" in plain
         assert re.search(r'<span class="effort">difficulty \d, \d+ minutes', box[0])
         assert f"<details><summary>Solution {exercise.number}</summary>" in box[0]
-        assert ": right" in plain
+        assert ": right" not in plain, "nobody has answered"
+        assert f"python3 course.py lab, then {lesson.partition('/')[2]}.ipynb" in " ".join(plain.split())
+        if not exercise.unjudged:
+            assert box[0].count("<details><summary>If ") == 2 and plain.count(f"{exercise.name}: not yet. ") == 2
+            assert all(f"you get when {mistake}." in unescape(plain) for mistake in exercise.typical(2))
 
 
 @pytest.mark.parametrize("lesson", LESSONS)

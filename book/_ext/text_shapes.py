@@ -2,8 +2,8 @@
 
 - An exercise is a section with a target `exercise-softmax`, titled `Exercise N.N, softmax (difficulty 2, ...)`. It gets
   the class `exercise` and the target as its address, and its parenthesis becomes a line of its own. It ends with
-  the cell that checks the answer and the hints that follow at once; what the lesson says next stands after it. The
-  address that it had in the first edition, `exercise-1-2`, leads there too.
+  the solution and the hints that follow at once; what the lesson says next stands after it. The address that it had
+  in the first edition, `exercise-1-2`, leads there too.
 - The line under a heading that says tracks and minutes gets the class `track`. A section whose line says "Further" is a
   closed box under its heading, named by that line.
 - A quotation that begins with **Keep.** gets the class `keep`.
@@ -69,8 +69,8 @@ class ExerciseBox(SphinxTransform):
     @staticmethod
     def end_of_exercise(section: nodes.section) -> int:
         """Index of the first child that no longer belongs to the exercise."""
-        checks = (index for index, node in enumerate(section) if "tag_check" in node.get("classes", []))
-        end = next(checks, len(section) - 1) + 1
+        solutions = (index for index, node in enumerate(section) if "tag_exercise" in node.get("classes", []))
+        end = next(solutions, len(section) - 1) + 1
         while end < len(section) and opens(section[end]):
             end = next(index for index in range(end, len(section)) if closes(section[index])) + 1
         return end

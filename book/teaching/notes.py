@@ -6,7 +6,6 @@ with its first named mistakes. They are the checkers' own sentences, and a test 
 
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,20 +30,11 @@ def entries(lesson: str) -> str:
     for exercise in EXERCISES.values():
         if exercise.lesson == lesson:
             size = f"difficulty {exercise.difficulty}, {exercise.minutes} minutes"
-            first = without_variants(exercise.mistakes)[:SHOWN]
+            first = exercise.typical(SHOWN)
             others = len(exercise.mistakes) - len(first)
             lines.append(f"- **{{n}}`{exercise.name}`, {exercise.title}** ({size}; {others} more named)")
             lines += [f"  - {sentence}" for sentence in first]
     return "\n".join(["<!-- exercises -->", *lines, "<!-- /exercises -->"])
-
-
-def without_variants(sentences: Iterable[str]) -> list[str]:
-    """Those that don't begin as an earlier one does: "..., and the diagonal is hidden too" tells little more."""
-    kept: list[str] = []
-    for sentence in sentences:
-        if not any(sentence.startswith(earlier) for earlier in kept):
-            kept.append(sentence)
-    return kept
 
 
 def written(note: str, lesson: str) -> str:

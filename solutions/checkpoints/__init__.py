@@ -22,6 +22,10 @@ from solutions.whole import write_whole
 CHECKPOINTS = Path(__file__).resolve().parent
 
 
+class NotHere(ValueError):
+    """A model that this machine lacks, and how to get it, in a sentence."""
+
+
 def save(model: TinyTransformer, name: str, folder: Path = CHECKPOINTS, **made) -> None:
     """Write the weights in float16, and a JSON with the config, what `made` says of them, and the provenance."""
     weights = {key: value.to(torch.float16).contiguous() for key, value in model.state_dict().items()}
@@ -46,14 +50,14 @@ def note(name: str, folder: Path = CHECKPOINTS, **found) -> None:
 def load(name: str, folder: Path = CHECKPOINTS) -> TinyTransformer:
     """The model that `save` wrote, in float32, ready to use.
 
-    Raises ValueError for a name that is not there, and for a file that is not the one its JSON tells of.
+    Raises ValueError for a name that is not there, and NotHere for a file that is not the one its JSON tells of.
     """
     told, path = about(name, folder), folder / f"{name}.safetensors"
     content = path.read_bytes() if path.exists() else b""
     if hashlib.sha256(content).hexdigest() != told.get("sha256"):
         state = "is damaged or comes from elsewhere" if content else "is missing"
         command = f"python3 course.py train {told.get('recipe', name)} --out {folder}"
-        raise ValueError(f"{path.name} {state}: its hash is not the one in {name}.json. Make it again: {command}")
+        raise NotHere(f"{path.name} {state}: its hash is not the one in {name}.json. Make it again: {command}")
     config = ((key, tuple(value) if isinstance(value, list) else value) for key, value in told["config"].items())
     model = TinyTransformer(Config(**dict(config)))
     weights = safetensors.torch.load(content)

@@ -91,7 +91,8 @@ class Exercise:
     right_answers: functions written differently that must pass
     variants: sentence -> function, where more than one definition is right: an answer that agrees with one of them is
     right, and told the sentence
-    mistakes: sentence -> function that commits it; the sentence completes "Your output equals what you get when ..."
+    mistakes: sentence -> function that commits it; the sentence completes "Your output equals what you get when ...".
+    The first two are shown on the site: what most people do comes first
     unjudged: why answers can't be run on this system, in a sentence; "" where they can
     advice: sentence of a mistake -> the hint that helps who makes it; without one, the hint that shares most words
     lesson, number: the lesson's name and "1.2", which the table of lessons and the order of exercises give
@@ -150,6 +151,13 @@ class Exercise:
         lines = f"{self.lines} line{'s' if self.lines > 1 else ''}"
         size = f"difficulty {self.difficulty}, {self.minutes} minutes, about {lines}"
         return f"Exercise {self.number}, {self.title} ({size})"
+
+    def typical(self, count: int) -> list[str]:
+        """The first of the named mistakes, one of those that begin with the same three words."""
+        found: dict[tuple[str, ...], str] = {}
+        for sentence in self.mistakes:
+            found.setdefault(tuple(re.findall(r"\w+", sentence)[:3]), sentence)
+        return list(found.values())[:count]
 
     def helps(self, mistake: str, given: int = 0) -> str:
         """What to tell who makes a mistake: its own advice, or the hint that has most words in common with it.

@@ -9,10 +9,10 @@
         ...
 
 It stands beside the progress, moves with COURSE_PROGRESS, and is off where that is. It is a plain module that a reader
-may edit: an edited block that is right stays. `work/.mine/` holds the last versions of each answer, and which blocks
-were judged by which version of the course. A block that this version refuses is commented out with the reason; a file
-that is no Python is set aside, and goes on from those versions. No fault of a file stops a lesson: each is told in a
-sentence, and the course's function stands in.
+may edit: an edited block that is right stays, and so do helpers in it. `work/.mine/` holds ten versions of each answer,
+the first and the last ones, and which blocks were judged by which version of the course. A block that this version
+refuses is commented out with the reason; a file that is no Python is set aside, and goes on from those versions. No
+fault of a file stops a lesson: each is told in a sentence, and the course's function stands in.
 """
 
 import ast
@@ -126,7 +126,7 @@ def fault_in(part: str) -> str:
     try:
         compile(part, "mine.py", "exec", dont_inherit=True)
     except SyntaxError as error:
-        return f"line {error.lineno}: {error.msg}"
+        return f"line {error.lineno}: {error.msg}" if error.lineno else str(error.msg)
     except (ValueError, RecursionError) as error:
         return one_line(error)
     return "it holds bytes that are no text" if "\ufffd" in part else ""
@@ -146,6 +146,8 @@ def read(path: Path) -> tuple[Mine, str]:
         return Mine(), ""
     mine = Mine.parse(text)
     wrong = next(filter(None, map(fault_in, [text, mine.header, *mine.blocks.values()])), "")
+    if not text.strip() and any(shelf(path).glob("*-*.py")):
+        mine, wrong = Mine(), "it is empty"
     if not wrong:
         return mine, ""
     intact = {name: source for name, source in mine.blocks.items() if not fault_in(source)}
@@ -174,7 +176,7 @@ def update(path: Path, exercises: Exercises, change: Callable[[Mine], Mine] = la
         if wrong or changed != mine:
             write_whole(path, changed.text(exercises))
         if wrong:
-            told = f"The file is kept as {aside.name}, and {path.name} goes on with your last right versions."
+            told = f"The file is kept as {aside.name}, and {path.name} goes on with the last version of each function."
             print(f"{path.name} is no Python, {wrong}. {told}")
     return changed
 
@@ -191,18 +193,24 @@ def shelved(path: Path, name: str) -> list[Path]:
 
 def versions(path: Path, name: str) -> list[Mine]:
     """The versions of an answer that are kept, oldest first, each a module by itself."""
-    found = [Mine.parse(each.read_bytes().decode("utf-8", "replace")) for each in shelved(path, name)]
-    return [each for each in found if not fault_in(each.text({})) and statements(each.blocks.get(name, ""))]
+    found = [version_in(each) for each in shelved(path, name)]
+    return [each for each in found if each.blocks]
+
+
+def version_in(file: Path) -> Mine:
+    """The module in a file of the shelf, without a block where it is damaged."""
+    mine, name = Mine.parse(file.read_bytes().decode("utf-8", "replace")), file.stem.rpartition("-")[0]
+    return mine if not fault_in(mine.text({})) and statements(mine.blocks.get(name, "")) else Mine()
 
 
 def shelve(path: Path, name: str, mine: Mine, exercises: Exercises) -> None:
-    """Keep a version of an answer, unless it is the last one; of more than VERSIONS the last."""
+    """Keep a version of an answer, unless it is the last one; of more than VERSIONS the first and the last ones."""
     source, there = mine.blocks.get(name, ""), shelved(path, name)
     if not statements(source) or source in [each.blocks[name] for each in versions(path, name)[-1:]]:
         return
     number = int(there[-1].stem.rpartition("-")[2]) + 1 if there else 1
     write_whole(shelf(path) / f"{name}-{number}.py", Mine(mine.header, {name: source}).text(exercises))
-    for old in there[: 1 - VERSIONS]:
+    for old in there[1 : 2 - VERSIONS]:
         old.unlink()
 
 
@@ -233,11 +241,14 @@ def kept(path: Path, exercise: Exercise, answer: Callable, exercises: Exercises)
         put = "put that inside" if len(foreign) == 1 else "put them inside"
         return f"Not kept in {path.name}: it uses {listed(foreign)} from your notebook; {put}."
     mine = update(path, exercises)
-    before, known = mine.blocks.get(name, ""), [each.blocks[name] for each in versions(path, name)]
+    before, known, alone = mine.blocks.get(name, ""), [each.blocks[name] for each in versions(path, name)], source
+    source = "\n\n\n".join([alone, *others(before, name)])
     if before != source:
         edited = bool(statements(before)) and before not in known  # in the file, by hand
-        if edited and source in known and not refused(mine, exercise, exercises):
+        if edited and (alone in known or source in known) and not refused(mine, exercise, exercises):
             return f"The version that you edited in {path.name} is right too, and stays there."
+        if refused(mine.having(name, source, imports), exercise, exercises):
+            source = alone
         new = mine.having(name, source, imports)
         if clash := [each for each in sorted(free_names(source)) if bound(new.header).get(each, 1) > 1]:
             return f"Not kept in {path.name}: {listed(clash)} is imported there as something else."
@@ -245,8 +256,26 @@ def kept(path: Path, exercise: Exercise, answer: Callable, exercises: Exercises)
             return f"Not kept in {path.name}: there it is not right. {why}"
         mine = update(path, exercises, lambda mine: mine.having(name, source, imports))
         note(path, name, fingerprint(mine, name, exercises))
-    lines, count = lines_in(source), len(mine.live(exercises))
-    return f"Kept in {path.name} ({lines} line{'s' if lines > 1 else ''}), {count} of {len(exercises)}."
+    return f"Kept in {path.name} ({in_lines(alone)}), {len(mine.live(exercises))} of {len(exercises)}."
+
+
+def first_and_latest(name: str, exercises: Exercises) -> dict[str, str]:
+    """The first version of an answer and the one of the file, each under its label; {} unless there are two.
+
+    A label says when the version was kept, and its lines: "version 1, Tuesday, 12 lines".
+    """
+    path = place()
+    if path is None:
+        return {}
+    try:
+        latest = read(path)[0].blocks.get(name, "")
+        file = next((each for each in shelved(path, name) if version_in(each).blocks), None)
+        if file is None or not statements(latest) or (first := version_in(file).blocks[name]) == latest:
+            return {}
+        when = f"version {file.stem.rpartition('-')[2]}, {day(file.stat().st_mtime)}"
+    except OSError:
+        return {}
+    return {f"{when}, {in_lines(first)}": first, f"{path.name} now, {in_lines(latest)}": latest}
 
 
 def stays(exercise: Exercise) -> str:
@@ -283,12 +312,25 @@ def source_of(answer: Callable, name: str) -> str | None:
     return source if len(body) == 1 and isinstance(body[0], ast.FunctionDef) and body[0].name == name else None
 
 
-def lines_in(source: str) -> int:
-    """Lines of a function's body that hold code: no docstring, no blank line, no line of comment alone."""
-    (function,) = ast.parse(source).body
-    assert isinstance(function, ast.FunctionDef)
-    first = function.body[1 if ast.get_docstring(function) is not None else 0]
-    return sum(1 for line in source.splitlines()[first.lineno - 1 :] if line.strip() and line.strip()[0] != "#")
+def others(block: str, name: str) -> list[str]:
+    """What a reader has written into a block beside the function of its name: helpers, which other blocks may call."""
+    lines, found = block.splitlines(), []
+    for node in ast.parse(block).body:
+        if getattr(node, "name", "") != name:
+            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+            found.append("\n".join(lines[first - 1 : node.end_lineno]))
+    return found
+
+
+def in_lines(source: str) -> str:
+    """"5 lines": those of its functions' bodies that hold code, no docstring, no blank line, no comment alone."""
+    lines, count = source.splitlines(), 0
+    for function in ast.parse(source).body:
+        if isinstance(function, ast.FunctionDef):
+            first = function.body[ast.get_docstring(function) is not None :][:1]
+            begins = first[0].lineno - 1 if first else function.end_lineno
+            count += sum(1 for line in lines[begins : function.end_lineno] if line.strip() and line.strip()[0] != "#")
+    return f"{count} line{'' if count == 1 else 's'}"
 
 
 @cache

@@ -281,6 +281,30 @@ SOFTMAX = Exercise(
     ),
     right_answers=(made_safe_first, softmax_by_rows),
     mistakes={
+        **with_and_without_empty_rows(
+            {
+                "the softmax runs down each column (dim=-2), over the queries and not over the keys": lambda scores: (
+                    torch.softmax(scores, dim=-2)
+                ),
+                "the softmax runs over dim=1, which is the last axis of a matrix but not of a batch": lambda scores: (
+                    torch.softmax(scores, dim=1)
+                ),
+                "the maximum is taken over the whole matrix, so that rows of small scores become 0 / 0": (
+                    divided_exponentials(torch.max)
+                ),
+                "the sum is taken over the whole matrix, where every row has its own": (
+                    divided_exponentials(row_max, over=torch.sum)
+                ),
+                "nothing is subtracted before the exponential, which then overflows": (
+                    divided_exponentials(lambda scores: 0)
+                ),
+                "the mean of the row is subtracted, not its maximum, which leaves the exponential unbounded": (
+                    divided_exponentials(lambda scores: scores.mean(-1, keepdim=True))
+                ),
+                "the exponentials are not divided by their sum": divided_exponentials(row_max, over=torch.ones_like),
+                "the logarithm of the weights is returned": lambda scores: torch.log_softmax(scores, dim=-1),
+            }
+        ),
         "the nan of an empty row is replaced when it is made already, and its gradient stays nan": lambda scores: (
             nothing_where_empty(torch.softmax(scores, dim=-1), scores)
         ),
@@ -307,30 +331,6 @@ SOFTMAX = Exercise(
         ).to(scores.dtype),
         "the sum is rounded to the scores' dtype: in float16 131,072 equal scores add to inf, and weigh 0": (
             without_a_dtype_for_the_sum
-        ),
-        **with_and_without_empty_rows(
-            {
-                "the softmax runs down each column (dim=-2), over the queries and not over the keys": lambda scores: (
-                    torch.softmax(scores, dim=-2)
-                ),
-                "the softmax runs over dim=1, which is the last axis of a matrix but not of a batch": lambda scores: (
-                    torch.softmax(scores, dim=1)
-                ),
-                "the maximum is taken over the whole matrix, so that rows of small scores become 0 / 0": (
-                    divided_exponentials(torch.max)
-                ),
-                "the sum is taken over the whole matrix, where every row has its own": (
-                    divided_exponentials(row_max, over=torch.sum)
-                ),
-                "nothing is subtracted before the exponential, which then overflows": (
-                    divided_exponentials(lambda scores: 0)
-                ),
-                "the mean of the row is subtracted, not its maximum, which leaves the exponential unbounded": (
-                    divided_exponentials(lambda scores: scores.mean(-1, keepdim=True))
-                ),
-                "the exponentials are not divided by their sum": divided_exponentials(row_max, over=torch.ones_like),
-                "the logarithm of the weights is returned": lambda scores: torch.log_softmax(scores, dim=-1),
-            }
         ),
         "an empty row is left as it comes, which is nan": lambda scores: torch.softmax(scores, dim=-1),
         "the weights of half precision are returned in float32: round them to the dtype of the scores": lambda scores: (

@@ -97,13 +97,27 @@ def test_the_cover_fits_one_screen(page, site):
 
 def test_a_solution_is_closed_and_opens_by_mouse_and_by_key(page, site):
     visit(page, site, LESSON)
-    box = page.locator("#exercise-softmax details").first
+    box = page.locator("#exercise-softmax details").filter(has=page.get_by_text("Solution "))
     code = box.locator("pre")
     assert code.is_hidden()
     box.locator("summary").click()
     assert code.is_visible()
     box.locator("summary").press("Enter")
     assert code.is_hidden()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_a_wrong_answer_is_told_opens_and_is_read_without_scrolling(page, site, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    visit(page, site, LESSON)
+    boxes = page.locator("#exercise-softmax .told details")
+    assert boxes.count() == 2
+    for box in boxes.all():
+        said = box.locator("pre")
+        assert said.is_hidden() and box.locator("summary").inner_text().startswith("If ")
+        box.locator("summary").click()
+        assert said.inner_text().startswith("softmax: not yet. Your output equals what you get when ")
+        assert said.evaluate("(el) => el.scrollWidth <= el.clientWidth")
 
 
 def test_a_fold_is_closed_and_opens_by_mouse_by_key_and_by_the_address_of_what_is_in_it(page, site):

@@ -20,10 +20,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+from solutions.checkpoints import NotHere
 from widgets.kit.base import Instrument
 
 HERE = Path(__file__).parent
-SCENES: dict[str, Callable[[], Scene]] = {}
+SCENES: dict[str, Callable[[], Scene | None]] = {}
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,20 @@ class Scene(Instrument):
         return f"{self.data['question']} {self.sentence(*(dial['at'] for dial in self.data['dials']))}"
 
 
-def scene(told: Callable[[], dict[str, Any]]) -> Callable[[], Scene]:
-    """Enter a function among the scenes, under its name. It returns the arguments of `Scene`."""
+def scene(told: Callable[[], dict[str, Any]]) -> Callable[[], Scene | None]:
+    """Enter a function among the scenes, under its name. It returns the arguments of `Scene`.
+
+    Where a model that it asks is not on this machine, it says so in a sentence, and the lesson goes on.
+    """
     kind = type(told.__name__, (Scene,), {"view": HERE / f"{told.__name__}.js", "__doc__": told.__doc__})
 
     @wraps(told)
-    def shown() -> Scene:
-        return kind(**told())
+    def shown() -> Scene | None:
+        try:
+            return kind(**told())
+        except NotHere as missing:
+            print(f"There is no picture here. {missing}")
+            return None
 
     SCENES[told.__name__] = shown
     return shown
