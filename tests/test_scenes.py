@@ -5,11 +5,15 @@ import math
 from itertools import product
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from solutions.checkpoints import CHECKPOINTS, load
+from solutions.infini import feature
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, two_hands
+from widgets.scenes import SCENES, Dial, one_segment, outer_products, two_hands
+from widgets.scenes.infini_attention import OVERLAPS, PAIRS, largest_slopes, thirty
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
 from widgets.scenes.scene import scene as scene_of
@@ -84,3 +88,42 @@ def test_where_a_model_is_missing_the_lesson_goes_on_with_a_sentence(monkeypatch
     words = capsys.readouterr().out
     assert words.startswith("There is no picture here. infini.safetensors is missing: ")
     assert f"Make it again: python3 course.py train infini --out {tmp_path}" in words
+def test_a_matrix_of_outer_products_blends_what_overlaps():
+    drawn = outer_products().data["drawn"]
+    for j, cosine in enumerate(OVERLAPS.values()):
+        keys, values = thirty(cosine)
+        assert torch.allclose(keys.norm(dim=-1), torch.ones(30, dtype=torch.float64))
+        assert torch.allclose((keys[:3] @ keys[:3].T).triu(1), cosine * torch.ones(3, 3).double().triu(1), atol=1e-12)
+        for i, pairs in enumerate(PAIRS):
+            memory = sum(torch.outer(k, v) for k, v in zip(keys[:pairs], values[:pairs], strict=True))
+            read = (keys @ keys[:pairs].T) @ values[:pairs]
+            assert drawn["memories"][i][j] == pytest.approx(memory.flatten().tolist())
+            assert drawn["reads"][i][j] == pytest.approx(read[1].tolist())
+            best = [int(F.cosine_similarity(read[pair], values[:pairs]).argmax()) for pair in range(pairs)]
+            assert drawn["right"][i][j] == sum(best[pair] == pair for pair in range(pairs))
+    assert drawn["reads"][2][0] == pytest.approx([0, 2, 0, 0])
+    assert drawn["reads"][2][-1] == pytest.approx([2 / 3, 2, 2, 2])
+    assert [row[0] for row in drawn["right"]] == [1, 2, 3, 2] and drawn["right"][2][-1] == 1
+
+
+def test_the_right_order_leaks_nothing_and_the_wrong_one_what_differences_say():
+    drawn = one_segment().data["drawn"]
+    assert drawn["slopes"][0] == [0, 0, 0, 0] and drawn["slopes"][1][0] == 0
+    tokens = torch.randn(12, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def outputs(segment):
+        """The wrong order without a memory: linear attention to all 12 tokens, and half of it."""
+        x = torch.cat([tokens[:8], segment])
+        weight = feature(segment) @ feature(x).T
+        scores = (segment @ segment.T / 6**0.5).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
+        return (weight @ x / weight.sum(-1, keepdim=True) + scores.softmax(-1) @ segment) / 2
+
+    token, later = drawn["leak"]
+    step, found = 1e-6, 0.0
+    for number in range(6):
+        moved = torch.zeros(4, 6, dtype=torch.float64)
+        moved[later, number] = step
+        change = (outputs(tokens[8:] + moved) - outputs(tokens[8:] - moved)) / (2 * step)
+        found = max(found, float(change[token].abs().max()))
+    assert token < later and found == pytest.approx(drawn["slopes"][1][-1], rel=1e-6) == pytest.approx(0.06, abs=5e-3)
+    assert largest_slopes(("write", "read"))[-1][0] == pytest.approx(drawn["slopes"][1][1]) == pytest.approx(2 * found)

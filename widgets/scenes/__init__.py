@@ -1,6 +1,7 @@
 """The drawings of the lessons that move, each a small instrument: `scenes.two_hands()`."""
 
+from widgets.scenes.infini_attention import one_segment, outer_products
 from widgets.scenes.quadratic_attention import two_hands
 from widgets.scenes.scene import SCENES, Dial, Scene
 
-__all__ = ["SCENES", "Dial", "Scene", "two_hands"]
+__all__ = ["SCENES", "Dial", "Scene", "one_segment", "outer_products", "two_hands"]
