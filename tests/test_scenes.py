@@ -5,10 +5,13 @@ import math
 from itertools import product
 
 import pytest
+import torch
 
+from solutions.checkpoints import load
+from solutions.checkpoints import sparse as recipe
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, two_hands
+from widgets.scenes import SCENES, Dial, choose_four, two_hands
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
 
@@ -67,3 +70,24 @@ def test_the_product_of_two_hands_is_5_cos_plus_5_sin():
         expected = 5 * math.cos(distance * THETA) + 5 * math.sin(distance * THETA)
         assert float(said) == pytest.approx(expected, abs=6e-5) and said == later
     assert two_hands().data["rows"][3][1] == "6.9089"
+
+
+def test_the_weights_to_choose_from_are_those_of_the_model():
+    scene = choose_four()
+    drawn, model, sample = scene.data["drawn"], load("sparse-dense"), recipe.unseen(sequences=64)
+    (q, k), *_ = model.queries_and_keys(sample.tokens[:1, :-1])
+    scores = torch.einsum("hd,hjd->hj", q[0, :, 48], k[0, :, :49]) / q.shape[-1] ** 0.5
+    weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
+    assert drawn["weights"] == pytest.approx(weights.mean(dim=0).tolist(), abs=1e-5)
+    assert drawn["order"] == weights.mean(dim=0).argsort(descending=True).tolist()
+    assert drawn["names"][48] == "key 10" and sample.tokens[0, 48] == 10
+    best = [drawn["names"][place] for place in drawn["order"][:5]]
+    assert best == ["value 27"] * 5 and drawn["names"][drawn["order"][5]] != "value 27"
+    assert sample.tokens[0, 49] == 64 + 27  # and that is what comes next
+    four, one = (sum(sorted(drawn["weights"])[-most:]) for most in (4, 1))
+    shares = [
+        recipe.recall(recipe.choosing(model, selector, 1).eval(), sample)["recall"] for selector in ("oracle", "window")
+    ]
+    for told in (f"best four hold {four:.0%}", f"best one {one:.0%}", *(f"{share:.1%}" for share in shares)):
+        assert told.replace("%", " %") in scene.sentence(1)
+    assert not any(str(round(100 * share)) in scene.sentence(0) for share in (four, one))  # it isn't given away
