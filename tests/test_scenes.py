@@ -11,7 +11,7 @@ from solutions.checkpoints import load
 from solutions.checkpoints import sparse as recipe
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, choose_four, two_hands
+from widgets.scenes import SCENES, Dial, choose_four, signed_votes, two_hands
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
 
@@ -91,3 +91,15 @@ def test_the_weights_to_choose_from_are_those_of_the_model():
     for told in (f"best four hold {four:.0%}", f"best one {one:.0%}", *(f"{share:.1%}" for share in shares)):
         assert told.replace("%", " %") in scene.sentence(1)
     assert not any(str(round(100 * share)) in scene.sentence(0) for share in (four, one))  # it isn't given away
+
+
+def test_two_heads_vote_with_signs_and_a_quarter_of_all_keys_hear_nothing():
+    scene = signed_votes()
+    for degrees, first, second, score in scene.data["rows"][1:]:
+        x, y = (math.sqrt(2) * turn(math.radians(degrees)) for turn in (math.cos, math.sin))
+        assert (first, second) == pytest.approx((max(x, 0), max(2 * y, 0)), abs=1e-5)
+        assert score == pytest.approx(0.5 * max(x, 0) - max(2 * y, 0), abs=1e-5)
+    start = scene.data["dials"][0]["at"]
+    assert scene.data["rows"][1 + start] == [45, 1, 2, -1.5]  # the lesson's first key, (1, 1)
+    silent = [row[0] for row in scene.data["rows"][1:] if row[3] == 0]
+    assert silent == list(range(180, 271, 15)) and "exactly 0.00" in scene.sentence(silent[0] // 15)

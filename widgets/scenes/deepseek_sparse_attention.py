@@ -1,14 +1,18 @@
 """The scenes of the lesson on DeepSeek sparse attention."""
 
+import math
 from typing import Any
+
+import torch
 
 from solutions import sparse, streams
 from solutions.checkpoints import load
 from solutions.checkpoints import sparse as recipe
-from widgets.kit.format import fixed
+from widgets.kit.format import fixed, signed
 from widgets.scenes.scene import Dial, scene
 
 QUERY, MOST = 48, 4
+QUERIES, VOTES, TURNS = ((1.0, 0.0), (0.0, 2.0)), (0.5, -1.0), 24  # two heads, and stops of the key on its way round
 
 
 def told(token: int) -> str:
@@ -52,4 +56,39 @@ def choose_four() -> dict[str, Any]:
         ],
         "provenance": f"the shipped model sparse-dense, first layer, its four heads added up; query {QUERY} of a text "
         "that it was not trained on",
+    }
+
+
+@scene
+def signed_votes() -> dict[str, Any]:
+    """The lesson's two heads score a key that turns: what each says after its ReLU, and the sum with signs."""
+    angles = torch.arange(TURNS, dtype=torch.float64) * 2 * math.pi / TURNS
+    keys = math.sqrt(2) * torch.stack([angles.cos(), angles.sin()], dim=-1)
+    q, u = (torch.tensor(each, dtype=torch.float64) for each in (QUERIES, VOTES))
+    scores = sparse.index_scores(q[None, :, None], keys[None], u[None, None])[0, 0].round(decimals=6)
+    heard = (q @ keys.T).round(decimals=6).relu()
+    silent = [not any(column) for column in heard.T.tolist()]
+
+    def says(stop: int) -> str:
+        first, second = heard[:, stop].tolist()
+        score = f"*{signed(float(scores[stop]))}*"
+        if silent[stop]:
+            return f"Both products are negative or 0. ReLU makes them 0, and the score is exactly {score}."
+        one, two = f"{VOTES[0]} · {fixed(first, 2)}", f"{signed(VOTES[1], 0)} · {fixed(second, 2)}"
+        return f"Head 1 gives {one}, head 2 gives {two}. Their sum is the score: {score}."
+
+    drawn = {"queries": QUERIES, "votes": VOTES, "length": math.sqrt(2), "turns": TURNS}
+    return {
+        "question": "A key turns. What do two heads with signed weights say?",
+        "dials": [
+            Dial("direction of the key", [f"{360 * stop // TURNS}°" for stop in range(TURNS)], at=3, kind="player")
+        ],
+        "says": says,
+        "drawn": drawn | {"parts": (heard.T * u).tolist(), "scores": scores.tolist()},
+        "rows": [
+            ["degrees", "head 1 after ReLU", "head 2 after ReLU", "score"],
+            *([360 * stop // TURNS, *heard[:, stop].tolist(), float(scores[stop])] for stop in range(TURNS)),
+        ],
+        "provenance": "q1 = (1, 0), q2 = (0, 2), weights 0.5 and −1, a key of length √2; scored by the course's "
+        "index_scores",
     }
