@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from solutions.checkpoints import CHECKPOINTS, load
+from solutions.checkpoints import sparse as recipe
 from solutions.infini import feature
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, one_segment, outer_products, two_hands
+from widgets.scenes import SCENES, Dial, choose_four, one_segment, outer_products, signed_votes, two_hands
 from widgets.scenes.infini_attention import OVERLAPS, PAIRS, largest_slopes, thirty
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
@@ -127,3 +128,34 @@ def test_the_right_order_leaks_nothing_and_the_wrong_one_what_differences_say():
         found = max(found, float(change[token].abs().max()))
     assert token < later and found == pytest.approx(drawn["slopes"][1][-1], rel=1e-6) == pytest.approx(0.06, abs=5e-3)
     assert largest_slopes(("write", "read"))[-1][0] == pytest.approx(drawn["slopes"][1][1]) == pytest.approx(2 * found)
+def test_the_weights_to_choose_from_are_those_of_the_model():
+    scene = choose_four()
+    drawn, model, sample = scene.data["drawn"], load("sparse-dense"), recipe.unseen(sequences=64)
+    (q, k), *_ = model.queries_and_keys(sample.tokens[:1, :-1])
+    scores = torch.einsum("hd,hjd->hj", q[0, :, 48], k[0, :, :49]) / q.shape[-1] ** 0.5
+    weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
+    assert drawn["weights"] == pytest.approx(weights.mean(dim=0).tolist(), abs=1e-5)
+    assert drawn["order"] == weights.mean(dim=0).argsort(descending=True).tolist()
+    assert drawn["names"][48] == "key 10" and sample.tokens[0, 48] == 10
+    best = [drawn["names"][place] for place in drawn["order"][:5]]
+    assert best == ["value 27"] * 5 and drawn["names"][drawn["order"][5]] != "value 27"
+    assert sample.tokens[0, 49] == 64 + 27  # and that is what comes next
+    four, one = (sum(sorted(drawn["weights"])[-most:]) for most in (4, 1))
+    shares = [
+        recipe.recall(recipe.choosing(model, selector, 1).eval(), sample)["recall"] for selector in ("oracle", "window")
+    ]
+    for told in (f"best four hold {four:.0%}", f"best one {one:.0%}", *(f"{share:.1%}" for share in shares)):
+        assert told.replace("%", " %") in scene.sentence(1)
+    assert not any(str(round(100 * share)) in scene.sentence(0) for share in (four, one))  # it isn't given away
+
+
+def test_two_heads_vote_with_signs_and_a_quarter_of_all_keys_hear_nothing():
+    scene = signed_votes()
+    for degrees, first, second, score in scene.data["rows"][1:]:
+        x, y = (math.sqrt(2) * turn(math.radians(degrees)) for turn in (math.cos, math.sin))
+        assert (first, second) == pytest.approx((max(x, 0), max(2 * y, 0)), abs=1e-5)
+        assert score == pytest.approx(0.5 * max(x, 0) - max(2 * y, 0), abs=1e-5)
+    start = scene.data["dials"][0]["at"]
+    assert scene.data["rows"][1 + start] == [45, 1, 2, -1.5]  # the lesson's first key, (1, 1)
+    silent = [row[0] for row in scene.data["rows"][1:] if row[3] == 0]
+    assert silent == list(range(180, 271, 15)) and "exactly 0.00" in scene.sentence(silent[0] // 15)

@@ -1734,7 +1734,7 @@ def bound_by_one_product(q, low, high):
 
 BOUND = Exercise(
     title="the most that a page can score",
-    section="Others who choose",
+    section="By blocks",
     difficulty=3,
     minutes=8,
     reference=sparse.page_bound,

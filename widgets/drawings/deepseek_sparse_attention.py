@@ -153,9 +153,9 @@ def sparse_attention_whole(page: Canvas) -> str:
     page.rect(0, y, box, 40, "s", opacity=0.25, radius=6)
     page.text(box / 2, y + 25, "attention's p", anchor="middle")
     page.rect(far, y, box, 40, "m", opacity=0.25, radius=6)
-    page.text(far + box / 2, y + 25, "indexer's q", anchor="middle")
+    page.text(far + box / 2, y + 25, "softmax(I)", anchor="middle")
     page.arrow([(box + 8, y + 20), (far - 8, y + 20)], "ink")
-    page.text((box + far) / 2, y + 12, "KL(p ‖ q)", SMALL, "ink", "middle", bold=True)
+    page.text((box + far) / 2, y + 12, page.choose("KL(p ‖ softmax(I))", "KL"), SMALL, "ink", "middle", bold=True)
     page.text((box + far) / 2, y + 40, page.choose("moves the indexer alone", "one way only"), SMALL, "ink-2", "middle")
     return (
         f"Sparse attention for one token after {count(TOKENS)}, areas as work. A long thin bar: the indexer scores "

@@ -1,7 +1,8 @@
 """The drawings of the lessons that move, each a small instrument: `scenes.two_hands()`."""
 
+from widgets.scenes.deepseek_sparse_attention import choose_four, signed_votes
 from widgets.scenes.infini_attention import one_segment, outer_products
 from widgets.scenes.quadratic_attention import two_hands
 from widgets.scenes.scene import SCENES, Dial, Scene
 
-__all__ = ["SCENES", "Dial", "Scene", "one_segment", "outer_products", "two_hands"]
+__all__ = ["SCENES", "Dial", "Scene", "choose_four", "one_segment", "outer_products", "signed_votes", "two_hands"]

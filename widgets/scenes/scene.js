@@ -13,7 +13,11 @@ const STOP_STANDS = 900;
  * @typedef {{name: string, question: string, dials: Dial[], says: string[], drawn: any, rows: (string | number)[][],
  *   provenance: string}} SceneData
  * @typedef {{width: number, narrow: boolean, choose: (wide: any, narrow: any) => any}} Room
- * @typedef {{drawn: any, at: number[], room: Room}} View where the dials stand: between two stops on the way there
+ * @typedef {{drawn: any, at: number[], room: Room, pressed: number[]}} View where the dials stand: between two stops on
+ *   the way there; pressed: what the reader has chosen in the picture, the last choice last
+ * @typedef {{name: string, most: number, say: (view: View) => string[] | null}} Choice of at most so many parts of the
+ *   picture, which have a number in data-press; one more takes the place of the oldest. say: what is said of what is
+ *   chosen, null for what is said without
  */
 
 /** What is said where the dials stand so; every second part matters. @param {Pick<SceneData, "dials" | "says">} data */
@@ -73,12 +77,69 @@ export function box(x, y, width, height, look = {}) {
 }
 
 /**
+ * Makes a stage a list box whose options are the parts of its picture with data-press: pressed by pointer, or by arrows
+ * (up and down go to the next line) and space.
+ * @param {HTMLElement} stage @param {Choice} choice @param {(isPress: boolean) => void} changed
+ */
+function chooser(stage, { name, most }, changed) {
+  const id = `choice-${Math.random().toString(36).slice(2)}`;
+  const list = { pressed: /** @type {number[]} */ ([]), mark };
+  let here = -1; // the option at which the keyboard is
+  /** @param {Element[]} parts */
+  function mark(parts) {
+    for (const part of parts) {
+      const option = part.getAttribute("data-press");
+      const chosen = String(list.pressed.includes(Number(option)));
+      const says = { id: `${id}-${option}`, role: "option", "aria-selected": chosen };
+      const is = option ? says : { "aria-hidden": "true" };
+      for (const [key, value] of Object.entries(is)) part.setAttribute(key, value);
+      part.toggleAttribute("data-here", option === String(here));
+    }
+  }
+  function go(option, isPress = false) {
+    here = option;
+    stage.setAttribute("aria-activedescendant", `${id}-${option}`);
+    changed(isPress);
+  }
+  function press(option) {
+    const { pressed } = list;
+    const others = pressed.filter((each) => each !== option);
+    list.pressed = others.length < pressed.length ? others : [...pressed, option].slice(-most);
+    go(option, true);
+  }
+  const about = { role: "listbox", tabindex: "0", "aria-label": name, "aria-multiselectable": "true",
+    "data-lm-suppress-shortcuts": "true" };
+  for (const [key, value] of Object.entries(about)) stage.setAttribute(key, value);
+  stage.addEventListener("click", (event) => {
+    const part = /** @type {Element} */ (event.target).closest("[data-press]");
+    if (part) press(Number(part.getAttribute("data-press")));
+  });
+  stage.addEventListener("keydown", (event) => {
+    const parts = [...stage.querySelectorAll("[data-press]")];
+    const options = parts.map((part) => Number(part.getAttribute("data-press")));
+    const tops = parts.map((part) => Math.round(part.firstElementChild.getBoundingClientRect().top));
+    const line = tops.filter((top) => top === tops[0]).length;
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -line, ArrowDown: line }[event.key];
+    const from = here < 0 ? -by : options.indexOf(here); // the first key leads to the first option
+    const to = by ? from + by : { Home: 0, End: parts.length - 1 }[event.key];
+    const isPress = event.key === " " || event.key === "Enter";
+    if (event.ctrlKey || event.metaKey || event.altKey || (to === undefined && !isPress)) return;
+    event.preventDefault();
+    event.stopPropagation(); // the notebook has its own
+    if (!isPress && to in options) go(options[to]);
+    else if (isPress && here >= 0) press(here);
+  });
+  return list;
+}
+
+/**
  * A view of a drawing that moves. `draw` is a function of what it is given alone: its height, then what stands there.
  * @param {(view: View) => [height: number, ...parts: Node[]]} draw
  * @param {((view: View, x: number, y: number) => (number | null)[]) | null} drag the stops of the dials (null leaves
  *   one as it is) for a pointer that has taken an element with the attribute data-handle
+ * @param {Choice | null} choice what the reader may choose in the picture
  */
-export function scene(draw, drag = null) {
+export function scene(draw, drag = null, choice = null) {
   function render({ model, el }) {
     /** @type {SceneData} */
     const data = unpacked(model.get("data"));
@@ -87,17 +148,33 @@ export function scene(draw, drag = null) {
     const still = matchMedia("(prefers-reduced-motion: reduce)");
     const { root, tell, dispose } = frame(el, data.question);
     const stage = html("div", { class: "al-scene-stage" });
+    const list = choice && chooser(stage, choice, (isPress) => {
+      picture();
+      if (isPress) say();
+      if (isPress) remember();
+    });
     let travel = 0;
 
     const view = () => {
       const width = stage.clientWidth || 640;
       const narrow = width < NARROW_ROOM;
-      return { drawn: data.drawn, at: shown, room: { width, narrow, choose: (wide, tall) => (narrow ? tall : wide) } };
+      const room = { width, narrow, choose: (wide, tall) => (narrow ? tall : wide) };
+      return { drawn: data.drawn, at: shown, room, pressed: list ? list.pressed : [] };
     };
+    function say(quiet = false) {
+      const chosen = list?.pressed.length ? choice.say({ ...view(), at }) : null;
+      tell(chosen ?? saidAt(data, at), { quiet });
+    }
+    function remember() {
+      model.set("reader", { at: [...at], ...(list ? { pressed: list.pressed } : {}) });
+      model.save_changes();
+    }
     function picture() {
       const seen = view();
       const [height, ...parts] = draw(seen);
-      stage.replaceChildren(svg("svg", { width: seen.room.width, height, "aria-hidden": "true" }, ...parts));
+      list?.mark(/** @type {Element[]} */ (parts));
+      const heard = list ? { role: "presentation" } : { "aria-hidden": "true" };
+      stage.replaceChildren(svg("svg", { width: seen.room.width, height, ...heard }, ...parts));
     }
     /** Put a dial at a stop; one that stands near goes there, one that is far or dragged is there. */
     function move(i, to, { quiet = false, journey = false } = {}) {
@@ -105,7 +182,7 @@ export function scene(draw, drag = null) {
       data.dials.forEach((_, each) => { shown[each] = at[each]; });
       const from = shown[i];
       at[i] = to;
-      tell(saidAt(data, at), { quiet });
+      say(quiet);
       const began = performance.now();
       function step() {
         const share = Math.min((performance.now() - began) / JOURNEY, 1);
@@ -115,8 +192,7 @@ export function scene(draw, drag = null) {
       }
       if (journey && !still.matches && Math.abs(to - from) === 1) step();
       else { shown[i] = to; picture(); }
-      model.set("reader", { at: [...at] });
-      model.save_changes();
+      remember();
     }
 
     const dials = data.dials.map((dial, i) => {
@@ -182,7 +258,7 @@ export function scene(draw, drag = null) {
     const foot = footer({ root, name: data.name, provenance: data.provenance, rows: () => data.rows });
     const turned = dials.map((dial) => dial.element);
     root.append(html("div", { class: "al-body al-scene" }, stage), ...turned, ...foot.elements);
-    tell(saidAt(data, at));
+    say();
     const observer = new ResizeObserver(picture);
     observer.observe(stage);
     return () => { cancelAnimationFrame(travel); observer.disconnect(); dispose(); };

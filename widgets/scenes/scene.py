@@ -9,6 +9,9 @@ alive wherever a page is, without a kernel.
         return {"question": ..., "dials": [...], "says": ..., "drawn": ..., "rows": ..., "provenance": ...}
 
 and, in two_hands.js, `export default scene(({ drawn, at, room }) => [svg("circle", ...), ...])`.
+
+Where a reader chooses in the picture (scene.js: parts with data-press), what is said of a choice can't be said before:
+the page says it, in the words of NAME.json, which the rules of `kit/messages.py` fill.
 """
 
 from __future__ import annotations
