@@ -60,6 +60,7 @@ from nbformat import NotebookNode  # noqa: E402
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # noqa: E402
 
 import course_map  # noqa: E402
+import terms  # noqa: E402
 
 from solutions import references, tracks  # noqa: E402
 from solutions.blanks import blank  # noqa: E402
@@ -250,6 +251,8 @@ def printed(path: Path, variant: str, figures: bool = False) -> NotebookNode:
             cells.append(code_cell(cell.source, tags, jupyter={"source_hidden": True}))
         elif cell.source.strip():
             cells.append(code_cell(cell.source, tags))
+    if variant == "site":
+        terms.linked(cells)
     for cell, name in zip(cells, ids(cells), strict=True):
         cell["id"] = name
     return new_notebook(cells=cells, metadata=METADATA)
