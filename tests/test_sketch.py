@@ -48,7 +48,8 @@ def test_the_reveal_says_how_far_off_the_reader_was_in_one_number():
     assert sketch().sentence([100, None, 40, None]).startswith("You drew 2 of 4 distances")
     off = (0 + 0.2 + 0.3 + 0.4) / 4
     assert sketch().sentence([100, None, 40, None], revealed=True) == (
-        f"You are {off:.2f} away on average over 4 distances. Farthest off at 32 tokens: you drew 0.40, measured is 0.00."
+        f"You are {off:.2f} away on average over 4 distances. "
+        "Farthest off at 32 tokens: you drew 0.40, measured is 0.00."
     )
     assert "You are 0.00 away" in sketch().sentence([100, 50, 10, 0], revealed=True)
 

@@ -20,7 +20,8 @@ def found_by_distance(asked: str, *others: str) -> dict[str, Any]:
     for pattern in (asked, *others):
         runs = [run for run in found["runs"] if run["pattern"] == pattern and run["steps"] == steps]
         if not runs:
-            raise ValueError(f"there is no run of {pattern!r}; there are {sorted({r['pattern'] for r in found['runs']})}")
+            patterns = sorted({run["pattern"] for run in found["runs"]})
+            raise ValueError(f"there is no run of {pattern!r}; there are {patterns}")
         curves[pattern.replace("-", " ")] = np.mean([run["recall_by_distance"] for run in runs], axis=0)
         seeds = len(runs)
     return {
