@@ -56,9 +56,10 @@ class Sketch(Instrument):
 
     def whole(self, drawn: Sequence[float | None]) -> np.ndarray:
         """The reader's curve, in shares: straight lines on the page between what was drawn, level outside of it."""
-        x = np.log2(self.data["distances"])
-        there = [i for i, value in enumerate(drawn) if value is not None]
-        return np.interp(x, x[there], [drawn[i] / 100 for i in there])
+        x = np.log2(np.asarray(self.data["distances"], dtype=np.float64))
+        levels = np.array([np.nan if value is None else value for value in drawn]) / 100
+        there = ~np.isnan(levels)
+        return np.interp(x, x[there], levels[there])
 
     def sentence(self, drawn: Sequence[float | None], revealed: bool = False) -> str:
         """What is said of a drawing, per cent or None at each distance; view.js says the same."""
