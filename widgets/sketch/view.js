@@ -9,7 +9,7 @@ import { linear, logarithmic } from "../kit/scale.js";
 import SKETCH_SAYS from "./messages.json" with { type: "json" };
 
 const says = new Messages(SKETCH_SAYS);
-const [HEIGHT, TOP, LEFT, RIGHT, AXIS] = [300, 24, 34, 10, 44]; // pixels
+const [HEIGHT, TOP, LEFT, RIGHT, AXIS] = [268, 24, 34, 10, 44]; // pixels
 const APART = 30; // pixels between two numbers on the axis
 const COLOURS = ["mark", "good", "o", "k"]; // of the measured curves
 
