@@ -1,8 +1,8 @@
 """On the site a term of the glossary leads there where a lesson first uses it.
 
-Nothing is typed for it: the words of a page are looked through for the names that stand in `book/glossary.md`, as
-written or in the plural, and the first place of each becomes a link. Headings, code, formulas and what is a link already
-stay as they are, and so do the everyday words that a text also uses for other things.
+Nothing is typed for it: a page is looked through for the names that stand in `book/glossary.md`, as written there or in
+the plural, and the first place of each becomes a link. Headings, code, formulas and what is a link already stay as they
+are, and so do the everyday words that a text also uses for other things.
 """
 
 import re
@@ -15,8 +15,8 @@ GLOSSARY = Path(__file__).with_name("glossary.md")
 TITLE = re.compile(r"^([A-Z].+)\n  ", re.MULTILINE)
 SHORT = re.compile(r"(.+) \((.+)\)")  # a name and its short form
 EVERYDAY = frozenset(
-    "Batch Capacity Exponent Filler Gate Grid Head Key Layer Loss Mask Page Pattern Program Query Rank Register Retrieve Score "
-    "Segment Shape Stages Temperature Token Turn Value Wave Weights Width Window".split()
+    "Batch Capacity Exponent Filler Gate Grid Head Key Layer Loss Mask Page Pattern Program Query Rank Register "
+    "Retrieve Score Segment Shape Stages Temperature Token Turn Value Wave Weights Width Window".split()
 )
 KEPT = re.compile(
     r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|!?\[[^\]]*\]\([^)]*\)|\{\w+\}`[^`]*`|<[^>]*>|^#.*?$|https?://\S+",

@@ -1,12 +1,12 @@
 """Local and global attention: most layers look only near, a few look everywhere.
 
-    window W, causal       query i looks at the keys j with  i - W < j <= i          W keys, itself included
-    window W, two-sided    query i looks at the keys j with  |i - j| <= W // 2       W // 2 on each side, and itself
+    window w, causal       query i looks at the keys j with  i - w < j <= i          w keys, itself included
+    window w, two-sided    query i looks at the keys j with  |i - j| <= w // 2       w // 2 on each side, and itself
     sinks s                the first s keys are seen by every later query            (Xiao et al., 2023)
     global tokens          every token sees them, and they see every token           (Beltagy et al., 2020)
 
 A mask alone saves nothing: the masked scores are computed and thrown away. What saves is never making them, so the
-queries go in blocks, and each block fetches only the keys in its reach. Time and memory then grow as N W.
+queries go in blocks, and each block fetches only the keys in its reach. Time and memory then grow as N w.
 
 Shapes: q (..., n, d), k (..., n, d), v (..., n, d_value); "..." is any leading dimensions, as a rule (batch, heads).
 k and v may have fewer heads than q, if their number divides: head h reads key head h // (heads // kv_heads).

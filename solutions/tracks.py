@@ -270,7 +270,7 @@ def pause(found: list[Section], at: int) -> str:
 def written(text: str, name: str) -> str:
     """The text of a lesson with what its marks and headings say, references by name. Each heading begins a cell."""
     found, stops = outline(text, name)
-    lines = text.split("\n")
+    lines = ["" if MARK.fullmatch(line) else line for line in text.split("\n")]  # an opening may have two marks
     under: dict[int, str] = {}  # what comes after a line that has no mark for it
     for at in stops:
         lines[at] = pause(found, at)

@@ -12,8 +12,17 @@ from solutions.checkpoints import CHECKPOINTS, load
 from solutions.checkpoints import sparse as recipe
 from solutions.infini import feature
 from widgets.kit import link
-from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, choose_four, one_segment, outer_products, signed_votes, two_hands
+from widgets.kit.base import _bytes_as_base64, static_assets, unpacked
+from widgets.scenes import (
+    SCENES,
+    Dial,
+    choose_four,
+    forgetting_cache,
+    one_segment,
+    outer_products,
+    signed_votes,
+    two_hands,
+)
 from widgets.scenes.infini_attention import OVERLAPS, PAIRS, largest_slopes, thirty
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
@@ -159,3 +168,26 @@ def test_two_heads_vote_with_signs_and_a_quarter_of_all_keys_hear_nothing():
     assert scene.data["rows"][1 + start] == [45, 1, 2, -1.5]  # the lesson's first key, (1, 1)
     silent = [row[0] for row in scene.data["rows"][1:] if row[3] == 0]
     assert silent == list(range(180, 271, 15)) and "exactly 0.00" in scene.sentence(silent[0] // 15)
+def test_a_cache_that_forgets_holds_a_window_and_a_sink_and_the_wrong_order_loses_pairs():
+    window, chunk = 6, 3  # counted here anew, by sets
+    drawn = forgetting_cache().data["drawn"]
+    assert (drawn["window"], drawn["chunk"], drawn["sinks"], drawn["tokens"]) == (window, chunk, 1, 15)
+    held, seen, lost = (unpacked(drawn[name]) for name in ("held", "seen", "lost"))
+    for first in range(0, 15, chunk):
+        stop, end = 2 * first // chunk, first + chunk
+        before = {0, *range(max(first - window + 1, 0), first)} if first else set()
+        after = {0, *range(max(end - window + 1, 0), end)}
+        may = [{0, *range(max(query - window + 1, 0), query + 1)} for query in range(first, end)]
+        joined = before | set(range(first, end))
+        for order, here in ((0, joined), (1, after)):
+            assert set(held[order, stop].nonzero()[0]) == here and set(held[order, stop + 1].nonzero()[0]) == after
+            for query, keys in enumerate(may):
+                for at in (stop, stop + 1):
+                    assert set(seen[order, at, query].nonzero()[0]) == keys & here
+                    assert set(lost[order, at, query].nonzero()[0]) == keys - here
+        assert len(joined) <= window + chunk and len(after) <= window
+    assert lost[0].sum() == 0 and lost[1, 4].sum() == 3 + 2 + 1
+    assert forgetting_cache().sentence(4, 1) == (
+        "1 to 3 left before 6 to 8 attended. Query 6 misses 1 to 3: 6 lost."
+    )
+    assert forgetting_cache().data["rows"][3] == ["6 to 8", "attend, then drop", 9, 6, 21, 0]

@@ -182,6 +182,9 @@ def test_the_minutes_of_a_lesson_stand_where_its_opening_says(course):
     written = tracks.written(course(text), "quadratic_attention")
     assert re.search(r"^---\n\nOne two three\.\n\n\*Evening \d+ minutes, [^\n]*\.\*\n\nFour\.", written, re.MULTILINE)
     assert written.count("12 to read and run") == 1 and found(text)[0].level == "evening"
+    both = "{track}`evening`\n\nOne.\n\n{track}`minutes`\n\nTwo.\n"  # its track at its head, its minutes further down
+    assert found(both)[0].level == "evening"
+    assert re.fullmatch(r"\s+One\.\n\n\*Evening[^\n]*\*\n\nTwo\.\n", tracks.written(both, "quadratic_attention"))
     wrong = r"doubling\.md:3: the minutes of a lesson stand in its opening"
     with pytest.raises(references.BrokenReference, match=wrong):
         tracks.outline("## One\n\n{track}`minutes`\n", "doubling")

@@ -1,6 +1,6 @@
 """Exercises: who may look at whom, the band in blocks, what a stack reaches and saves, a short cache.
 
-The bugs of this field are one token wide: a window of W + 1 keys, a cache that keeps W - 2, a two-sided window of 128
+The bugs of this field are one token wide: a window of w + 1 keys, a cache that keeps w - 2, a two-sided window of 128
 that is 129 keys. So lengths divide nothing, windows are odd and even, and every case is longer than its window.
 """
 
@@ -186,8 +186,8 @@ MASK = Exercise(
     ),
     right_answers=(mask_one_by_one, mask_by_distance),
     mistakes={
-        "the window holds W + 1 keys: the query itself counts as one of the W": near_by(lambda w: w, lambda w: 0),
-        "the window holds W - 1 keys, the query itself among them": near_by(lambda w: w - 2, lambda w: 0),
+        "the window holds w + 1 keys: the query itself counts as one of the w": near_by(lambda w: w, lambda w: 0),
+        "the window holds w - 1 keys, the query itself among them": near_by(lambda w: w - 2, lambda w: 0),
         "the causal window also looks ahead": near_by(lambda w: w - 1, lambda w: w - 1),
         "a two-sided window is rounded down, (window - 1) // 2 on each side": near_by(
             lambda w: w - 1, lambda w: 0, two_sided=lambda w: ((w - 1) // 2, (w - 1) // 2)
@@ -588,7 +588,7 @@ REACH = Exercise(
         "only the block's own keys are fetched: that is chunked attention, where nobody sees over the edge": reach_from(
             lambda start, stop, window, causal: start, lambda start, stop, window, causal: stop
         ),
-        "the band starts one key too early, W before the first query": reach_from(
+        "the band starts one key too early, w before the first query": reach_from(
             lambda start, stop, window, causal: start - (window if causal else window // 2), end_of_band
         ),
         "the band starts where the last query's window does, and the first queries lose keys": reach_from(
@@ -939,11 +939,11 @@ BAND = Exercise(
                 torch.arange(len(rows)), torch.arange(len(keys)), window, **pattern
             )
         ),
-        "the window of the mask has W + 1 keys": by_blocks(
+        "the window of the mask has w + 1 keys": by_blocks(
             reach=lambda start, stop, n, window, **others: keys_in_reach(start, stop, n, window + 1, **others),
             mask=lambda rows, keys, window, **pattern: window_mask(rows, keys, window + 1, **pattern),
         ),
-        "the window of the mask has W + 1 keys, of which W are fetched": by_blocks(
+        "the window of the mask has w + 1 keys, of which w are fetched": by_blocks(
             mask=lambda rows, keys, window, **pattern: window_mask(rows, keys, window + 1, **pattern)
         ),
         "the mask is used the wrong way round, with True for hidden": by_blocks(
@@ -1585,7 +1585,7 @@ CACHE = Exercise(
         "the cache is cut to what the next token may see before the chunk attends, and queries lose keys": cached_by(
             first=lambda cache: cache.tokens
         ),
-        "the cache is cut to the last W tokens before the chunk attends, and its first queries lose keys": cached_by(
+        "the cache is cut to the last w tokens before the chunk attends, and its first queries lose keys": cached_by(
             first=lambda cache: cache.tokens - 1
         ),
         "the chunk's positions begin at cache.tokens, read after the append: a chunk too late": cached_by(
@@ -1601,10 +1601,10 @@ CACHE = Exercise(
             following=lambda queries, cache: cache.tokens - 1
         ),
         "the past is cut before the chunk comes, to what the chunk's last token may see of it": cut_for_the_last,
-        "the mask is one key too wide: in a chunk a query sees W + 1, itself included": cached_by(
+        "the mask is one key too wide: in a chunk a query sees w + 1, itself included": cached_by(
             mask=lambda queries, cache: window_mask(queries, cache.position, cache.window + 1, sinks=cache.sinks)
         ),
-        "the mask is one key too narrow: a query sees W - 1, itself included": cached_by(
+        "the mask is one key too narrow: a query sees w - 1, itself included": cached_by(
             mask=lambda queries, cache: near_by(lambda w: w - 2, lambda w: 0)(
                 queries, cache.position, cache.window, sinks=cache.sinks
             )
@@ -1630,7 +1630,7 @@ CACHE = Exercise(
         "the last window - 1 + sinks are kept, where the sinks are the first": cached_by(keep=last_with_room_for_sinks),
         "keys and values are appended in swapped places, so that cache.k holds the values": cached_by(append=swapped),
         "attention is called, which knows no shared key heads (grouped_attention does)": cached_by(attend=attention),
-        "the cache keeps W - 2 tokens, and the oldest visible key is gone": cached_by(
+        "the cache keeps w - 2 tokens, and the oldest visible key is gone": cached_by(
             keep=lambda position, cache, following: (following - position < cache.window - 1) | (position < cache.sinks)
         ),
         "the cache never forgets": cached_by(keep=None),

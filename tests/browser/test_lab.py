@@ -19,7 +19,7 @@ import torch
 
 import widgets
 from solutions.flash import TileMachine, tiled_attention
-from widgets import Atlas, Eye, Ledger, Mock, Order, Practice, Tape, Theatre, predict
+from widgets import Atlas, Eye, Ledger, Mock, Order, Practice, Sketch, Tape, Theatre, predict
 from widgets.ledger.measure import sweep
 from widgets.theatre import Trace
 
@@ -37,6 +37,7 @@ ALL += [
         "Eye": "Eye.from_vectors(q, k, torch.randn(2, 12, 4), torch.randn(12, 4), torch.rand(12, 2), top_k=4)",
         "Order": 'Order({"a": np.ones((2, 2, 3)), "b": 1 + np.ones((2, 2, 3))}, carried={"a": 1, "b": 2}, '
         'holds=[64, 128], facts=[4, 8], pair=("a", "b"), at=(64, 4), provenance="a test")',
+        "Sketch": 'Sketch("Which?", [1, 2], {"a": [0.5, 0.1]}, marks={1: "near"}, provenance="a test")',
         "Practice": "Practice()",
         "Mock": "Mock(20)",
     }.items()
