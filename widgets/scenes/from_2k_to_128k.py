@@ -15,9 +15,9 @@ from widgets.scenes.scene import Dial, scene
 HEAD_DIM, BASE, TRAINED = 32, 10_000.0, 128  # of the model that sixteen_dials tells of
 SWEPT = {"as trained": "none", "slow these ten": "turns 1"}
 
-PUBLISHED_HEAD, PUBLISHED_TRAINED = 128, 2_048  # of Llama 2, before its second version
+PUBLISHED_HEAD, PUBLISHED_TRAINED = 128, 2_048  # of LLaMA 7B
 FACTORS, PAIRS = (2, 4, 8, 16, 32, 64), (0, 16, 25, 37, 41, 63)
-RULES = {
+RULES: dict[str, dict[str, Any]] = {
     "PI": {"scaling": "linear"},
     "NTK": {"scaling": "ntk"},
     "by parts, over turns": {"scaling": "by-parts", "original_length": PUBLISHED_TRAINED},
@@ -45,14 +45,9 @@ def sixteen_dials() -> dict[str, Any]:
     )
     made = turns(trained, TRAINED)
     slow = int((made < 1).sum())
-    means, lows, highs = (
-        {name: losses.tolist() for name, losses in reduced.items()}
-        for reduced in (
-            {name: runs.mean(dim=0) for name, runs in swept.items()},
-            {name: runs.amin(dim=0) for name, runs in swept.items()},
-            {name: runs.amax(dim=0) for name, runs in swept.items()},
-        )
-    )
+    means = {name: runs.mean(dim=0).tolist() for name, runs in swept.items()}
+    lows = {name: runs.amin(dim=0).tolist() for name, runs in swept.items()}
+    highs = {name: runs.amax(dim=0).tolist() for name, runs in swept.items()}
     guess, names = math.log(SYMBOLS), [*SWEPT]
     spans = [(low, high - 1) for low, high in pairwise((1, *edges))]
 
@@ -89,8 +84,8 @@ def sixteen_dials() -> dict[str, Any]:
             ),
         ],
         "provenance": (
-            "Three models of two layers, seeds 0 to 2, trained on texts of 128 tokens to copy from 3, 7, 15 or 31 back; "
-            "32 texts of 1,024 that none was trained on; by parts, factor 8, kept from 1 turn"
+            "Three models of two layers, seeds 0 to 2, trained on texts of 128 to copy from 3, 7, 15 or 31 back; "
+            "read: 32 other texts of 1,024; slowed by parts, factor 8, kept from 1 turn"
         ),
     }
 
@@ -139,7 +134,7 @@ def four_rules() -> dict[str, Any]:
                 for pair in PAIRS
             ),
         ],
-        "provenance": "A head of 128, base 10,000, trained on 2,048 tokens, 1 to 32 turns; the course's rope_frequencies",
+        "provenance": "Head of 128, base 10,000, trained on 2,048 tokens, 1 to 32 turns, by the course's rope_frequencies",
     }
 
 
