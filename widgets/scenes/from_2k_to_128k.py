@@ -134,7 +134,7 @@ def four_rules() -> dict[str, Any]:
                 for pair in PAIRS
             ),
         ],
-        "provenance": "Head of 128, base 10,000, trained on 2,048 tokens, 1 to 32 turns, by the course's rope_frequencies",
+        "provenance": "Head of 128, base 10,000, trained on 2,048 tokens, 1 to 32 turns: the course's rope_frequencies",
     }
 
 
