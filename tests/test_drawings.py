@@ -1,5 +1,6 @@
 """The still drawings: each stands in its lesson, says in words what it shows, and its numbers are the course's."""
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -136,6 +137,15 @@ def training_memory():
     ]
 
 
+def what_breaks_when():
+    room, params, width, layers, heads = 80e9, serving.MODELS["Llama-3.1-8B"].parameters, 4_096, 32, 32
+    linear, square = 34 * layers * width, 5 * heads * layers
+    scores = ((linear**2 + 4 * square * room) ** 0.5 - linear) / (2 * square)
+    cache = (0.9 * room - 2 * params) / (2 * layers * 8 * 128 * 2)
+    found = scores, room / linear, room / (2 * layers * width), cache
+    return ["2,049"] + [f"{math.floor(each) + 1:,}" for each in found]
+
+
 def losses_and_weights():
     return ["24", "10", "0", "of 24", "of 10"]
 
@@ -163,7 +173,7 @@ def simulated_repetition():
     [
         three_counts, mask_after_and_before, bracket_moved, cone_of_reach, keys_of_a_block, latent_two_ways,
         sparse_attention_whole, training_memory, losses_and_weights, memories_to_scale, row_addresses, wrong_reshape,
-        simulated_repetition,
+        simulated_repetition, what_breaks_when,
     ],
     ids=lambda numbers: numbers.__name__,
 )  # fmt: skip

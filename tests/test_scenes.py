@@ -8,8 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from solutions import positions, ring
 from solutions.checkpoints import CHECKPOINTS, load
 from solutions.checkpoints import sparse as recipe
+from solutions.checkpoints.positions import measured
 from solutions.infini import feature
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets, unpacked
@@ -18,6 +20,7 @@ from widgets.scenes import (
     Dial,
     choose_four,
     forgetting_cache,
+    from_2k_to_128k,
     one_segment,
     outer_products,
     signed_votes,
@@ -191,3 +194,54 @@ def test_a_cache_that_forgets_holds_a_window_and_a_sink_and_the_wrong_order_lose
         "1 to 3 left before 6 to 8 attended. Query 6 misses 1 to 3: 6 lost."
     )
     assert forgetting_cache().data["rows"][3] == ["6 to 8", "attend, then drop", 9, 6, 21, 0]
+def test_the_loss_over_sixteen_dials_is_that_of_the_shipped_model_and_two_more():
+    told = SCENES["sixteen_dials"]()
+    drawn = told.data["drawn"]
+    model = load("positions")
+    trained = 10_000.0 ** (-torch.arange(16) / 16)
+    slow = 2 * math.pi / trained > 128
+    assert drawn["slow"] == int(slow.sum()) == 10
+    for name, frequencies in enumerate((trained, trained / (1 + 7 * slow))):
+        assert torch.tensor(drawn["turned"][name]) == pytest.approx(frequencies, rel=1e-5)
+        again = measured(positions.extend(model, frequencies))
+        for loss, low, mean, high in zip(again, *(drawn[key][name] for key in ("lows", "means", "highs")), strict=True):
+            assert low - 1e-3 <= loss <= high + 1e-3 and low < mean < high
+        new = [1024 * f > 1.001 * s and s < 2 * math.pi
+               for f, s in zip(drawn["turned"][name], drawn["swept"], strict=True)]  # fmt: skip
+        assert sum(new) == (10, 0)[name]
+    assert "*3.50* nats (mean of three seeds, 2.91 to 4.56); a guess costs 3.47." in told.data["says"][8]
+    assert "The 10 slow pairs turn 8 times slower, and nothing was trained" in told.sentence(4, 1)
+    assert "0.05 nats (mean of three seeds, 0.01 to 0.11)" in told.sentence(4, 1)
+
+
+def test_four_rules_slow_each_pair_as_their_formulas_say():
+    drawn = SCENES["four_rules"]().data["drawn"]
+    low, high = (64 * math.log(2048 / (2 * math.pi * made)) / math.log(10_000) for made in (32, 1))
+    low, high = math.floor(low), math.ceil(high)
+    for f, *slowed in zip(drawn["factors"], *drawn["slowed"], strict=True):
+        for pair, (pi, ntk, turns, index) in enumerate(zip(*slowed, strict=True)):
+            made = 2048 * 10_000 ** (-pair / 64) / (2 * math.pi)
+            kept = [min(max((made - 1) / 31, 0), 1), min(max((high - pair) / (high - low), 0), 1)]
+            expected = [f, f ** (pair / 63), *(1 / (share + (1 - share) / f) for share in kept)]
+            assert [pi, ntk, turns, index] == pytest.approx(expected, rel=1e-4), (f, pair)
+    apart = [turns / index for turns, index in zip(drawn["slowed"][2][-1], drawn["slowed"][3][-1], strict=True)]
+    assert max(range(64), key=apart.__getitem__) == 37 and apart[37] == pytest.approx(5.05, abs=0.005)
+    assert drawn["turned"] == 64 - positions.never_turned(128, 10_000.0, 2_048) == 41
+
+
+def test_the_ring_counts_every_pair_once_and_zig_zag_makes_all_equal():
+    rows, keys = torch.tensor([0, 3, 4, 9]), torch.tensor([1, 3, 8])
+    assert from_2k_to_128k.scored(rows, keys) == int((keys <= rows[:, None]).sum()) == 7
+    told = SCENES["ring_of_keys"]()
+    drawn = told.data["drawn"]
+    n, ranks = from_2k_to_128k.TOKENS, from_2k_to_128k.RANKS
+    for name, deal in enumerate((ring.contiguous_rows, ring.zigzag_rows)):
+        whole = [sum(of_rank) for of_rank in zip(*drawn["pairs"][name], strict=True)]
+        assert whole == [ring.causal_pairs(own) for own in deal(n, ranks)] and sum(whole) == n * (n + 1) // 2
+        assert drawn["worst"][name] == pytest.approx(max(whole) / drawn["mean"])
+    assert [sum(work > 0 for work in of_step) for of_step in drawn["pairs"][0]] == [4, 3, 2, 1]
+    assert set(whole) == {n // (2 * ranks) * (n + 1)}
+    assert all(len(set(of_step)) == 1 for of_step in drawn["pairs"][1])
+    assert drawn["owners"] == [[0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 2, 3, 3, 2, 1, 0]]
+    assert "1.75 times the mean; of 16 ranks it would do 1.94 times" in told.sentence(3, 0)
+    assert "1.00 times the mean; of 16 ranks it would do 1.00 times" in told.sentence(3, 1)

@@ -1,6 +1,7 @@
 """Drawings of the lesson from_2k_to_128k."""
 
 import math
+from bisect import bisect_left
 
 from solutions import serving
 from widgets.drawings import drawing
@@ -72,4 +73,68 @@ def training_memory(page: Canvas) -> str:
         "Four bars on a logarithmic axis: what the backward pass of an 8 B model keeps of one text of "
         f"{count(TOKENS)} tokens. {listed}. One H100 has {serving.H100_BYTES / 1e9:.0f} GB: the first two "
         f"are above it, by {values[0] / serving.H100_BYTES:,.0f} and {values[1] / serving.H100_BYTES:.0f} times."
+    )
+
+
+TRAINED, AXIS = 2_048, (1_024, 2**20)
+
+
+def first(breaks) -> int:
+    """The first length at which something breaks that stays broken from there on."""
+    return bisect_left(range(2**21), True, lo=1, key=breaks)
+
+
+def breaking() -> dict[str, int]:
+    """The first length that is too much for an 8 B model on one H100, by what is too much then."""
+    model, room = serving.MODELS[MODEL], serving.H100_BYTES
+    return {
+        "positions, trained on 2,048": TRAINED + 1,
+        "training, every score kept": first(lambda n: serving.activation_bytes(model, n, "scores") > room),
+        "training, flash attention": first(lambda n: serving.activation_bytes(model, n, "flash") > room),
+        "attention is half of training": first(lambda n: serving.attention_flops_share(model, n) > 0.5),
+        "training, checkpoints too": first(lambda n: serving.activation_bytes(model, n, "checkpoints") > room),
+        "serving, cache of one text": first(lambda n: not serving.requests_that_fit(model, n, devices=1)),
+    }
+
+
+@drawing
+def what_breaks_when(page: Canvas) -> str:
+    lengths = breaking()
+    top = page.title(
+        page.choose("What breaks, in the order of the length", "What breaks, in order"),
+        "An 8 B model on one H100, one text. From how many tokens on each is too much. Log scale.",
+    )
+    left = page.choose(226, 0)
+    wide = page.width - left - 12
+    low, high = AXIS
+
+    def place(tokens: int) -> float:
+        return left + wide * math.log(tokens / low) / math.log(high / low)
+
+    y, step = top + 16, page.choose(38, 56)
+    bottom = y + step * len(lengths)
+    for power in range(10, 21, 2):
+        x = place(2**power)
+        page.line([(x, y - 6), (x, bottom)], "line")
+        side = {10: page.choose("middle", "start"), 20: "end"}.get(power, "middle")
+        page.text(x, bottom + 20, "1 M" if power == 20 else f"{2 ** (power - 10)} K", SMALL, "ink-2", side)
+    wanted = place(TOKENS)
+    page.line([(wanted, y - 6), (wanted, bottom)], "ink", 1.5, dash="4 3")
+    for row, (name, tokens) in enumerate(lengths.items()):
+        at = y + step * row + page.choose(12, 30)
+        breaks = tokens <= TOKENS
+        x = place(tokens)
+        page.line([(left, at), (x, at)], "good", 3)
+        page.line([(x, at), (left + wide, at)], "bad", 9 if breaks else 3)
+        page.line([(x, at - 9), (x, at + 9)], "ink", 2)
+        side = page.choose("end", "start")
+        page.text(page.choose(left - 14, 0), at + page.choose(5, -13), name, anchor=side, halo=True)
+        side = "end" if x > page.width - 90 else "start"
+        page.text(x + (-7 if side == "end" else 7), at - page.choose(9, 8), count(tokens), SMALL + 1, bold=True,
+                  anchor=side, halo=True)  # fmt: skip
+    page.text(wanted, bottom + 40, "128 K, asked for", SMALL, "ink", "middle", bold=True)
+    listed = "; ".join(f"{name}: {count(tokens)}" for name, tokens in lengths.items())
+    return (
+        "Six rows on a logarithmic axis of lengths from 1 K to 1 M: from how many tokens of one text on something is "
+        f"too much for an 8 B model on one H100. {listed}. The first four lie below the 128 K that are asked for."
     )

@@ -1,6 +1,7 @@
 """The drawings of the lessons that move, each a small instrument: `scenes.two_hands()`."""
 
 from widgets.scenes.deepseek_sparse_attention import choose_four, signed_votes
+from widgets.scenes.from_2k_to_128k import four_rules, ring_of_keys, sixteen_dials
 from widgets.scenes.infini_attention import one_segment, outer_products
 from widgets.scenes.local_and_global import forgetting_cache
 from widgets.scenes.quadratic_attention import two_hands
@@ -12,8 +13,11 @@ __all__ = [
     "Scene",
     "choose_four",
     "forgetting_cache",
+    "four_rules",
     "one_segment",
     "outer_products",
+    "ring_of_keys",
     "signed_votes",
+    "sixteen_dials",
     "two_hands",
 ]
