@@ -5,11 +5,12 @@ import math
 from itertools import product
 
 import pytest
+import torch
 
 from solutions.flash import peak_tile_bytes
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, change_of_unit, room_for_v, two_hands, waves
+from widgets.scenes import SCENES, Dial, change_of_unit, room_for_v, two_hands, two_workers, waves
 from widgets.scenes.flash_attention import CACHES, SIDE, TILE, TOGETHER, fetched, reads
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
@@ -79,6 +80,21 @@ def test_the_sum_of_mats_row_shrinks_whenever_the_maximum_moves():
         assert new == f"{sum(math.exp(s - max(seen)) for s in seen[-2:]):.4f}"
         assert alpha == ("–" if end == 2 else f"{math.exp(max(row[: end - 2]) - max(seen)):.4f}")
     assert [line[-1] for line in rows] == ["2.0000", "2.2707", "1.3256"]
+
+
+def test_the_whole_of_two_workers_is_the_same_wherever_the_row_is_cut():
+    values = torch.tensor([[0.0, 0], [2, 0], [1, 1], [0, 1], [0, 0], [0, 2]])
+    scores = torch.tensor([0.0, 0, 2, 2, 0, 4])
+    whole = scores.softmax(0) @ values
+    drawn = two_workers().data["drawn"]
+    assert drawn["whole"] == pytest.approx(whole.tolist(), abs=1e-6)
+    for cut, (_, a, b, share, animal, place) in enumerate(two_workers().data["rows"][1:], start=1):
+        assert (animal, place) == (f"{whole[0]:.3f}", f"{whole[1]:.3f}")
+        assert a == f"{scores[:cut].exp().sum():.2f}" and b == f"{scores[cut:].exp().sum():.2f}"
+        assert share == f"{scores.softmax(0)[cut:].sum():.3f}"
+        at = [(1 - drawn["shares"][cut - 1]) * x + drawn["shares"][cut - 1] * y
+              for x, y in zip(drawn["a"][cut - 1], drawn["b"][cut - 1], strict=True)]  # fmt: skip
+        assert at == pytest.approx(whole.tolist(), abs=1e-6)
 
 
 def test_what_lies_in_sram_is_what_its_formula_says():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from solutions import flash
-from solutions.flash import TileMachine, online_softmax
+from solutions.flash import TileMachine, merge, online_softmax
 from widgets.drawings.quadratic_attention import SIX, WORDS
 from widgets.kit.format import count
 from widgets.scenes.scene import Dial, scene
@@ -55,6 +55,52 @@ def change_of_unit() -> dict[str, Any]:
         "provenance": (
             "mat = (0, 2, 0) with each word of the cat sat on the mat; maxima and sums by the course's online_softmax"
         ),
+    }
+
+
+@scene
+def two_workers() -> dict[str, Any]:
+    """The row of mat cut in two: the whole output lies between the two outputs, nearer to the one with more mass."""
+    cuts = range(1, len(WORDS))
+    values = SIX[:, :2]
+
+    def part(words: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = SCORES[words]
+        return scores.softmax(-1) @ values[words], scores.logsumexp(-1)
+
+    parts = [(part(slice(cut)), part(slice(cut, None))) for cut in cuts]
+    merged = [merge(a[0][None], a[1][None], b[0][None], b[1][None])[0][0].tolist() for a, b in parts]
+    masses = [(float(a[1].exp()), float(b[1].exp())) for a, b in parts]
+    shares = [b / (a + b) for a, b in masses]
+
+    def told(i: int) -> str:
+        a, b = masses[i]
+        return (
+            f"A has read {', '.join(WORDS[: cuts[i]])}: e^lse = {a:.1f}. B has read {', '.join(WORDS[cuts[i] :])}: "
+            f"{b:.1f}. B's share is {b:.1f} / {a + b:.1f} = *{shares[i]:.2f}*: the whole lies at this share of "
+            "the way from A to B."
+        )
+
+    return {
+        "question": "Two workers have read the row of mat, each a part. Where is the whole?",
+        "dials": [Dial("cut", [f"cut after {WORDS[cut - 1]}, {cut} of {len(WORDS)}" for cut in cuts], at=3)],
+        "says": told,
+        "drawn": {
+            "words": WORDS,
+            "values": values.tolist(),
+            "a": [a[0].tolist() for a, _ in parts],
+            "b": [b[0].tolist() for _, b in parts],
+            "whole": merged[0],
+            "shares": shares,
+        },
+        "rows": [
+            ["words of A", "e^lse of A", "e^lse of B", "share of B", "whole: animal", "whole: place"],
+            *(
+                [cut, f"{a:.2f}", f"{b:.2f}", f"{share:.3f}", f"{animal:.3f}", f"{place:.3f}"]
+                for cut, (a, b), share, (animal, place) in zip(cuts, masses, shares, merged, strict=True)
+            ),
+        ],
+        "provenance": "six words with two of their three numbers as values; joined by the course's merge",
     }
 
 
