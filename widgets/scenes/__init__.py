@@ -1,6 +1,7 @@
 """The drawings of the lessons that move, each a small instrument: `scenes.two_hands()`."""
 
 from widgets.scenes.deepseek_sparse_attention import choose_four, signed_votes
+from widgets.scenes.flash_attention import change_of_unit, one_fetch, room_for_v, two_workers, waves
 from widgets.scenes.from_2k_to_128k import four_rules, ring_of_keys, sixteen_dials
 from widgets.scenes.infini_attention import one_segment, outer_products
 from widgets.scenes.local_and_global import forgetting_cache
@@ -11,13 +12,18 @@ __all__ = [
     "SCENES",
     "Dial",
     "Scene",
+    "change_of_unit",
     "choose_four",
     "forgetting_cache",
     "four_rules",
+    "one_fetch",
     "one_segment",
     "outer_products",
     "ring_of_keys",
+    "room_for_v",
     "signed_votes",
     "sixteen_dials",
     "two_hands",
+    "two_workers",
+    "waves",
 ]
