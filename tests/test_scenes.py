@@ -8,7 +8,8 @@ import pytest
 
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, two_hands
+from widgets.scenes import SCENES, Dial, one_program, two_hands
+from widgets.scenes.flash_in_triton import doing
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
 
@@ -67,3 +68,32 @@ def test_the_product_of_two_hands_is_5_cos_plus_5_sin():
         expected = 5 * math.cos(distance * THETA) + 5 * math.sin(distance * THETA)
         assert float(said) == pytest.approx(expected, abs=6e-5) and said == later
     assert two_hands().data["rows"][3][1] == "6.9089"
+
+
+def test_a_row_of_tiles_moves_what_the_closed_forms_say():
+    n, d, block, tiles = 64, 16, 16, 4
+    scores, sums = 2 * n * d * (tiles + tiles) + 4 * n * n, 4 * n * n + 4 * n
+    flash = 4 * n * d + 4 * n * d * tiles + 4 * n
+    assert (scores, sums, flash) == (32_768, 16_640, 20_736)
+    program = one_program()
+    assert [row[1:] for row in program.data["rows"][1:]] == [
+        [f"{whole // tiles:,}", f"{whole:,}"] for whole in (scores, sums, flash)
+    ]
+    two, one = ([event["bytes"] for event in lane] for lane in program.data["drawn"]["lanes"])
+    assert (sum(two), sum(one)) == ((scores + sums) // tiles, flash // tiles) == (12_352, 5_184)
+    tile = 2 * block * d
+    assert one == [tile] * (1 + 2 * tiles + 1) + [4 * block]  # queries; keys and values; the output; its log-sum-exp
+    assert two == [tile, tile, 4 * block * block] * tiles + [4 * block * block] * tiles + [4 * block]
+
+
+def test_the_scores_of_flash_attention_stay_on_the_chip():
+    two, one = one_program().data["drawn"]["lanes"]
+    assert not any(event["tensor"] == "s" for event in one) and any("scores" in event["holds"] for event in one)
+    assert [event["block"] for event in one if event["tensor"] == "v"] == [0, 1, 2, 3]
+    assert [(e["kind"], e["block"]) for e in two if e["tensor"] == "s"] == [
+        (kind, block) for kind in ("store", "load") for block in range(4)
+    ]
+    assert doing(one, 512) == "flash_forward has loaded its queries"
+    assert doing(one, 700) == "flash_forward is loading the keys 0 to 15"
+    assert doing(two, 1_500) == "score_tile is storing the scores of keys 0 to 15"
+    assert doing(one, 6_000) == "flash_forward is done"
