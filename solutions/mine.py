@@ -2,6 +2,7 @@
 
     from solutions.mine import attention         # yours, if it is in work/mine.py and right; else the course's
     mine.whose("attention", "merge")             # "yours: attention; ours: merge"
+    mine.show("score_tile", "row_log_sums")      # prints yours, to paste from where an exercise goes on from them
 
 `check` keeps every right answer in `work/mine.py`, a plain module of your own: read it, edit it, copy it. Where
 COURSE_PROGRESS is off, as in tests and on the site, all functions are the course's.
@@ -23,7 +24,7 @@ def __getattr__(name: str) -> Callable:
 
 
 def __dir__() -> list[str]:
-    return [*EXERCISES, "keep_picture", "whose", "yours"]
+    return [*EXERCISES, "keep_picture", "show", "whose", "yours"]
 
 
 def yours(*names: str) -> list[str]:
@@ -36,6 +37,16 @@ def whose(*names: str) -> str:
     own = yours(*names)
     lists = {"yours": own, "ours": [name for name in names if name not in own]}
     return "; ".join(f"{who}: {', '.join(some)}" for who, some in lists.items() if some)
+
+
+def show(*names: str) -> None:
+    """Print those of some exercises that are your own, as mine.py has them, and say which are not."""
+    own, module = yours(*names), keeping.place()
+    if own and module:
+        blocks = keeping.read(module)[0].blocks
+        print("Yours, to paste from:", *(blocks[name] for name in own), sep="\n\n", end="\n\n")
+    if others := [name for name in names if name not in own]:
+        print(f"Not kept as yours: {', '.join(others)}. The cell below begins with our lines.")
 
 
 def keep_picture(figure, name: str) -> None:
