@@ -10,7 +10,8 @@ from widgets.theatre.measure import KINDS, NO_TENSOR, Trace, recording
 PROGRAM, BLOCK = 2, 16
 LANES = (("score_tile", "row_log_sums"), ("flash_forward_of_64",))  # each trace recorded, in the order they run
 DOES = {
-    ("load", False): "loading", ("load", True): "has loaded", ("store", False): "storing", ("store", True): "has stored",
+    ("load", False): "is loading", ("load", True): "has loaded",
+    ("store", False): "is storing", ("store", True): "has stored",
 }  # fmt: skip
 KEYS = {"k": "keys", "v": "values of keys", "s": "scores of keys"}
 FIRST_KEY = {"k": "row0", "v": "row0", "s": "col0"}  # where in its tensor a tile of keys begins
@@ -56,7 +57,7 @@ def doing(events: list[dict[str, Any]], moved: int) -> str:
     what = ROWS.get(event["tensor"]) or (
         f"the {KEYS[event['tensor']]} {BLOCK * event['block']} to {BLOCK * event['block'] + BLOCK - 1}"
     )
-    return f"{event['kernel']} {'' if done else 'is '}{DOES[event['kind'], done]} {what}"
+    return f"{event['kernel']} {DOES[event['kind'], done]} {what}"
 
 
 @scene
