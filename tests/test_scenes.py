@@ -5,10 +5,22 @@ import math
 from itertools import product
 
 import pytest
+import torch
 
+from solutions.flash import peak_tile_bytes
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, one_program, two_hands
+from widgets.scenes import (
+    SCENES,
+    Dial,
+    change_of_unit,
+    one_program,
+    room_for_v,
+    two_hands,
+    two_workers,
+    waves,
+)  # fmt: skip
+from widgets.scenes.flash_attention import CACHES, SIDE, TILE, TOGETHER, fetched, reads
 from widgets.scenes.flash_in_triton import doing
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
@@ -68,6 +80,59 @@ def test_the_product_of_two_hands_is_5_cos_plus_5_sin():
         expected = 5 * math.cos(distance * THETA) + 5 * math.sin(distance * THETA)
         assert float(said) == pytest.approx(expected, abs=6e-5) and said == later
     assert two_hands().data["rows"][3][1] == "6.9089"
+
+def test_the_sum_of_mats_row_shrinks_whenever_the_maximum_moves():
+    row, rows = [0, 0, 2, 2, 0, 4], change_of_unit().data["rows"][1:]
+    for end, (_, maximum, alpha, new, total) in zip((2, 4, 6), rows, strict=True):
+        seen = row[:end]
+        assert maximum == f"{max(seen)}"
+        assert total == f"{sum(math.exp(s - max(seen)) for s in seen):.4f}"
+        assert new == f"{sum(math.exp(s - max(seen)) for s in seen[-2:]):.4f}"
+        assert alpha == ("–" if end == 2 else f"{math.exp(max(row[: end - 2]) - max(seen)):.4f}")
+    assert [line[-1] for line in rows] == ["2.0000", "2.2707", "1.3256"]
+
+
+def test_the_whole_of_two_workers_is_the_same_wherever_the_row_is_cut():
+    values = torch.tensor([[0.0, 0], [2, 0], [1, 1], [0, 1], [0, 0], [0, 2]])
+    scores = torch.tensor([0.0, 0, 2, 2, 0, 4])
+    whole = scores.softmax(0) @ values
+    drawn = two_workers().data["drawn"]
+    assert drawn["whole"] == pytest.approx(whole.tolist(), abs=1e-6)
+    for cut, (_, a, b, share, animal, place) in enumerate(two_workers().data["rows"][1:], start=1):
+        assert (animal, place) == (f"{whole[0]:.3f}", f"{whole[1]:.3f}")
+        assert a == f"{scores[:cut].exp().sum():.2f}" and b == f"{scores[cut:].exp().sum():.2f}"
+        assert share == f"{scores.softmax(0)[cut:].sum():.3f}"
+        at = [(1 - drawn["shares"][cut - 1]) * x + drawn["shares"][cut - 1] * y
+              for x, y in zip(drawn["a"][cut - 1], drawn["b"][cut - 1], strict=True)]  # fmt: skip
+        assert at == pytest.approx(whole.tolist(), abs=1e-6)
+
+
+def test_what_lies_in_sram_is_what_its_formula_says():
+    drawn = room_for_v().data["drawn"]
+    stays, dropped = [[sum(sizes) for sizes in run] for run in drawn["sizes"]]
+    q, out, scores, tile = 32 * 64 * 2, 32 * 64 * 4 + 2 * 32 * 4, 32 * 128 * 4, 128 * 64 * 2
+    assert max(dropped) == peak_tile_bytes(32, 128, 64) == q + out + scores + tile <= drawn["budget"] == 48 * 1024
+    assert max(stays) == q + out + scores + 2 * tile > drawn["budget"]
+    assert stays[:3] == [q, q + out + tile, max(stays)]
+    assert "*61,696 B*" in room_for_v().data["says"][2 * 2] and "*45,312 B*" in room_for_v().data["says"][2 * 2 + 1]
+
+
+def test_the_cells_that_are_fetched_are_what_the_traces_cache_misses():
+    trace = reads()
+    for together, room in product(TOGETHER, CACHES):
+        assert sum(map(sum, fetched(together, room))) * TILE == trace.l2_bytes(room, together, "k"), (together, room)
+    assert trace.compulsory_bytes("k", kind="read") == SIDE * TILE and trace.issued_bytes("k") == SIDE * SIDE * TILE
+    small = [sum(map(sum, fetched(together, CACHES[0]))) for together in TOGETHER]
+    assert small == [SIDE * SIDE // together for together in TOGETHER]
+
+
+def test_sixteen_parts_end_a_wave_and_seventeen_begin_another():
+    rows = {splits: more for splits, *more in waves().data["rows"][1:]}
+    assert rows[1] == [8, 1, "16.00"] and rows[16] == [128, 1, "1.00"]
+    assert rows[17] == [136, 2, f"{2 * math.ceil(131_072 / 17) / 8192:.2f}"] and rows[17][2] == "1.88"
+    assert rows[33] == [264, 2, f"{2 * math.ceil(131_072 / 33) / 8192:.2f}"]
+    said = waves().data["says"]
+    assert "132 in a first wave, 4 in a second. *52 %*" in said[16] and "*97 %*" in said[15] and "*100 %*" in said[32]
 
 
 def test_a_row_of_tiles_moves_what_the_closed_forms_say():

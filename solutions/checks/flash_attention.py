@@ -1693,4 +1693,77 @@ SPLIT = Exercise(
     },
 )
 
-EXERCISES = (ONLINE, MERGE, ONLINE_ATTENTION, IN_TILES, TILED, ISSUED, SPLIT)
+# flash1_issued_bytes --------------------------------------------------------------------------------------------
+
+
+def flash1_by_loops(n, head_dim, block_n):
+    moved = 0
+    for start in range(0, n, block_n):
+        moved += 2 * 2 * head_dim * (min(start + block_n, n) - start)
+        moved += n * (2 * head_dim + 2 * 2 * head_dim + 2 * 4 + 2 * 4)
+    return moved
+
+
+def flash1_by_paper(n, head_dim, block_n):
+    passes = -(-n // block_n)
+    return 2 * (3 * passes + 2) * n * head_dim + 4 * 4 * n * passes
+
+
+def passing(each=lambda d: 6 * d + 16, once=lambda d: 4 * d, passes=lambda n, block_n: math.ceil(n / block_n)):
+    """n · (passes · each(d) + once(d))."""
+    return lambda n, head_dim, block_n: n * (passes(n, block_n) * each(head_dim) + once(head_dim))
+
+
+FLASH1 = Exercise(
+    title="the other loop order",
+    section="Which loop goes outside",
+    difficulty=2,
+    minutes=8,
+    reference=flash.flash1_issued_bytes,
+    hints=(
+        "The loop over keys is outside now. When a block of queries is left and comes by again later, where have its "
+        "output, its maximum and its sum been in between?",
+        "k and v come in once. On each of the ceil(n / block_n) passes all of q comes in, all of the output comes in "
+        "and goes back, and so do two float32 numbers a row.",
+        "Once: 2 * n * row with row = 2 * head_dim bytes. Each pass: 3 * n * row for q and the output, and 4 numbers "
+        "of 4 bytes for each of n rows.",
+    ),
+    cases=(
+        Case("512 tokens, d = 64, blocks of 64", lambda normal: (512, 64, 64)),
+        Case("blocks of 128", lambda normal: (512, 64, 128)),
+        Case("1,000 tokens, blocks of 384", lambda normal: (1000, 64, 384)),
+        Case("d = 128, blocks of 96", lambda normal: (4096, 128, 96)),
+        Case("a block longer than the text", lambda normal: (100, 32, 256)),
+        Case("one token", lambda normal: (1, 16, 16)),
+    ),
+    right_answers=(flash1_by_loops, flash1_by_paper),
+    mistakes={
+        "the order does not matter: q and out once, k and v for each block of queries": (
+            lambda n, head_dim, block_n: flash.flash_issued_bytes(n, head_dim, block_n, block_n)
+        ),
+        "the maximum and the sum stay on the chip": passing(each=lambda d: 6 * d),
+        "the statistics are counted half: only one of them, only one way, or with 2 bytes": passing(
+            each=lambda d: 6 * d + 8
+        ),
+        "the output is written back, but never read": passing(each=lambda d: 4 * d + 16),
+        "the output stays on the chip until the end": passing(each=lambda d: 2 * d + 16, once=lambda d: 6 * d),
+        "q is loaded once, and stays": passing(each=lambda d: 4 * d + 16, once=lambda d: 6 * d),
+        "k and v come in on every pass": passing(each=lambda d: 10 * d + 16, once=lambda d: 0),
+        "elements are counted, where an element has 2 bytes": passing(each=lambda d: 3 * d + 4, once=lambda d: 2 * d),
+        "the last, shorter block of keys has no pass": passing(passes=lambda n, block_n: n // block_n),
+        "there is a pass for each key, not for each block of keys": passing(passes=lambda n, block_n: n),
+        "the zeros and -inf at the beginning are counted as written": passing(once=lambda d: 6 * d + 8),
+        "on the first pass the output is not read, or only one of k and v is counted": passing(once=lambda d: 2 * d),
+        "k and v are not counted": passing(once=lambda d: 0),
+        "on the first pass neither the output nor its statistics are read": passing(once=lambda d: 2 * d - 8),
+        "on the first pass the statistics are not read": passing(once=lambda d: 4 * d - 8),
+        "the log-sum-exp is written at the end as well": passing(once=lambda d: 4 * d + 4),
+        "the output travels in float32": passing(each=lambda d: 10 * d + 16),
+        "the statistics come and go once, not on each pass": passing(each=lambda d: 6 * d, once=lambda d: 4 * d + 16),
+        "the last, shorter block of keys is counted as a whole one": lambda n, head_dim, block_n: (
+            passing()(n, head_dim, block_n) + 4 * head_dim * (-n % block_n)
+        ),
+    },
+)
+
+EXERCISES = (ONLINE, MERGE, ONLINE_ATTENTION, IN_TILES, TILED, ISSUED, SPLIT, FLASH1)

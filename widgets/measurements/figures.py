@@ -176,14 +176,6 @@ LESSONS: dict[str, list[Run]] = {
                    "one head, 512 tokens, counted by a tile machine", "figures/bytes in tiles", "B"),
             Figure("Bytes that the standard algorithm moves", "the same head",
                    "figures/bytes of the standard algorithm", "B"),
-        ]),
-    ],
-    "flash_in_triton": [
-        Run("lesson flash_in_triton", "two minutes", said("flash_in_triton"), [
-            Figure("Bytes that the Triton kernel asks for",
-                   "1,024 tokens, d = 64, blocks of 64, traced under the interpreter",
-                   "figures/bytes by the trace", "B"),
-            Figure("What the closed form says", "the same kernel", "figures/bytes by the closed form", "B"),
             Figure("Figure 2 of FlashAttention counted again, 384 keys a block",
                    "16 heads, 1,024 tokens, batch 64, forward and backward; formulas that equal a byte counter",
                    "figures/flash, 384 keys a block", "GB",
@@ -198,6 +190,14 @@ LESSONS: dict[str, list[Run]] = {
                    "forward and backward; the printed ones count otherwise",
                    "figures/operations, flash", "GFLOP",
                    "75.2 GFLOP (Dao et al. 2022, figure 2)"),
+        ]),
+    ],
+    "flash_in_triton": [
+        Run("lesson flash_in_triton", "two minutes", said("flash_in_triton"), [
+            Figure("Bytes that the Triton kernel asks for",
+                   "1,024 tokens, d = 64, blocks of 64, traced under the interpreter",
+                   "figures/bytes by the trace", "B"),
+            Figure("What the closed form says", "the same kernel", "figures/bytes by the closed form", "B"),
         ]),
         Run("kernels", "needs a GPU", kept("kernels"), [
             Figure("Our forward kernel", "fp16, d = 128, not causal, 16,384 tokens",
