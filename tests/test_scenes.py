@@ -19,7 +19,7 @@ from widgets.scenes import (
     two_hands,
     two_workers,
     waves,
-)  # fmt: skip
+)
 from widgets.scenes.flash_attention import CACHES, SIDE, TILE, TOGETHER, fetched, reads
 from widgets.scenes.flash_in_triton import doing
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA

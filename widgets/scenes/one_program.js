@@ -37,8 +37,12 @@ function memoryMap(x, y, cell) {
     out: (i) => [left + side + 2, top + i * cell, STRIP, cell - 2],
     lse: (i) => [left + side + STRIP + 5, top + i * cell, 4, cell - 2],
     names: {
-      Q: [x - 5, top + 12, "end"], K: [left - 4, y + 11, "end"], V: [left - 4, top + side + 13, "end"],
-      "in memory": [left, top + side + 12, "start"], O: [left + side + 2 + STRIP / 2, y + 11, "middle"], lse: [left + side + STRIP + 8, top + side + 12, "middle"],
+      Q: [x - 5, top + 12, "end"],
+      K: [left - 4, y + 11, "end"],
+      V: [left - 4, top + side + 13, "end"],
+      "in memory": [left, top + side + 12, "start"],
+      O: [left + side + 2 + STRIP / 2, y + 11, "middle"],
+      lse: [left + side + STRIP + 8, top + side + 12, "middle"],
     },
   };
 }
