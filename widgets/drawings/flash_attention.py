@@ -37,9 +37,9 @@ def three_counts(page: Canvas) -> str:
         "Three counts of the same attention",
         f"One head of {HEAD_DIM} numbers, {count(TOKENS)} tokens, half precision. Areas are bytes.",
     )
-    side = page.choose(240, 150)
+    side = page.choose(172, 150)
     sides = [side * math.sqrt(each / counted[0]) for each in counted]
-    lefts = page.choose((0, 290, 530), (0, 176, 306))
+    lefts = page.choose((0, 258, 468), (0, 176, 306))
     floor = top + 8 + side
 
     # scores and weights, each written and read; below them, as thin as they are, q, k, v and out
@@ -58,7 +58,7 @@ def three_counts(page: Canvas) -> str:
         wide = full * issued[tensor] / counted[1]
         page.rect(x + left, y, wide, full, tensor, opacity=0.26)
         page.text(x + left + wide / 2, y + full / 2 - 4, tensor.upper(), anchor="middle", bold=True)
-        often = f"{issued[tensor] // once[tensor]} {page.choose('times', '×')}"
+        often = f"{issued[tensor] // once[tensor]} ×"
         page.text(x + left + wide / 2, y + full / 2 + 14, often, SMALL, anchor="middle")
         left += wide
     page.rect(x + left, y, full - left, full, "q")
@@ -67,21 +67,14 @@ def three_counts(page: Canvas) -> str:
     for place, tensor in enumerate("qkvo"):
         page.rect(x + full / 2 * (place % 2), floor - full + full / 2 * (place // 2), full / 2, full / 2, tensor)
 
-    names = ("standard attention", "flash attention, issued", "each byte once")
-    notes = (
-        "scores S and weights P go through the large memory four times",
-        f"every block of {BLOCK} queries asks for all keys and values",
-        "Q, K, V in, O out",
-    )
+    names = ("standard attention", "flash attention asks for", "each byte once")
     widths = page.choose((250, 200, 190), (160, 116, 60))
-    for x, number, name, note, width in zip(lefts, said, names, notes, widths, strict=True):
+    for x, number, name, width in zip(lefts, said, names, widths, strict=True):
         page.big(x, floor + page.choose(52, 44), number, page.choose("MB", ""))
-        below = page.paragraph(x, floor + page.choose(76, 66), page.choose("", "MB, ") + name, width, SMALL, "ink")
-        if not page.narrow:
-            page.paragraph(x, below, note, width, SMALL)
+        page.paragraph(x, floor + page.choose(74, 66), page.choose("", "MB, ") + name, width, SMALL, "ink")
 
     times = microseconds()
-    y = page.height + page.choose(34, 30)
+    y = page.height + 30
     page.text(0, y, "Predicted for an H100", bold=True)
     label, most = page.choose(232, 0), page.choose(400, 290)
     rows = (
@@ -90,7 +83,7 @@ def three_counts(page: Canvas) -> str:
         ("memory, each byte once", "mark"),
     )
     for (name, colour), took in zip(rows, times, strict=True):
-        y += page.choose(26, 22)
+        y += 22
         page.text(0, y, name, SMALL, "ink-2")
         y += page.choose(0, 20)
         page.rect(label, y - 11, most * took / times[0], 12, colour)
