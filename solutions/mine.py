@@ -4,6 +4,7 @@
     mine.whose("attention", "merge")             # "yours: attention; ours: merge"
     mine.whose("flash_attention")                # the same of all exercises of a lesson
     mine.versions("merge")                       # your first version of it beside the latest
+    mine.show("score_tile", "row_log_sums")      # prints yours, to paste from where an exercise goes on from them
 
 `check` keeps every right answer in `work/mine.py`, a plain module of your own: read it, edit it, copy it. Where
 COURSE_PROGRESS is off, as in tests and on the site, all functions are the course's.
@@ -27,7 +28,7 @@ def __getattr__(name: str) -> Callable:
 
 
 def __dir__() -> list[str]:
-    return [*EXERCISES, "keep_picture", "versions", "whose", "yours"]
+    return [*EXERCISES, "keep_picture", "show", "versions", "whose", "yours"]
 
 
 def yours(*names: str) -> list[str]:
@@ -73,6 +74,16 @@ def versions(name: str) -> Versions | None:
     """Your first version of a function beside the latest, where the two differ; None where there are no two."""
     texts = keeping.first_and_latest(name, EXERCISES)
     return Versions(texts) if texts else None
+
+
+def show(*names: str) -> None:
+    """Print those of some exercises that are your own, as mine.py has them, and say which are not."""
+    own, module = yours(*names), keeping.place()
+    if own and module:
+        blocks = keeping.read(module)[0].blocks
+        print("Yours, to paste from:", *(blocks[name] for name in own), sep="\n\n", end="\n\n")
+    if others := [name for name in names if name not in own]:
+        print(f"Not kept as yours: {', '.join(others)}. The cell below begins with our lines.")
 
 
 def keep_picture(figure, name: str) -> None:

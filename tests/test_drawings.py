@@ -158,6 +158,33 @@ def row_addresses():
     return [str(each) for each in torch.arange(16).reshape(4, 4)[2:].flatten().tolist()]
 
 
+def ping_pong():
+    def turn(queries, operations_a_cycle):  # a tile of 128 keys, d = 128
+        return 2 * (2 * queries * 128 * 128) / operations_a_cycle, queries * 128 / 16
+
+    products, exponentials = turn(64, 989.4e12 / 132 / 1.83e9)
+    bytes_a_cycle = 12e12 / 132 / 1.83e9
+    return [
+        f"{products:,.0f} cycles of products, then {exponentials:,.0f} of exponentials: its tensor cores work "
+        f"{100 * products / (products + exponentials):.0f} % of the time.",
+        f"from the cache in {2 * 128 * 128 * 2 / bytes_a_cycle:,.0f} cycles.",
+        "is not: {:,.0f} cycles and {:,.0f}. Both are always busy, and neither may be late.".format(*turn(128, 8_192)),
+    ]
+
+
+def what_fits():
+    sizes = [2 * 128 * 128 * (1 + 2 * stages) for stages in (2, 3, 4)]
+    assert sizes[1] < flash.SHARED_MEMORY_LIMITS["sm_90"] < sizes[2]
+    each = [128 * 128 // (32 * warps) for warps in (4, 8)]
+    assert 2 * each[1] < 255 < 2 * each[0]
+    return [f"{sizes[0]:,} B", f"{sizes[1]:,} B", f"{sizes[2]:,} B, no launch", "232,448 B: more is an error",
+            f"{each[0]} + {each[0]}, spills", f"{each[1]} + {each[1]}"]  # fmt: skip
+
+
+def backward_of_a_tile():
+    return ["1", "2", "3", "4", "5"]
+
+
 def wrong_reshape():
     merged = torch.arange(24).reshape(2, 6, 2).transpose(0, 1).reshape(6, 4)
     return [str(each) for each in merged[0].tolist()] + ["half is word 3's"]
@@ -172,8 +199,8 @@ def simulated_repetition():
     "numbers",
     [
         three_counts, mask_after_and_before, bracket_moved, cone_of_reach, keys_of_a_block, latent_two_ways,
-        sparse_attention_whole, training_memory, losses_and_weights, memories_to_scale, row_addresses, wrong_reshape,
-        simulated_repetition, what_breaks_when,
+        sparse_attention_whole, training_memory, losses_and_weights, memories_to_scale, row_addresses, ping_pong,
+        what_fits, backward_of_a_tile, wrong_reshape, simulated_repetition, what_breaks_when,
     ],
     ids=lambda numbers: numbers.__name__,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from compiled import compiled
@@ -12,7 +13,9 @@ from solutions.checks.kernels import changed, within_budget
 from solutions.first_kernels import copy_rows, rescale, row_log_sums, row_sums, score_tile
 from solutions.flash_kernels import causal_flash_forward, flash_forward
 from solutions.interpreter import tl, triton
+from widgets.measurements.traces import lesson_traces
 from widgets.theatre import trace
+from widgets.theatre.measure import RECORDED, recording
 
 pytestmark = pytest.mark.skipif(not interpreter.available, reason=interpreter.why_not)
 
@@ -167,3 +170,15 @@ def test_bytes_beyond_the_budget_are_told():
     verdict = exercises.SUMS.verdict(twice)
     assert "your kernel issues 352 bytes, where 308 suffice" in verdict.message
     assert within_budget(lambda kernel: 1, lambda: 0)(None) == 1
+
+
+@pytest.mark.seconds
+def test_what_is_recorded_is_what_the_kernels_do_now():
+    fresh = lesson_traces()
+    assert {path.stem for path in RECORDED.glob("*.npz")} == set(fresh)
+    for name, made in fresh.items():
+        kept = recording(name)
+        for part in ("programs", "events", "runs"):
+            assert np.array_equal(getattr(kept, part), getattr(made, part)), (name, part)
+        assert (kept.tensors, kept.live) == (made.tensors, made.live), name
+        assert [each["lines"] for each in kept.kernels] == [each["lines"] for each in made.kernels], name

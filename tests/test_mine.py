@@ -371,6 +371,42 @@ def test_a_kernel_is_kept_and_runs_from_the_file(work, capsys):
 # The functions are used ------------------------------------------------------------------------------------------
 
 
+SCORES_KERNEL = '''@triton.jit
+def score_tile(q, k, s, n, scale, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    mine = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    theirs = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    width = tl.arange(0, HEAD_DIM)
+    queries = tl.load(q + mine[:, None] * HEAD_DIM + width, mask=mine[:, None] < n, other=0.0)
+    keys = tl.load(k + theirs[:, None] * HEAD_DIM + width, mask=theirs[:, None] < n, other=0.0)
+    product = scale * tl.dot(queries, tl.trans(keys), input_precision="ieee")
+    tl.store(s + mine[:, None] * n + theirs, product, mask=(mine[:, None] < n) & (theirs < n))
+'''
+
+
+def test_without_a_kernel_of_yours_the_next_blank_begins_with_ours(capsys, monkeypatch):
+    mine.show("score_tile", "row_log_sums")
+    alone = said(capsys)
+    assert alone == "Not kept as yours: score_tile, row_log_sums. The cell below begins with our lines."
+    monkeypatch.setenv("COURSE_PROGRESS", "off")
+    mine.show("score_tile", "row_log_sums")
+    assert said(capsys) == alone
+
+
+@pytest.mark.skipif(not interpreter.available, reason=interpreter.why_not)
+@pytest.mark.seconds
+def test_a_kernel_of_yours_is_shown_to_paste_from(work, capsys):
+    Notebook("from solutions.interpreter import tl, triton\n").answer(SCORES_KERNEL)
+    said(capsys)
+    mine.show("score_tile", "row_log_sums")
+    yours, ours = said(capsys).rsplit("\n\n", 1)
+    assert yours == f"Yours, to paste from:\n\n{SCORES_KERNEL}".rstrip("\n")
+    assert ours == "Not kept as yours: row_log_sums. The cell below begins with our lines."
+    (work / "mine.py").write_text((work / "mine.py").read_text().replace("scale * tl.dot", "tl.dot"))
+    mine.show("score_tile")
+    wrong = said(capsys)
+    assert "your score_tile is no longer right" in wrong and wrong.endswith("begins with our lines.")
+
+
 def test_a_later_lesson_gets_yours_or_else_ours(capsys):
     notebook = Notebook()
     notebook.answer(GATE)

@@ -23,6 +23,7 @@ from widgets.scenes import (
     choose_four,
     forgetting_cache,
     from_2k_to_128k,
+    one_program,
     one_segment,
     outer_products,
     room_for_v,
@@ -32,6 +33,7 @@ from widgets.scenes import (
     waves,
 )
 from widgets.scenes.flash_attention import CACHES, SIDE, TILE, TOGETHER, fetched, reads
+from widgets.scenes.flash_in_triton import doing
 from widgets.scenes.infini_attention import OVERLAPS, PAIRS, largest_slopes, thirty
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
@@ -303,3 +305,32 @@ def test_sixteen_parts_end_a_wave_and_seventeen_begin_another():
     assert rows[33] == [264, 2, f"{2 * math.ceil(131_072 / 33) / 8192:.2f}"]
     said = waves().data["says"]
     assert "132 in a first wave, 4 in a second. *52 %*" in said[16] and "*97 %*" in said[15] and "*100 %*" in said[32]
+
+
+def test_a_row_of_tiles_moves_what_the_closed_forms_say():
+    n, d, block, tiles = 64, 16, 16, 4
+    scores, sums = 2 * n * d * (tiles + tiles) + 4 * n * n, 4 * n * n + 4 * n
+    flash = 4 * n * d + 4 * n * d * tiles + 4 * n
+    assert (scores, sums, flash) == (32_768, 16_640, 20_736)
+    program = one_program()
+    assert [row[1:] for row in program.data["rows"][1:]] == [
+        [f"{whole // tiles:,}", f"{whole:,}"] for whole in (scores, sums, flash)
+    ]
+    two, one = ([event["bytes"] for event in lane] for lane in program.data["drawn"]["lanes"])
+    assert (sum(two), sum(one)) == ((scores + sums) // tiles, flash // tiles) == (12_352, 5_184)
+    tile = 2 * block * d
+    assert one == [tile] * (1 + 2 * tiles + 1) + [4 * block]  # queries; keys and values; the output; its log-sum-exp
+    assert two == [tile, tile, 4 * block * block] * tiles + [4 * block * block] * tiles + [4 * block]
+
+
+def test_the_scores_of_flash_attention_stay_on_the_chip():
+    two, one = one_program().data["drawn"]["lanes"]
+    assert not any(event["tensor"] == "s" for event in one) and any("scores" in event["holds"] for event in one)
+    assert [event["block"] for event in one if event["tensor"] == "v"] == [0, 1, 2, 3]
+    assert [(e["kind"], e["block"]) for e in two if e["tensor"] == "s"] == [
+        (kind, block) for kind in ("store", "load") for block in range(4)
+    ]
+    assert doing(one, 512) == "flash_forward has loaded its queries"
+    assert doing(one, 700) == "flash_forward is loading the keys 0 to 15"
+    assert doing(two, 1_500) == "score_tile is storing the scores of keys 0 to 15"
+    assert doing(one, 6_000) == "flash_forward is done"

@@ -2,10 +2,17 @@
 
 import torch
 
+from solutions import flash
 from widgets.drawings import drawing
-from widgets.drawings.canvas import SMALL, Canvas
+from widgets.drawings.canvas import SMALL, Canvas, extent
+from widgets.kit.format import count, fixed
 
 ROWS, WIDTH = (2, 3), 4
+
+KEYS, HEAD_DIM = 128, 128  # of a tile whose cycles are drawn
+H100, B200 = 4_096, 8_192  # operations of the tensor cores of one processor a cycle: FlashAttention-4, section 3.1
+EXPONENTIALS = 16  # of either a cycle: FlashAttention-4, section 3.1
+PROCESSORS, CLOCK, L2 = 132, 1.83e9, 12e12  # of an H100: FlashAttention-3, section 3.1 and table 1
 
 
 def addresses() -> torch.Tensor:
@@ -70,4 +77,226 @@ def row_addresses(page: Canvas) -> str:
         f"The rows {ROWS[0]} and {ROWS[1]} as a column, times {WIDTH}, plus the columns 0 to {WIDTH - 1} as a row, "
         f"give a block of 2 × {WIDTH} addresses, {first} to {last}. In memory, where the {WIDTH} rows of the matrix "
         f"lie one after the other, these are the cells of rows {ROWS[0]} and {ROWS[1]}."
+    )
+
+
+def cycles(queries: int, operations: int) -> tuple[int, int]:
+    """Of one processor, for a group's queries and a tile of keys: both products, and the exponentials."""
+    return 4 * queries * KEYS * HEAD_DIM // operations, queries * KEYS // EXPONENTIALS
+
+
+def loading() -> int:
+    """Cycles in which an H100's cache gives a processor a tile of keys and one of values, in half precision."""
+    return round(4 * KEYS * HEAD_DIM / (L2 / PROCESSORS / CLOCK))
+
+
+@drawing
+def ping_pong(page: Canvas) -> str:
+    products, exponentials = cycles(64, H100)
+    wide_products, wide_exponentials = cycles(128, B200)
+    alone = f"{fixed(100 * products / (products + exponentials), 0)} %"
+    y = page.title(
+        "Two groups of warps take turns",
+        "Cycles of one processor, to scale. A group multiplies its queries with 128 keys and their weights with the "
+        f"values (d = {HEAD_DIM}), and takes exponentials between. Nothing else is counted.",
+    )
+    end = 5 * products
+    left = page.choose(76, 0)
+    scale, high = (page.width - left - 1) / end, 28
+
+    def lane(name: str, parts: list[tuple[int, int, str]]) -> None:
+        """A row of what one unit does: (from, to, what), in cycles."""
+        nonlocal y
+        if page.narrow:
+            page.text(0, y + 13, name, SMALL, "ink-2")
+            y += 18
+        else:
+            page.text(0, y + 19, name, SMALL, "ink-2")
+        page.rect(left, y, end * scale, high, "panel")
+        for begin, stop, what in parts:
+            begin, stop = min(begin, end), min(stop, end)
+            if begin < stop:
+                colour = {"products": "mark", "exp": "s"}.get(what, "k")
+                page.rect(left + begin * scale, y, (stop - begin) * scale - 2, high, colour, opacity=0.22, line=colour)
+                if extent(what, SMALL) <= (stop - begin) * scale:
+                    page.text(left + (begin + stop) / 2 * scale - 1, y + 19, what, SMALL, anchor="middle")
+        y += high + page.choose(6, 5)
+
+    def turns(first: int, rest: int, work: tuple[int, int]) -> list[tuple[int, int, str]]:
+        """Products and exponentials, begun at `first` and again each time that the other group has had its turn."""
+        multiply, raise_ = work
+        starts = range(first, end, 2 * multiply if rest else multiply + raise_)
+        return [
+            part
+            for at in starts
+            for part in ((at, at + multiply, "products"), (at + multiply, at + multiply + raise_, "exp"))
+        ]
+
+    def heading(words: str, said: str) -> None:
+        nonlocal y
+        y += 20
+        page.text(0, y, words, bold=True)
+        y = page.paragraph(0, y + 19, said, page.width, SMALL) - 6
+
+    pair = (products, exponentials)
+    heading(
+        "H100, one group of 64 queries",
+        f"{count(products)} cycles of products, then {count(exponentials)} of exponentials: its tensor cores work "
+        f"{alone} of the time.",
+    )
+    lane("group 1", turns(0, 0, pair))
+    heading(
+        "H100, two groups: FlashAttention-3",
+        f"The exponentials of one hide under the products of the other. Meanwhile TMA brings the next keys and values, "
+        f"from the cache in {count(loading())} cycles.",
+    )
+    lane("group 1", turns(0, 1, pair))
+    lane("group 2", turns(products, 1, pair))
+    lane("TMA", [(at, at + loading(), "K, V") for at in range(0, end, 2 * products)])
+    heading(
+        "B200, two groups of 128 queries",
+        f"Tensor cores are twice as fast, the exponentials' unit is not: {count(wide_products)} cycles and "
+        f"{count(wide_exponentials)}. Both are always busy, and neither may be late.",
+    )
+    lane("group 1", turns(0, 1, (wide_products, wide_exponentials)))
+    lane("group 2", turns(wide_products, 1, (wide_products, wide_exponentials)))
+    return (
+        f"Three timelines of one processor. One group of warps on an H100 takes {count(products)} cycles for its "
+        f"products and {count(exponentials)} for its exponentials, in turn, so that the tensor cores work {alone} of "
+        "the time. Two groups shifted against each other keep them busy always, while keys and values are loaded. On "
+        f"a B200 products and exponentials take {count(wide_products)} cycles each, and both units are full."
+    )
+
+
+TENSORS = {"q": "Q", "k": "K", "v": "V", "o": "output", "s": "scores"}
+BLOCKS, THREADS, REGISTERS = 128, 32, 255  # of a tile; of a warp; that a thread can have
+
+
+def shared(stages: int) -> list[tuple[str, int]]:
+    """Bytes of shared memory that blocks of 128 × 128 take at d = 128 in half precision, by tensor."""
+    tile = flash.shared_memory_bytes(BLOCKS, BLOCKS, HEAD_DIM, stages=stages) // (1 + 2 * stages)
+    return [("q", tile), *([("k", tile), ("v", tile)] * stages)]
+
+
+def registers(warps: int) -> tuple[int, int]:
+    """Of a thread: for its part of the output, and of a tile of scores, in float32."""
+    return BLOCKS * HEAD_DIM // (THREADS * warps), BLOCKS * BLOCKS // (THREADS * warps)
+
+
+@drawing
+def what_fits(page: Canvas) -> str:
+    limit = flash.SHARED_MEMORY_LIMITS["sm_90"]
+    y = page.title(
+        "Two limits of an H100, of two kinds",
+        f"Blocks of {BLOCKS} queries and {BLOCKS} keys, d = {HEAD_DIM}, half precision.",
+    )
+    left, high = page.choose(76, 66), 26
+    room = page.width - left - page.choose(172, 4)
+
+    def rows(bars: list[tuple[str, list[tuple[str, int]], str]], most: float, border: int, said: str) -> None:
+        nonlocal y
+        scale, top = room / most, y
+        for name, parts, told in bars:
+            page.text(0, y + 18, name, SMALL, "ink-2")
+            x = left
+            for tensor, size in parts:
+                page.rect(x, y, size * scale, high, tensor, opacity=0.3)
+                page.rect(x, y, size * scale, high, line="paper", width=1.5)
+                page.text(x + size * scale / 2, y + 18, TENSORS[tensor], SMALL, anchor="middle")
+                x += size * scale
+            over = sum(size for _, size in parts) > border
+            beside, under = (page.width - 162, y + 18), (left, y + high + 15)
+            at = page.choose(beside, under)
+            page.text(at[0], at[1], told, SMALL, bold=over)
+            y += high + page.choose(6, 24)
+        edge = left + border * scale
+        page.line([(edge, top - 5), (edge, y)], "bad", 2, "5 3")
+        page.text(edge - 6, y + 13, said, SMALL, "bad", "end")
+        y += 20
+
+    stages = {number: shared(number) for number in (2, 3, 4)}
+    sizes = {number: sum(size for _, size in parts) for number, parts in stages.items()}
+    y += 18
+    named = page.choose("Shared memory of a program: Q once, K and V for each stage", "Shared memory")
+    page.text(0, y, named, bold=True)
+    y += 14
+    rows(
+        [
+            (f"{n} stages", parts, f"{count(sizes[n])} B" + ", no launch" * (sizes[n] > limit))
+            for n, parts in stages.items()
+        ],
+        max(sizes.values()), limit, f"{count(limit)} B: more is an error",
+    )  # fmt: skip
+    y += 22
+    named = page.choose("Registers of a thread: its part of the output and of a tile of scores", "Registers")
+    page.text(0, y, named, bold=True)
+    y += 14
+    needed = {warps: registers(warps) for warps in (4, 8)}
+    rows(
+        [
+            (f"{n} warps", [("o", out), ("s", scores)], f"{out} + {scores}" + ", spills" * (out + scores > REGISTERS))
+            for n, (out, scores) in needed.items()
+        ],
+        280, REGISTERS, f"{REGISTERS}: more is no error",
+    )  # fmt: skip
+    return (
+        f"Bars against two limits. Shared memory with 2 to 4 stages is {', '.join(map(count, sizes.values()))} bytes, "
+        f"and {count(limit)} are the limit: 4 stages can't be launched. Output and scores take {needed[4][0]} "
+        f"and {needed[4][1]} registers of a thread with 4 warps, more than the {REGISTERS} there are, {needed[8][0]} "
+        f"and {needed[8][1]} with 8 warps."
+    )
+
+
+@drawing
+def backward_of_a_tile(page: Canvas) -> str:
+    y = page.title(
+        "A tile of the backward pass: five products",
+        "In come tiles of Q, K, V and dO, and two numbers a row: lse and δ. Numbered boxes are products of matrices.",
+    )
+    wide, high = page.choose(203, 165), 44
+    across, down = wide + page.choose(52, 26), high + 34
+    nodes = {
+        "S": ("1", "S = Q Kᵀ / √d", (0, 0)),
+        "P": ("", "P = exp(S − lse)", (1, 0)),
+        "dV": ("2", "dV += Pᵀ dO", (2, 0)),
+        "dP": ("3", "dP = dO Vᵀ", (0, 1)),
+        "dS": ("", "dS = P ⊙ (dP − δ)", (1, 1)),
+        "dQ": ("4", "dQ += dS K / √d", (2, 1)),
+        "dK": ("5", "dK += dSᵀ Q / √d", (2, 2)),
+    }
+    if page.narrow:
+        turned = {(column, row): (min(row, 1), column + (row == 2)) for _, _, (column, row) in nodes.values()}
+        nodes = {name: (number, words, turned[place]) for name, (number, words, place) in nodes.items()}
+    y += 12
+    at = {name: (1 + column * across, y + row * down) for name, (_, _, (column, row)) in nodes.items()}
+
+    def arrow(one: str, other: str) -> None:
+        """From the side of one box to the side of another that lies to the right of it or below."""
+        (x0, y0), (x1, y1) = at[one], at[other]
+        if x1 > x0 and y1 == y0:
+            page.arrow([(x0 + wide, y0 + high / 2), (x1 - 3, y1 + high / 2)])
+        elif x1 > x0:
+            turn = (x0 + wide + x1) / 2
+            page.arrow([(turn, y0 + high / 2), (turn, y1 + high / 2), (x1 - 3, y1 + high / 2)])
+        else:
+            page.arrow([(x0 + wide / 2, y0 + high), (x1 + wide / 2, y1 - 3)])
+
+    for one, other in (("S", "P"), ("P", "dV"), ("P", "dS"), ("dP", "dS"), ("dS", "dQ")):
+        arrow(one, other)
+    if page.narrow:
+        (x0, y0), (_, y1) = at["dS"], at["dK"]
+        edge = x0 - 12
+        page.arrow([(x0, y0 + high * 0.75), (edge, y0 + high * 0.75), (edge, y1 + high / 2), (x0 - 3, y1 + high / 2)])
+    else:
+        arrow("dS", "dK")
+    for name, (number, words, _) in nodes.items():
+        x, top = at[name]
+        page.rect(x, top, wide, high, "paper", line="mark" if number else "line", radius=6, width=2 if number else 1)
+        page.rect(x, top, wide, high, "mark" if number else "s", opacity=0.1, radius=6)
+        page.text(x + 12, top + 28, number, colour="mark", bold=True)
+        page.text(x + wide / 2 + (8 if number else 0), top + 28, words, page.choose(15, 14), anchor="middle")
+    return (
+        "A graph of one tile backward. Product 1 makes the scores again, and with the log-sum-exp the weights P. "
+        "Product 2 adds Pᵀ dO to dV. Product 3 is dP, the product of dO and V. P, dP and δ give dS, from which "
+        "products 4 and 5 add to dQ and dK."
     )

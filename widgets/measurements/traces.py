@@ -3,7 +3,7 @@
     python -m widgets.measurements.traces
 
 Runs the kernels of the lesson under Triton's interpreter, on the lesson's sizes, and keeps their traces in
-widgets/theatre/recorded/. tests/test_trace.py holds the recordings to fresh traces.
+widgets/theatre/recorded/. tests/test_first_kernels.py holds the recordings to fresh traces.
 """
 
 import torch
@@ -38,6 +38,9 @@ def lesson_traces() -> dict[str, Trace]:
     made["row_log_sums"] = trace(row_log_sums)[(4,)](scores, torch.zeros(64), 64, 64, BLOCK_M=16, BLOCK_N=16)
     for kernel in (flash_forward, causal_flash_forward):
         made[kernel.__name__] = trace(kernel)[grid](q, k, v, out, lse, HEAD_DIM**-0.5, TOKENS, **sizes)
+    q, k, v = torch.randn(3, 1, 64, 16, generator=generator).half().unbind(0)
+    out, lse, sizes = torch.zeros_like(q), torch.zeros(1, 64), {"HEAD_DIM": 16, "BLOCK_M": 16, "BLOCK_N": 16}
+    made["flash_forward_of_64"] = trace(flash_forward)[(4, 1)](q, k, v, out, lse, 0.25, 64, **sizes)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from widgets.scenes.deepseek_sparse_attention import choose_four, signed_votes
 from widgets.scenes.flash_attention import change_of_unit, one_fetch, room_for_v, two_workers, waves
+from widgets.scenes.flash_in_triton import one_program
 from widgets.scenes.from_2k_to_128k import four_rules, ring_of_keys, sixteen_dials
 from widgets.scenes.infini_attention import one_segment, outer_products
 from widgets.scenes.local_and_global import forgetting_cache
@@ -17,6 +18,7 @@ __all__ = [
     "forgetting_cache",
     "four_rules",
     "one_fetch",
+    "one_program",
     "one_segment",
     "outer_products",
     "ring_of_keys",
