@@ -6,9 +6,12 @@ from itertools import product
 
 import pytest
 
+from solutions.checkpoints import CHECKPOINTS, about
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
-from widgets.scenes import SCENES, Dial, two_hands
+from widgets.measurements import results
+from widgets.scenes import SCENES, Dial, needle_strip, plane_of_words, token_by_token, two_hands
+from widgets.scenes import start_here as first
 from widgets.scenes.quadratic_attention import KEY, QUERY, THETA
 from widgets.scenes.scene import HERE
 
@@ -67,3 +70,52 @@ def test_the_product_of_two_hands_is_5_cos_plus_5_sin():
         expected = 5 * math.cos(distance * THETA) + 5 * math.sin(distance * THETA)
         assert float(said) == pytest.approx(expected, abs=6e-5) and said == later
     assert two_hands().data["rows"][3][1] == "6.9089"
+
+
+SENTENCE = {"the": (0, 0, 1), "cat": (2, 0, 0), "sat": (1, 1, 0), "on": (0, 1, 1), "mat": (0, 2, 0)}
+SIX_WORDS = [SENTENCE[word] for word in "the cat sat on the mat".split()]
+
+
+def test_where_sat_lands_is_what_the_formula_says():
+    drawn = plane_of_words().data["drawn"]
+    for i, j in product(range(11), repeat=2):
+        parts = [math.exp(0.2 * i * animal + 0.2 * j * place) for animal, place, _ in SIX_WORDS]
+        shares = [part / sum(parts) for part in parts]
+        assert drawn["shares"][i][j] == pytest.approx(shares, abs=1e-6)
+        lands = [sum(p * word[axis] for p, word in zip(shares, SIX_WORDS, strict=True)) for axis in (0, 1)]
+        assert drawn["lands"][i][j] == pytest.approx(lands, abs=1e-6)
+    said = plane_of_words().sentence
+    assert said(5, 5) == "sat asks with (1, 1). cat, sat and mat: 0.275 each. It lands at (0.82, 0.93)."
+    assert "cat: 0.827." in said(10, 0) and "mat: 0.754." in said(0, 10)
+    assert [round(share, 3) for share in drawn["shares"][5][5]] == [0.037, 0.275, 0.275, 0.101, 0.037, 0.275]
+
+
+def test_scores_with_and_without_a_cache_are_the_sums_of_the_lesson():
+    for n, cached, anew, ratio in token_by_token().data["rows"][1:]:
+        assert int(cached) == n * (n + 1) // 2 and int(anew) == n * (n + 1) * (2 * n + 1) // 6
+        assert float(ratio) == pytest.approx((2 * n + 1) / 3, abs=0.006)
+
+
+def test_a_full_cache_loses_the_key_that_it_holds_and_a_memory_of_fixed_size_does_not():
+    runs = first.runs()
+    by_length = {run["tokens"]: first.right(run) for run in runs[:-2]}
+    assert by_length == {512: 5, 640: 5, 768: 4, 896: 1, 1024: 1, 2048: 1, 4096: 1}
+    assert all(run["state_bytes"] == 1024 * (run["tokens"] - 5) for run in runs[:-2])  # 2 layers · 2 · 2 heads · 32 · 4
+    found, emptied = runs[-2:]
+    assert found["tokens"] == 1_000_000 and (first.right(found), first.right(emptied)) == (5, 0)
+    held = 2 * 2 * (32 * 33 + 2 * 64 * 32) * 4  # layers, heads; M and z, and a segment of keys and values
+    assert found["state_bytes"] == held - 2 * 2 * 2 * 32 * 4 * (64 - (1_000_000 - 5) % 64)
+
+
+def test_the_recording_is_what_a_run_finds_and_stands_in_where_the_model_is_not_there(monkeypatch):
+    live = first.runs()
+    assert first.needles(first.load("infini-full")) == results("infini_needle")["full"]
+    monkeypatch.setattr(first, "load", lambda name: (_ for _ in ()).throw(ValueError(f"{name} is missing")))
+    assert first.runs() == live
+
+
+def test_the_first_frame_of_the_needle_tells_the_training_length_and_not_what_comes():
+    data = needle_strip().data
+    assert data["drawn"]["trained"] == 64 * about("infini-full")["result"]["segments"] == 512
+    assert (CHECKPOINTS / "infini-full.safetensors").exists()
+    assert "all five right" in repr(needle_strip()) and "one right" not in repr(needle_strip())
