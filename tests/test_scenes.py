@@ -5,8 +5,11 @@ import math
 from itertools import product
 
 import pytest
+import torch
 
+from solutions import passkey
 from solutions.checkpoints import CHECKPOINTS, about
+from solutions.quadratic import naive_peak_bytes
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets
 from widgets.measurements import results
@@ -119,3 +122,30 @@ def test_the_first_frame_of_the_needle_tells_the_training_length_and_not_what_co
     assert data["drawn"]["trained"] == 64 * about("infini-full")["result"]["segments"] == 512
     assert (CHECKPOINTS / "infini-full.safetensors").exists()
     assert "all five right" in repr(needle_strip()) and "one right" not in repr(needle_strip())
+
+
+def test_what_the_first_lesson_warns_of_is_what_was_measured():
+    text = (HERE.parents[1] / "book" / "lessons" / "start_here.md").read_text(encoding="utf-8")
+    assert len(passkey.SENTENCES) == 24 and "the same 24 words" in text
+    assert "Of four harder texts, three fail: several keys, a key said anew, prose." in text
+    tried = results("infini_haystacks")["tasks"]
+    far = {task["task"]: [cell for cell in task["cells"] if cell["tokens"] == 131_072] for task in tried}
+    longest = {name: max(cell["exact"] for cell in cells) for name, cells in far.items()}
+    assert longest == {"random words": 1.0, "4 labelled keys": 0.0, "a key said 3 times, the last counts": 0.0,
+                       "prose": 0.0}  # fmt: skip
+
+    def found(system, tokens):
+        runs = next(each["runs"] for each in results("infini_baselines")["systems"] if each["name"] == system)
+        cells = [cell for cell in runs[0]["cells"] if (cell["tokens"], cell["depth"]) == (tokens, 0.5)]
+        return [(round(cell["exact"] * cell["prompts"]), cell["prompts"]) for cell in cells]
+
+    assert found("full KV cache, in pieces of 430", 8192) == [(20, 20)] and "20 of 20 prompts of 8,192 tokens" in text
+    assert found("full KV cache", 2048) == [(0, 20)] and "Of 20 others, of 2,048 tokens" in text
+    assert round(naive_peak_bytes(131_072, 64) / 1e9) == 206 and "200 GB" in text
+
+
+def test_the_million_tokens_ask_for_the_key_that_the_recording_wants():
+    infini = results("infini_needle")["infini"]
+    made = passkey.prompts(1, 1_000_000, torch.Generator().manual_seed(2026), depth=0.5)
+    assert (infini["seed"], infini["depth"], infini["tokens"]) == (2026, 0.5, 1_000_000)
+    assert made.key[0].tolist() == infini["wanted"] == infini["found"] != infini["emptied"]
