@@ -67,6 +67,12 @@ def mask_fits(q: Tensor, k: Tensor, causal: bool, mask: Tensor | None, scale: fl
         raise ValueError(f"mask has shape {tuple(mask.shape)}; give one that broadcasts to the scores, {scores_shape}.")
 
 
+def whole_heads(x: Tensor, heads: int) -> None:
+    """Raise ValueError unless the width of x is that of so many heads."""
+    if x.shape[-1] % heads:
+        raise ValueError(f"x has {x.shape[-1]} columns for {heads} heads; give a multiple of heads.")
+
+
 def heads_fit(w_q: Tensor, w_k: Tensor, heads: int, kv_heads: int | None, **_) -> None:
     """Raise ValueError unless the weights hold whole heads of one size, and the query heads form equal groups."""
     kv_heads = heads if kv_heads is None else kv_heads

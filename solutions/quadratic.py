@@ -27,6 +27,7 @@ from solutions.accepts import (
     one_pair,
     queries_are_last,
     two_positive_points,
+    whole_heads,
 )
 from solutions.shapes import counts, in_float32, on_method, shapes
 
@@ -135,6 +136,17 @@ def attention(
     return weights @ v
 
 
+@counts("heads")
+@shapes(x="batch n width", check=whole_heads)
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Cut the width of each token into heads, and lay the tokens of a head together.
+
+    x: (batch, n, heads * head_dim); head h is the columns h * head_dim to (h + 1) * head_dim - 1 of every token
+    Returns (batch, heads, n, head_dim): the same numbers, none computed.
+    """
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
 @counts("heads", "kv_heads")
 @shapes(
     x="batch n d_model",
@@ -164,9 +176,7 @@ def multi_head_attention(
     """
     if kv_heads is None:
         kv_heads = heads
-    q = (x @ w_q).unflatten(-1, (heads, -1)).transpose(1, 2)  # (batch, heads, n, head_dim)
-    k = (x @ w_k).unflatten(-1, (kv_heads, -1)).transpose(1, 2)
-    v = (x @ w_v).unflatten(-1, (kv_heads, -1)).transpose(1, 2)
+    q, k, v = split_heads(x @ w_q, heads), split_heads(x @ w_k, kv_heads), split_heads(x @ w_v, kv_heads)
     k = k.repeat_interleave(heads // kv_heads, dim=1)
     v = v.repeat_interleave(heads // kv_heads, dim=1)
     out = attention(q, k, v, causal=causal)

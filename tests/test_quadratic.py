@@ -28,6 +28,7 @@ from solutions.quadratic import (
     projection_multiplications,
     score_bytes,
     softmax,
+    split_heads,
     turn_pair,
     uniform_attention,
 )
@@ -274,6 +275,25 @@ def projected(heads=4, kv_heads=2, batch=2, n=7, d_model=12, head_dim=5):
         heads,
         kv_heads,
     )
+
+
+@pytest.mark.parametrize("heads", [1, 3, 5])
+@pytest.mark.parametrize("n", RAGGED)
+def test_a_head_is_its_own_columns_of_every_token(heads, n):
+    x = normal(2, n, 15)
+    out, d = split_heads(x, heads), 15 // heads
+    assert out.shape == (2, heads, n, d)
+    for head in range(heads):
+        assert torch.equal(out[:, head], x[:, :, head * d : (head + 1) * d])
+    assert torch.equal(out.transpose(1, 2).flatten(-2), x)
+    assert out.data_ptr() == x.data_ptr()  # nothing is computed, nothing copied
+
+
+def test_a_width_that_is_no_whole_heads_is_told():
+    with pytest.raises(ValueError, match="split_heads: x has 15 columns for 4 heads; give a multiple of heads"):
+        split_heads(normal(2, 7, 15), 4)
+    with pytest.raises(ValueError, match="split_heads: heads is 0; give a whole number of 1 or more"):
+        split_heads(normal(2, 7, 15), 0)
 
 
 @pytest.mark.parametrize("causal", [False, True])

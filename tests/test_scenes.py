@@ -8,14 +8,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from solutions import positions, ring
-from solutions.checkpoints import CHECKPOINTS, load
+from solutions import passkey, positions, ring
+from solutions.checkpoints import CHECKPOINTS, about, load
 from solutions.checkpoints import sparse as recipe
 from solutions.checkpoints.positions import measured
 from solutions.flash import peak_tile_bytes
 from solutions.infini import feature
+from solutions.quadratic import naive_peak_bytes
 from widgets.kit import link
 from widgets.kit.base import _bytes_as_base64, static_assets, unpacked
+from widgets.measurements import results
 from widgets.scenes import (
     SCENES,
     Dial,
@@ -23,15 +25,19 @@ from widgets.scenes import (
     choose_four,
     forgetting_cache,
     from_2k_to_128k,
+    needle_strip,
     one_program,
     one_segment,
     outer_products,
+    plane_of_words,
     room_for_v,
     signed_votes,
+    token_by_token,
     two_hands,
     two_workers,
     waves,
 )
+from widgets.scenes import start_here
 from widgets.scenes.flash_attention import CACHES, SIDE, TILE, TOGETHER, fetched, reads
 from widgets.scenes.flash_in_triton import doing
 from widgets.scenes.infini_attention import OVERLAPS, PAIRS, largest_slopes, thirty
@@ -109,6 +115,8 @@ def test_where_a_model_is_missing_the_lesson_goes_on_with_a_sentence(monkeypatch
     words = capsys.readouterr().out
     assert words.startswith("There is no picture here. infini.safetensors is missing: ")
     assert f"Make it again: python3 course.py train infini --out {tmp_path}" in words
+
+
 def test_a_matrix_of_outer_products_blends_what_overlaps():
     drawn = outer_products().data["drawn"]
     for j, cosine in enumerate(OVERLAPS.values()):
@@ -148,6 +156,8 @@ def test_the_right_order_leaks_nothing_and_the_wrong_one_what_differences_say():
         found = max(found, float(change[token].abs().max()))
     assert token < later and found == pytest.approx(drawn["slopes"][1][-1], rel=1e-6) == pytest.approx(0.06, abs=5e-3)
     assert largest_slopes(("write", "read"))[-1][0] == pytest.approx(drawn["slopes"][1][1]) == pytest.approx(2 * found)
+
+
 def test_the_weights_to_choose_from_are_those_of_the_model():
     scene = choose_four()
     drawn, model, sample = scene.data["drawn"], load("sparse-dense"), recipe.unseen(sequences=64)
@@ -179,6 +189,8 @@ def test_two_heads_vote_with_signs_and_a_quarter_of_all_keys_hear_nothing():
     assert scene.data["rows"][1 + start] == [45, 1, 2, -1.5]  # the lesson's first key, (1, 1)
     silent = [row[0] for row in scene.data["rows"][1:] if row[3] == 0]
     assert silent == list(range(180, 271, 15)) and "exactly 0.00" in scene.sentence(silent[0] // 15)
+
+
 def test_a_cache_that_forgets_holds_a_window_and_a_sink_and_the_wrong_order_loses_pairs():
     window, chunk = 6, 3  # counted here anew, by sets
     drawn = forgetting_cache().data["drawn"]
@@ -202,6 +214,8 @@ def test_a_cache_that_forgets_holds_a_window_and_a_sink_and_the_wrong_order_lose
         "1 to 3 left before 6 to 8 attended. Query 6 misses 1 to 3: 6 lost."
     )
     assert forgetting_cache().data["rows"][3] == ["6 to 8", "attend, then drop", 9, 6, 21, 0]
+
+
 def test_the_loss_over_sixteen_dials_is_that_of_the_shipped_model_and_two_more():
     told = SCENES["sixteen_dials"]()
     drawn = told.data["drawn"]
@@ -253,6 +267,8 @@ def test_the_ring_counts_every_pair_once_and_zig_zag_makes_all_equal():
     assert drawn["owners"] == [[0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 2, 3, 3, 2, 1, 0]]
     assert "1.75 times the mean; of 16 ranks it would do 1.94 times" in told.sentence(3, 0)
     assert "1.00 times the mean; of 16 ranks it would do 1.00 times" in told.sentence(3, 1)
+
+
 def test_the_sum_of_mats_row_shrinks_whenever_the_maximum_moves():
     row, rows = [0, 0, 2, 2, 0, 4], change_of_unit().data["rows"][1:]
     for end, (_, maximum, alpha, new, total) in zip((2, 4, 6), rows, strict=True):
@@ -334,3 +350,77 @@ def test_the_scores_of_flash_attention_stay_on_the_chip():
     assert doing(one, 700) == "flash_forward is loading the keys 0 to 15"
     assert doing(two, 1_500) == "score_tile is storing the scores of keys 0 to 15"
     assert doing(one, 6_000) == "flash_forward is done"
+SENTENCE = {"the": (0, 0, 1), "cat": (2, 0, 0), "sat": (1, 1, 0), "on": (0, 1, 1), "mat": (0, 2, 0)}
+SIX_WORDS = [SENTENCE[word] for word in "the cat sat on the mat".split()]
+
+
+def test_where_sat_lands_is_what_the_formula_says():
+    drawn = plane_of_words().data["drawn"]
+    for i, j in product(range(11), repeat=2):
+        parts = [math.exp(0.2 * i * animal + 0.2 * j * place) for animal, place, _ in SIX_WORDS]
+        shares = [part / sum(parts) for part in parts]
+        assert drawn["shares"][i][j] == pytest.approx(shares, abs=1e-6)
+        lands = [sum(p * word[axis] for p, word in zip(shares, SIX_WORDS, strict=True)) for axis in (0, 1)]
+        assert drawn["lands"][i][j] == pytest.approx(lands, abs=1e-6)
+    said = plane_of_words().sentence
+    assert said(5, 5) == "sat asks with (1, 1). cat, sat and mat: 0.275 each. It lands at (0.82, 0.93)."
+    assert "cat: 0.827." in said(10, 0) and "mat: 0.754." in said(0, 10)
+    assert [round(share, 3) for share in drawn["shares"][5][5]] == [0.037, 0.275, 0.275, 0.101, 0.037, 0.275]
+
+
+def test_scores_with_and_without_a_cache_are_the_sums_of_the_lesson():
+    for n, cached, anew, ratio in token_by_token().data["rows"][1:]:
+        assert int(cached) == n * (n + 1) // 2 and int(anew) == n * (n + 1) * (2 * n + 1) // 6
+        assert float(ratio) == pytest.approx((2 * n + 1) / 3, abs=0.006)
+
+
+def test_a_full_cache_loses_the_key_that_it_holds_and_a_memory_of_fixed_size_does_not():
+    runs = start_here.runs()
+    by_length = {run["tokens"]: start_here.right(run) for run in runs[:-2]}
+    assert by_length == {512: 5, 640: 5, 768: 4, 896: 1, 1024: 1, 2048: 1, 4096: 1}
+    assert all(run["state_bytes"] == 1024 * (run["tokens"] - 5) for run in runs[:-2])  # 2 layers · 2 · 2 heads · 32 · 4
+    found, emptied = runs[-2:]
+    assert found["tokens"] == 1_000_000 and (start_here.right(found), start_here.right(emptied)) == (5, 0)
+    held = 2 * 2 * (32 * 33 + 2 * 64 * 32) * 4  # layers, heads; M and z, and a segment of keys and values
+    assert found["state_bytes"] == held - 2 * 2 * 2 * 32 * 4 * (64 - (1_000_000 - 5) % 64)
+
+
+def test_the_recording_is_what_a_run_finds_and_stands_in_where_the_model_is_not_there(monkeypatch):
+    live = start_here.runs()
+    assert start_here.needles(start_here.load("infini-full")) == results("infini_needle")["full"]
+    monkeypatch.setattr(start_here, "load", lambda name: (_ for _ in ()).throw(ValueError(f"{name} is missing")))
+    assert start_here.runs() == live
+
+
+def test_the_first_frame_of_the_needle_tells_the_training_length_and_not_what_comes():
+    data = needle_strip().data
+    assert data["drawn"]["trained"] == 64 * about("infini-full")["result"]["segments"] == 512
+    assert (CHECKPOINTS / "infini-full.safetensors").exists()
+    assert "all five right" in repr(needle_strip()) and "one right" not in repr(needle_strip())
+
+
+def test_what_the_first_lesson_warns_of_is_what_was_measured():
+    text = (HERE.parents[1] / "book" / "lessons" / "start_here.md").read_text(encoding="utf-8")
+    assert len(passkey.SENTENCES) == 24 and "the same 24 words" in text
+    assert "Of four harder texts, three fail: several keys, a key said anew, prose." in text
+    tried = results("infini_haystacks")["tasks"]
+    far = {task["task"]: [cell for cell in task["cells"] if cell["tokens"] == 131_072] for task in tried}
+    longest = {name: max(cell["exact"] for cell in cells) for name, cells in far.items()}
+    assert longest == {"random words": 1.0, "4 labelled keys": 0.0, "a key said 3 times, the last counts": 0.0,
+                       "prose": 0.0}  # fmt: skip
+
+    def found(system, tokens):
+        runs = next(each["runs"] for each in results("infini_baselines")["systems"] if each["name"] == system)
+        cells = [cell for cell in runs[0]["cells"] if (cell["tokens"], cell["depth"]) == (tokens, 0.5)]
+        return [(round(cell["exact"] * cell["prompts"]), cell["prompts"]) for cell in cells]
+
+    assert found("full KV cache, in pieces of 430", 8192) == [(20, 20)] and "20 of 20 prompts of 8,192 tokens" in text
+    assert found("full KV cache", 2048) == [(0, 20)] and "Of 20 others, of 2,048 tokens" in text
+    assert round(naive_peak_bytes(131_072, 64) / 1e9) == 206 and "200 GB" in text
+
+
+def test_the_million_tokens_ask_for_the_key_that_the_recording_wants():
+    infini = results("infini_needle")["infini"]
+    made = passkey.prompts(1, 1_000_000, torch.Generator().manual_seed(2026), depth=0.5)
+    assert (infini["seed"], infini["depth"], infini["tokens"]) == (2026, 0.5, 1_000_000)
+    assert made.key[0].tolist() == infini["wanted"] == infini["found"] != infini["emptied"]

@@ -141,10 +141,10 @@ def test_students_get_the_exercises_blank(classroom):
 @pytest.mark.slow
 def test_a_blank_submission_earns_nothing_and_a_right_one_everything(classroom):
     points, said = graded(classroom, "blank")
-    assert set(points.values()) == {0} and len(points) == 9
+    assert set(points.values()) == {0} and len(points) == 10
     assert all("not attempted yet" in sentence for sentence in said.values())
     points, said = graded(classroom, "right")
-    assert points == {name: EXERCISES[name].difficulty for name in points} and sum(points.values()) == 16
+    assert points == {name: EXERCISES[name].difficulty for name in points} and sum(points.values()) == 17
     cases = len(EXERCISES["softmax"].cases)
     assert f"right, all {cases} cases" in said["softmax"], "nbgrader puts a locked cell back"
 

@@ -864,11 +864,84 @@ ATTENTION = Exercise(
 )
 
 
-# multi_head_attention --------------------------------------------------------------------------------------------
+# split_heads -----------------------------------------------------------------------------------------------------
 
 
 def split(y, heads):
     return y.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def split_by_reshape(y, heads):
+    return y.reshape(y.shape[0], heads, y.shape[1], -1)
+
+
+def split_by_columns(x, heads):
+    return torch.stack(x.chunk(heads, dim=-1), dim=1)
+
+
+def split_by_permute(x, heads):
+    batch, n, width = x.shape
+    return x.reshape(batch, n, heads, width // heads).permute(0, 2, 1, 3)
+
+
+def split_entry_by_entry(x, heads):
+    batch, n, width = x.shape
+    d = width // heads
+    out = x.new_empty(batch, heads, n, d)
+    for head, i, c in product(range(heads), range(n), range(d)):
+        out[:, head, i, c] = x[:, i, head * d + c]
+    return out
+
+
+SPLIT = Exercise(
+    title="split into heads",
+    section="Many heads",
+    difficulty=1,
+    minutes=8,
+    reference=quadratic.split_heads,
+    hints=(
+        "Word 0 has the numbers 0 1 2 3 and two heads. Which two numbers are head 0's, and which word's numbers must "
+        "stand below them in head 0?",
+        "First cut the last axis in two, (batch, n, heads, head_dim): nothing moves yet. Then two axes must change "
+        "places. Which?",
+        "x.unflatten(-1, (heads, -1)) is (batch, n, heads, head_dim); .transpose(1, 2) puts the heads before the "
+        "tokens.",
+    ),
+    cases=(
+        Case("3 heads of 5, 7 tokens", lambda normal: (normal(2, 7, 15), 3)),
+        Case("words that count: 0 1 2 3, 4 5 6 7, ...", lambda normal: (torch.arange(24.0).reshape(1, 6, 4), 2)),
+        Case("one head", lambda normal: (normal(2, 5, 6), 1)),
+        Case("heads of one number", lambda normal: (normal(2, 5, 4), 4)),
+        Case("one token", lambda normal: (normal(3, 1, 8), 2)),
+        Case("x transposed", lambda normal: (normal(2, 15, 7).mT, 3)),
+        Case("float64", lambda normal: (normal(1, 5, 12), 4), dtype=torch.float64),
+        Case("bfloat16", lambda normal: (normal(1, 5, 12), 4), dtype=torch.bfloat16),
+        Case("the gradient", lambda normal: (normal(1, 5, 6), 3), felt("x")),
+    ),
+    right_answers=(split_by_columns, split_by_permute, split_entry_by_entry),
+    mistakes={
+        "one reshape makes the shape, without the transpose, so that tokens and heads are mixed": split_by_reshape,
+        "the heads are cut but stay behind the tokens: (batch, n, heads, head_dim)": (
+            lambda x, heads: x.unflatten(-1, (heads, -1))
+        ),
+        "head h takes every heads-th column (head_dim, heads), where a head is a block of columns": (
+            lambda x, heads: x.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2)
+        ),
+        "the last two axes have changed places too: (batch, heads, head_dim, n)": (
+            lambda x, heads: split(x, heads).transpose(-2, -1)
+        ),
+        "the heads stand before the batch": lambda x, heads: split(x, heads).transpose(0, 1),
+        "`heads` is taken for the size of a head": lambda x, heads: x.unflatten(-1, (-1, heads)).transpose(1, 2),
+        "the heads come in reversed order": lambda x, heads: split(x, heads).flip(1),
+        "only the first head comes back": lambda x, heads: split(x, heads)[:, :1],
+        "the whole width is repeated for every head, where each has its own slice": (
+            lambda x, heads: x[:, None].expand(-1, heads, -1, -1)
+        ),
+    },
+)
+
+
+# multi_head_attention --------------------------------------------------------------------------------------------
 
 
 def merge(out):
@@ -919,10 +992,6 @@ def einsum_heads(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
     return torch.einsum("bghqk,bkgd->bqghd", scores.softmax(-1), v).flatten(2) @ w_o
 
 
-def split_by_reshape(y, heads):
-    return y.reshape(y.shape[0], heads, y.shape[1], -1)
-
-
 def merge_by_reshape(out):
     return out.reshape(out.shape[0], out.shape[2], -1)
 
@@ -954,15 +1023,15 @@ HEADS = Exercise(
     title="many heads",
     section="Many heads",
     difficulty=3,
-    minutes=25,
+    minutes=15,
     reference=quadratic.multi_head_attention,
     hints=(
-        "After x @ w_q the last axis holds the heads side by side. Which axis must the heads become, and which two "
-        "axes have to change places for that?",
-        "(batch, n, heads * head_dim), then (batch, n, heads, head_dim), then (batch, heads, n, head_dim); k and v "
-        "with kv_heads. Then each key head stands heads // kv_heads times in a row. Back: transpose, then merge.",
-        "q = (x @ w_q).unflatten(-1, (heads, -1)).transpose(1, 2), the same for k and v with kv_heads, then "
-        "k.repeat_interleave(heads // kv_heads, dim=1). After attention, transpose(1, 2).flatten(-2); w_o is left.",
+        "Which of the products x @ w_q, x @ w_k and x @ w_v has how many heads? And which key head does query head 3 "
+        "of 6 read, where there are 2 key heads?",
+        "split_heads each product, k and v with kv_heads. Then each key head stands heads // kv_heads times in a row. "
+        "After attention the way back: transpose, then merge the last two axes, then w_o.",
+        "q = split_heads(x @ w_q, heads), the same for k and v with kv_heads, then k.repeat_interleave(heads // "
+        "kv_heads, dim=1), and v. After attention, transpose(1, 2).flatten(-2); w_o is left.",
     ),
     cases=(
         Case("3 heads, 7 tokens", lambda normal: (normal(2, 7, 15), *weights_for(normal, 15, 5, 3, 3), 3)),
@@ -1672,4 +1741,4 @@ BLOCKS = Exercise(
     },
 )
 
-EXERCISES = (TURN, SOFTMAX, SCORES, MASK, ATTENTION, HEADS, CACHE, COUNT, BLOCKS)
+EXERCISES = (TURN, SOFTMAX, SCORES, MASK, ATTENTION, SPLIT, HEADS, CACHE, COUNT, BLOCKS)

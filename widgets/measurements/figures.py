@@ -292,6 +292,12 @@ LESSONS: dict[str, list[Run]] = {
             Figure("Growth of the process's memory from 10 K to 1 M tokens", "resident bytes",
                    "streams/rule=linear/resident_growth_from_10K", "%"),
         ]),
+        Run("infini needle", "half a minute", kept("infini_needle"), [
+            Figure("Bytes that a full cache keeps of 4,096 tokens", "the key is in it and is not found",
+                   "full/tokens=4096/state_bytes", "MiB"),
+            Figure("Bytes that the lesson's model keeps of a million tokens", "it finds the key",
+                   "infini/state_bytes", "KiB"),
+        ]),
     ],
     "deepseek_sparse_attention": [
         Run("train sparse", "five minutes", shipped("sparse"), [

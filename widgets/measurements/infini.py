@@ -8,6 +8,7 @@ alignment   question and answer across the border of a segment, which training n
 speed       tokens per second and resident memory while a million tokens stream by, for each rule
 haystacks   random words, several keys, a key said again: as shipped, and trained on the harder task; prose
 plug        the local model with Infini-attention in place of its attention, before and after some steps
+needle      one prompt for the model with the full cache, at seven lengths, and one of a million tokens for the lesson's
 
 Each part writes results/infini_PART.json, the first results/infini.json. Models that are not shipped are trained when
 they are first asked for, and kept in work/bench; so is every cell that was measured: run it again to go on. Times are
@@ -374,6 +375,33 @@ def plug_part() -> dict:
     return {"steps": PLUG_STEPS, "learning_rate": 1e-3, "segment": PLUG_SEGMENT, "runs": runs}
 
 
+NEEDLE_SEED, NEEDLE_DEPTH, NEEDLE_LENGTHS = 7, 0.3, (512, 640, 768, 896, 1024, 2048, 4096)
+MILLION, MILLION_SEED, MILLION_DEPTH = 1_000_000, 2026, 0.5
+
+
+def needle(model: TinyTransformer, n: int, depth: float, seed: int) -> dict:
+    """One prompt, and what the model says of it; `emptied` with its memory emptied, None where it has none."""
+    made = passkey.prompts(1, n, torch.Generator().manual_seed(seed), depth=depth)
+    found = passkey.find(model, made.tokens, show=False)
+    without = found.without_memory
+    return {"tokens": n, "depth": depth, "seed": seed, "wanted": made.key[0].tolist(),
+            "found": found.digits[0].tolist(), "emptied": None if without is None else without[0].tolist(),
+            "state_bytes": found.state_bytes}  # fmt: skip
+
+
+def needles(model: TinyTransformer) -> list[dict]:
+    """The same key in texts of all lengths."""
+    return [needle(model, n, NEEDLE_DEPTH, NEEDLE_SEED) for n in NEEDLE_LENGTHS]
+
+
+def needle_part() -> dict:
+    full, infini = needles(load("infini-full")), needle(load("infini"), MILLION, MILLION_DEPTH, MILLION_SEED)
+    for each in (*full, infini):
+        print(f"{each['tokens']:9,} tokens, wanted {each['wanted']}, found {each['found']}, "
+              f"emptied {each['emptied']}, {each['state_bytes']:,} bytes", flush=True)  # fmt: skip
+    return {"full": full, "infini": infini}
+
+
 PARTS = {
     "passkey": passkey_part,
     "baselines": baselines_part,
@@ -382,6 +410,7 @@ PARTS = {
     "speed": speed_part,
     "haystacks": haystacks_part,
     "plug": plug_part,
+    "needle": needle_part,
 }
 
 

@@ -6,8 +6,9 @@ from widgets.scenes.flash_in_triton import one_program
 from widgets.scenes.from_2k_to_128k import four_rules, ring_of_keys, sixteen_dials
 from widgets.scenes.infini_attention import one_segment, outer_products
 from widgets.scenes.local_and_global import forgetting_cache
-from widgets.scenes.quadratic_attention import two_hands
+from widgets.scenes.quadratic_attention import plane_of_words, token_by_token, two_hands
 from widgets.scenes.scene import SCENES, Dial, Scene
+from widgets.scenes.start_here import needle_strip
 
 __all__ = [
     "SCENES",
@@ -17,14 +18,17 @@ __all__ = [
     "choose_four",
     "forgetting_cache",
     "four_rules",
+    "needle_strip",
     "one_fetch",
     "one_program",
     "one_segment",
     "outer_products",
+    "plane_of_words",
     "ring_of_keys",
     "room_for_v",
     "signed_votes",
     "sixteen_dials",
+    "token_by_token",
     "two_hands",
     "two_workers",
     "waves",

@@ -18,27 +18,31 @@ function turned([a, b], angle) {
 export default scene(({ drawn, at: [place, distance], room }) => {
   const plate = dialPlate(room);
   const tip = (/** @type {number[]} */ [a, b]) => [plate.x + a * plate.unit, plate.y - b * plate.unit];
-  /** @type {Record<string, number[]>} */
-  const hands = {
-    q: turned(drawn.query, (place + distance) * drawn.theta),
-    k: turned(drawn.key, place * drawn.theta),
-  };
-  const [from, to] = [hands.q, hands.k].map(([a, b]) => Math.atan2(b, a));
-  const sweep = ((to - from + 3 * Math.PI) % (2 * Math.PI)) - Math.PI;
-  const arc = Array.from({ length: 25 }, (_, i) => {
-    const angle = from + (sweep * i) / 24;
-    return tip([1.1 * Math.cos(angle), 1.1 * Math.sin(angle)]);
+  const handsAt = (/** @type {number} */ key) => ({
+    q: turned(drawn.query, (key + distance) * drawn.theta),
+    k: turned(drawn.key, key * drawn.theta),
   });
+  const [hands, first] = [handsAt(place), handsAt(0)];
+  const between = (/** @type {{q: number[], k: number[]}} */ { q, k }, /** @type {number} */ radius) => {
+    const [from, to] = [q, k].map(([a, b]) => Math.atan2(b, a));
+    const sweep = ((to - from + 3 * Math.PI) % (2 * Math.PI)) - Math.PI;
+    return Array.from({ length: 25 }, (_, i) => {
+      const angle = from + (sweep * i) / 24;
+      return tip([radius * Math.cos(angle), radius * Math.sin(angle)]);
+    });
+  };
   const at = tip([0, 0]);
   const [left, top] = room.choose([320, 74], [0, 2 * plate.radius + 62]);
   const strip = { x: room.choose(320, 0), y: room.choose(150, top + 36) };
   const cells = Math.floor((room.width - strip.x) / CELL);
-  const first = Math.max(0, Math.ceil(place + distance) - cells + 1);
-  const spot = (i) => strip.x + (i - first) * CELL;
+  const start = Math.max(0, Math.ceil(place + distance) - cells + 1);
+  const spot = (i) => strip.x + (i - start) * CELL;
   return [
     Math.max(strip.y + ROW, plate.y + plate.radius + 4),
     svg("circle", { cx: plate.x, cy: plate.y, r: plate.radius, style: "fill:var(--panel);stroke:var(--line)" }),
-    stroke(arc, { colour: "mark", width: 3 }),
+    ...Object.values(first).map((pair) => stroke([at, tip(pair)], { colour: "ink-2", dash: "2 4" })),
+    stroke(between(first, 1.5), { colour: "ink-2", width: 2, dash: "2 4" }),
+    stroke(between(hands, 1.5), { colour: "mark", width: 4 }),
     ...Object.entries(hands).map(([name, pair]) => pointer([at, tip(pair)], { colour: name, width: 3 })),
     ...Object.entries(hands).map(([name, [a, b]]) => {
       const [x, y] = tip([a * 1.12, b * 1.12]);
@@ -47,9 +51,11 @@ export default scene(({ drawn, at: [place, distance], room }) => {
     bigNumber(left, top, fixed(drawn.products[Math.round(distance)], 4), { size: room.choose(44, 32) }),
     words(left, top + 22, "the product q · k", { size: 15 }),
     ...Array.from({ length: cells }, (_, i) =>
-      box(spot(first + i), strip.y, CELL - 3, 18, { fill: "panel", line: "line", radius: 3 })),
+      box(spot(start + i), strip.y, CELL - 3, 18, { fill: "panel", line: "line", radius: 3 })),
     box(spot(place), strip.y, CELL - 3, 18, { fill: "k", radius: 3 }),
     box(spot(place + distance), strip.y, CELL - 3, 18, { fill: "q", radius: 3, opacity: distance < 0.5 ? 0.5 : 1 }),
-    words(strip.x, strip.y + 38, "places in the text", { size: 13 }),
+    stroke([[spot(place), strip.y + 26], [spot(place + distance) + CELL - 3, strip.y + 26]],
+      { colour: "mark", width: 3 }),
+    words(strip.x, strip.y + 46, "places in the text; dashed: key at place 0", { size: 13 }),
   ];
 });
