@@ -417,7 +417,7 @@ def _memory_operations(running: Launch) -> dict[str, Callable]:
     def hear(kind, pointers, mask=None, undefined=False):
         addresses = pointers.data
         element_bytes = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
-        mask = None if mask is None else np.broadcast_to(np.asarray(mask.data), addresses.shape)
+        mask = None if mask is None else np.broadcast_to(np.asarray(mask.data, dtype=bool), addresses.shape)
         if mask is not None and mask.all():
             mask = None
         frame = kernel_frame()

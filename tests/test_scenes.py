@@ -32,12 +32,12 @@ from widgets.scenes import (
     plane_of_words,
     room_for_v,
     signed_votes,
+    start_here,
     token_by_token,
     two_hands,
     two_workers,
     waves,
 )
-from widgets.scenes import start_here
 from widgets.scenes.flash_attention import CACHES, SIDE, TILE, TOGETHER, fetched, reads
 from widgets.scenes.flash_in_triton import doing
 from widgets.scenes.infini_attention import OVERLAPS, PAIRS, largest_slopes, thirty

@@ -258,7 +258,7 @@ SCORES = Exercise(
             "1 / √d is taken, whatever scale is given": (" * scale", " * HEAD_DIM**-0.5"),
             "the scores are divided by the scale": (" * scale", " / scale"),
             "the scores are multiplied by log2(e) as well": (" * scale", " * (scale * 1.4426950408889634)"),
-            "the axes of the grid are swapped: axis 0 is the block of queries": (
+            "the axes of the grid are swapped: axis 0 is taken for the block of keys": (
                 "tl.program_id(0)",
                 "tl.program_id(2)",
                 "tl.program_id(1)",
@@ -373,7 +373,7 @@ LOG_SUMS = Exercise(
         "m_new[:, None]); ell = alpha * ell + tl.sum(p, 1); and at its end m = m_new.",
     ),
     cases=(
-        case("5 rows of 20, 4 a program, 8 columns a piece", 5, 20, 4, 8, outcome=log_sums),
+        case("9 rows of 20, 4 a program, 8 columns a piece", 9, 20, 4, 8, outcome=log_sums),
         case("3 rows of 7, 8 a program, all in one piece", 3, 7, 8, 16, outcome=log_sums),
         case("scores around -500, one in the last piece", 3, 9, 4, 8, -500.0, outcome=log_sums),
         case("scores of several hundred, up and down", 3, 10, 4, 8, 0.0, 400.0, outcome=log_sums),
@@ -391,6 +391,7 @@ LOG_SUMS = Exercise(
         first_kernels.row_log_sums,
         {
             "the sum ell is not multiplied by alpha when the maximum moves": ("alpha * ell + ", "ell + "),
+            "the loop ends at n, the number of rows, where the width belongs": ("0, width, BLOCK_N", "0, n, BLOCK_N"),
             "alpha is turned around, e^(m_new - m)": ("tl.exp(m - m_new)", "tl.exp(m_new - m)"),
             "alpha multiplies the piece's own sum as well, which has the new unit already": (
                 "alpha * ell + tl.sum(p, 1)",

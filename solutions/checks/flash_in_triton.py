@@ -881,6 +881,10 @@ def row_of(*shape, visible=None):
     return inputs
 
 
+def in_float32_or_more(*tensors):
+    return [each.to(torch.promote_types(each.dtype, torch.float32)) for each in tensors]
+
+
 def lower_left(rows, columns):
     return torch.arange(columns) <= torch.arange(rows)[:, None]
 
@@ -893,22 +897,31 @@ def none_in_row_1(rows, columns):
     return lower_left(rows, columns) & (torch.arange(rows) != 1)[:, None]
 
 
+def gradients_near_1000(normal):
+    """Large gradients that differ little, so that delta in half precision leaves little of the bracket."""
+    return quadratic.softmax(normal(4, 6)), normal(4, 6) + 1000
+
+
 def by_jacobian(weights, grad_weights):
     """The derivative of every weight by every score as a matrix, times the gradients."""
-    slopes = torch.diag_embed(weights) - weights[..., :, None] * weights[..., None, :]
-    return (slopes @ grad_weights[..., None]).squeeze(-1)
+    wide, wide_gradients = in_float32_or_more(weights, grad_weights)
+    slopes = torch.diag_embed(wide) - wide[..., :, None] * wide[..., None, :]
+    return (slopes @ wide_gradients[..., None]).squeeze(-1).to(weights.dtype)
 
 
 def by_einsum(weights, grad_weights):
-    delta = torch.einsum("...j,...j->...", weights, grad_weights)
-    return weights * grad_weights - delta.unsqueeze(-1) * weights
+    wide, wide_gradients = in_float32_or_more(weights, grad_weights)
+    delta = torch.einsum("...j,...j->...", wide, wide_gradients)
+    return (wide * (wide_gradients - delta.unsqueeze(-1))).to(weights.dtype)
 
 
-def from_autograd(weights, grad_weights):
-    with torch.enable_grad():
-        scores = weights.detach().log().clamp(min=-1e4).requires_grad_()
-        (scores.softmax(-1) * grad_weights).sum().backward()
-    return scores.grad.masked_fill(weights == 0, 0)
+def entry_by_entry(weights, grad_weights):
+    out, keys = torch.zeros_like(weights), weights.shape[-1]
+    for row, p, dp in zip(*(each.view(-1, keys) for each in (out, weights, grad_weights)), strict=True):
+        delta = sum(a * b for a, b in zip(p.tolist(), dp.tolist(), strict=True))
+        for j, weight in enumerate(p.tolist()):
+            row[j] = weight * (float(dp[j]) - delta)
+    return out
 
 
 def less(delta):
@@ -940,9 +953,13 @@ SOFTMAX_BACKWARD = Exercise(
         Case("a causal mask", row_of(4, 6, visible=lower_left)),
         Case("an empty row", row_of(3, 5, visible=none_in_row_1)),
         Case("float64", row_of(2, 6), dtype=torch.float64),
+        Case("half precision, gradients near 1,000", gradients_near_1000, dtype=torch.float16),
     ),
-    right_answers=(by_jacobian, by_einsum, from_autograd),
+    right_answers=(by_jacobian, by_einsum, entry_by_entry),
     mistakes={
+        "delta is a sum in half precision, where float32 is asked for": lambda weights, grad_weights: (
+            weights * (grad_weights - row_delta(weights, grad_weights))
+        ),
         "nothing is subtracted, as if the other weights of the row stayed": lambda weights, grad_weights: (
             weights * grad_weights
         ),

@@ -516,16 +516,20 @@ def reads_token_by_token(q, k, v, memory, z, beta):
 
 
 def felt_by_what_was_written(function, q, k, v, memory, z, beta):
-    """How the second segment's output moves with the keys of the first, which it knows from the memory alone."""
-    half = q.shape[-2] // 2
-    early = k[..., :half, :].detach().requires_grad_()
+    """How the outputs of two more segments move with the keys of the first, which they know from the memory alone."""
+    length = q.shape[-2] // 3
+    first, *later = (part.detach() for part in k.split(length, dim=-2))
+    first.requires_grad_()
+    moved = []
     with torch.enable_grad():
-        _, memory, z = function(q[..., :half, :], early, v[..., :half, :], memory, z, beta)
-        out = function(q[..., half:, :], k[..., half:, :], v[..., half:, :], memory, z, beta)[0]
-        if not out.requires_grad:
-            raise Rejected("no gradient reaches the segment that wrote the memory, so it never learns what to write")
-        (moved,) = torch.autograd.grad(out.sum(), early)
-    return moved
+        for asks, keys, values in zip(q.split(length, -2), (first, *later), v.split(length, -2), strict=True):
+            out, memory, z = function(asks, keys, values, memory, z, beta)
+            moved += torch.autograd.grad(out.sum() + 0 * first.sum(), first, retain_graph=True)
+    if not moved[1].any():
+        raise Rejected("no gradient reaches the segment that wrote the memory, so it never learns what to write")
+    if not moved[2].any():
+        raise Rejected("a gradient reaches the segment that wrote the memory from the next one, and from none after it")
+    return torch.stack(moved[1:])
 
 
 STEP = Exercise(
@@ -549,7 +553,7 @@ STEP = Exercise(
         Case("two segments one after the other", steps(n=8), two_segments),
         Case("one token", steps(n=1), everything),
         Case("an empty memory, then a second segment, in float64", steps(n=9, of=empty), two_segments, torch.float64),
-        Case("what the segment before learns", steps(n=8), felt_by_what_was_written),
+        Case("what a segment learns from the two after it", steps(n=9), felt_by_what_was_written),
     ),
     right_answers=(step_by_hand, step_token_by_token, step_with()),
     mistakes={
@@ -606,6 +610,9 @@ STEP = Exercise(
             read=lambda q, memory, z: retrieve(feature(q), memory, z),
             write=lambda k, v, memory, z: update_linear(feature(k), v, memory, z),
         ),
+        "the memory is detached before it is written to again: a segment learns from the next one alone": step_with(
+            write=lambda k, v, memory, z: update_linear(k, v, memory.detach(), z.detach())
+        ),
         "the memory is detached between segments, so nobody learns what to write": step_with(
             write=lambda k, v, memory, z: tuple(one.detach() for one in update_linear(k, v, memory, z))
         ),
@@ -620,6 +627,12 @@ def in_segments(*leading, n=11, d=6, d_value=5, segment=4, mean=0.0):
         return normal(*leading, n, d) + mean, normal(*leading, n, d) + mean, normal(*leading, n, d_value), segment
 
     return inputs
+
+
+def low_queries(normal):
+    """Queries whose features are some 1e-9: 0 where 1 was added and lost again."""
+    q, k, v, segment = in_segments(n=6, segment=2)(normal)
+    return q - 22, k, v, segment
 
 
 def faint_dual(function, q, k, v, segment):
@@ -706,10 +719,14 @@ DUAL = Exercise(
         Case("two dimensions in front", in_segments(2, 2, n=9, segment=3)),
         Case("float64", in_segments(2, n=13, segment=7), dtype=torch.float64),
         Case("one pair, stored with a tiny weight", in_segments(n=2, segment=1, mean=-20), faint_dual, torch.float64),
+        Case("queries far below 0", low_queries),
         Case("what the queries feel, also of the first segment", in_segments(n=9, segment=4), felt_by_the_queries),
     ),
     right_answers=(dual_by_memory, dual_row_by_row),
     mistakes={
+        "ELU + 1 is written out, which float32 makes 0 below -17: `feature` keeps it": dual_with(
+            weigh=lambda q, k: elu_and_one(q) @ elu_and_one(k).mT
+        ),
         "every earlier token is seen, where the own segment belongs to local attention": dual_with(
             lambda i, j, segment: j < i
         ),
@@ -1017,6 +1034,9 @@ GAMMA = Exercise(
         ),
         "the memory takes all of v, and not what is new": gamma_with(
             write=lambda k, v, memory, z, new: update_linear(k, v, memory, z)[0]
+        ),
+        "what z gains is detached whole, where only γ is": gamma_with(
+            count=lambda z, weight, new: z + (new * weight).sum(-2).detach()
         ),
         "the overlap is divided by |σ(k)|, where its square is meant": gamma_with(
             lambda weight, z: (weight @ z[..., None]) / weight.norm(dim=-1, keepdim=True)

@@ -133,6 +133,11 @@ class TileMachine:
                 raise ValueError(f"there is no tile {name!r} in SRAM, which holds {held}; load or hold it first.")
             self._forget(name)
 
+    @property
+    def held(self) -> int:
+        """Bytes of the results of arithmetic that are in SRAM now."""
+        return sum(tile.nbytes for name, tile in self.live.items() if name not in self._loaded)
+
     def issued_bytes(self, tensor: str | None = None, kind: str | None = None, program: int | None = None) -> int:
         """Bytes loaded and stored so far: of one tensor, one kind ("load" or "store"), one program, or in all."""
         wanted = {"tensor": tensor, "kind": kind, "program": program}
