@@ -165,6 +165,8 @@ MASK = Exercise(
         mask_case("two-sided, a window wider than the text", range(4), range(4), 1000, causal=False),
         mask_case("queries 5 and 6, keys 0 to 6, a window of 4", (5, 6), range(7), 4),
         mask_case("queries 9 and 10, keys 0, 1, 7, 8, 9 and 10", (9, 10), (0, 1, 7, 8, 9, 10), 5),
+        mask_case("query 9, keys 0, 4 and 9, a window of 7", (9,), (0, 4, 9), 7),
+        mask_case("query 9, keys 0, 4 and 9, two-sided, a window of 12", (9,), (0, 4, 9), 12, causal=False),
         mask_case("keys 3 to 9, 2 sinks that are not among them", range(6, 10), range(3, 10), 3, sinks=2),
         mask_case("two-sided, a window of 4", range(9), range(9), 4, causal=False),
         mask_case("two-sided, a window of 5", range(9), range(9), 5, causal=False),
@@ -577,6 +579,11 @@ REACH = Exercise(
         ),
         Case("global token 0, in a causal block", lambda normal: (0, 3, 20, 4), reach_of(global_tokens=[0])),
         Case("global token 0, before a causal block", lambda normal: (9, 12, 20, 4), reach_of(global_tokens=[0])),
+        Case(
+            "2 sinks and global token 6, two-sided",
+            lambda normal: (9, 12, 20, 4),
+            reach_of(causal=False, sinks=2, global_tokens=[6]),
+        ),
         Case(
             "a global token in the block, which sees everything",
             lambda normal: (9, 12, 20, 4),

@@ -31,7 +31,7 @@ def product_of_turned(function, q, i, k, j, theta):
 
 
 def turn_by_matrix(pair, position, theta):
-    angle = torch.tensor(position * theta)
+    angle = torch.tensor(position * theta, dtype=torch.float64)
     rows = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).reshape(2, 2)
     return rows.to(pair) @ pair
 
@@ -82,6 +82,8 @@ TURN = Exercise(
         Case("position 0, float64", lambda normal: (normal(2), 0, 0.7), dtype=torch.float64),
         Case("a slow pair, theta = 0.01", lambda normal: (normal(2), 5, 0.01)),
         Case("position 1,002", lambda normal: (normal(2), 1002, 0.25)),
+        Case("position 2.5", lambda normal: (normal(2), 2.5, 0.3)),
+        Case("position 131,071, theta = 0.3", lambda normal: (normal(2), 131_071, 0.3)),
         Case(
             "the product of a query at 5 and a key at 2",
             lambda normal: (normal(2), 5, normal(2), 2, 0.5),
@@ -319,7 +321,7 @@ SOFTMAX = Exercise(
             (weights := torch.exp(scores - row_max(scores).clamp(min=torch.finfo(scores.dtype).min)))
             / (weights.sum(-1, keepdim=True) + 1e-9)
         ),
-        "float16 becomes float32 and bfloat16 stays, in which 80.2 is 80": lambda scores: (
+        "the maximum is taken off in bfloat16, in which 80.2 is 80": lambda scores: (
             (weights := torch.exp(wide - row_max(wide).clamp(min=torch.finfo(wide.dtype).min)))
             / weights.sum(-1, keepdim=True).clamp(min=1)
             if (wide := scores.float() if scores.dtype == torch.float16 else scores) is not None
@@ -423,9 +425,18 @@ SCORES = Exercise(
         Case("a scale of 0", lambda normal: (normal(5, 11), normal(3, 11), 0.0)),
         Case("transposed q and k", lambda normal: (normal(8, 5).T, normal(8, 3).T)),
         Case("the gradients", lambda normal: (normal(3, 5), normal(4, 5)), felt("q", "k")),
+        Case("one query, 3 keys", lambda normal: (normal(1, 5), normal(3, 5))),
         Case(
             "float16, dot products of 100,000",
             lambda normal: ((normal(2, 64) + 40).half(), (normal(3, 64) + 40).half()),
+        ),
+        Case(
+            "float16, dot products of 100,000, a scale of 0.01",
+            lambda normal: ((normal(2, 64) + 40).half(), (normal(3, 64) + 40).half(), 0.01),
+        ),
+        Case(
+            "float16, entries of 16.0625, which bfloat16 rounds to 16",
+            lambda normal: (torch.full((2, 9), 16.0625).half(), torch.full((3, 9), 16.0625).half()),
         ),
     ),
     right_answers=(
@@ -725,6 +736,19 @@ ATTENTION = Exercise(
             "a mask and causal at once",
             lambda normal: (normal(6, 11), normal(6, 11), normal(6, 3), some_pairs(normal, 6, 6)),
             causally_masked,
+        ),
+        Case(
+            "a mask and causal, which leave query 0 nothing together",
+            lambda normal: (normal(4, 9), normal(4, 9), normal(4, 3), torch.tensor([False, True, True, True])),
+            causally_masked,
+        ),
+        Case(
+            "a mask for each of 2 texts, the same for their 3 heads",
+            lambda normal: (
+                *(normal(2, 3, 4, size) for size in (7, 7, 5)),
+                torch.stack([some_pairs(normal, 4, 4), some_pairs(normal, 4, 4, for_nobody=2)])[:, None],
+            ),
+            masked,
         ),
         Case(
             "a mask that hides every key of query 1",

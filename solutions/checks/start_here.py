@@ -29,6 +29,7 @@ EXERCISES = (
             Case("the rows (1, 0) and (3, 2)", lambda normal: (torch.tensor([[1.0, 0.0], [3.0, 2.0]]),)),
             Case("5 rows of 3 numbers", lambda normal: (normal(5, 3),)),
             Case("one row", lambda normal: (normal(1, 4),)),
+            Case("6 rows, two of them alike", lambda normal: (normal(5, 3)[[0, 1, 2, 0, 3, 4]],)),
             Case("float64", lambda normal: (normal(7, 2),), dtype=torch.float64),
             Case("a transposed matrix", lambda normal: (normal(3, 6).T,)),
         ),
@@ -47,6 +48,9 @@ EXERCISES = (
             "every row is replaced by the mean, shape (n, d) for (d,)": lambda values: values.mean(0).expand_as(values),
             "the rows are divided by their number but not added": lambda values: values / len(values),
             "the values are returned as they are": lambda values: values,
+            "the mean is taken of the different rows, and a row that comes twice counts once": lambda values: (
+                values.unique(dim=0).mean(0)
+            ),
             "the sum is divided by n + 1": lambda values: values.sum(0) / (len(values) + 1),
             "the sum is divided by n - 1": lambda values: values.sum(0) / (len(values) - 1),
             "the first row is taken, not the mean of all": lambda values: values[0],

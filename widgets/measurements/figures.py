@@ -240,7 +240,7 @@ LESSONS: dict[str, list[Run]] = {
                    "64 places; training never lays a border across question and answer",
                    "runs/tokens=2048/rows/*/digits", "%"),
         ]),
-        Run("infini baselines", "a quarter of an hour", kept("infini_baselines"), [
+        Run("infini baselines", "an hour", kept("infini_baselines"), [
             Figure("Window and sinks, key in the middle of 131,072 tokens", "window 64 and 4 sinks; chance is 10 %",
                    "systems/name=window 64, 4 sinks/runs/*/cells/tokens=131072&depth=0.5/digits", "%"),
             Figure("Transformer-XL's cache, the same", "one segment kept",
