@@ -152,7 +152,7 @@ def kv_bytes(model: Model, tokens: int, *, bits: float = 16, group: int | None =
     tokens: in the context, prompt and answer; bits: of one number in the cache
     group: where so many numbers share a scale and a zero point, 4 bytes together in fp16 (KIVI, arXiv 2402.02750, keeps
     32 so), counted over all numbers, and the last group may be short; None for a plain cast
-    A local layer keeps its window, whatever the context; model.window is None where no layer is local.
+    A local layer keeps at most its window, whatever the context; model.window is None where no layer is local.
     """
     slots = model.global_layers * tokens
     if model.window:
@@ -185,7 +185,7 @@ def requests_that_fit(
 
     device_bytes: of one device; usable: the share that is left for weights and cache; bits, group: of the cache
     The cache is spread evenly, as tensor parallelism does when devices divide the KV heads. A latent has no heads to
-    divide, so it must be spread by request.
+    divide: it is spread by request, and what each device has left over makes this count an upper bound there.
     """
     room = devices * device_bytes * usable - weight_bytes(model, weight_bits)
     return max(0, math.floor(room / kv_bytes(model, tokens, bits=bits, group=group)))

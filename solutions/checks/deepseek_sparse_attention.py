@@ -222,6 +222,13 @@ def tied_at_the_edge(scores):
     return scores.scatter(-1, ranked[..., 4:5], scores.gather(-1, ranked[..., 3:4]))
 
 
+def without_bound(scores):
+    """Every fourth key beats all others."""
+    scores = scores.clone()
+    scores[..., 1::4] = math.inf
+    return scores
+
+
 def without_some(scores):
     """Every third key is no candidate."""
     scores = scores.clone()
@@ -398,6 +405,7 @@ CHOOSE = Exercise(
         choice_case("not causal", 1, 4, 7, k=3, causal=False),
         choice_case("scores of 1e-9 and of -1e12", 1, 9, 9, k=6, change=of_all_sizes),
         choice_case("-inf: some keys are no candidates", 1, 7, 7, k=5, change=without_some),
+        choice_case("some scores are +inf", 1, 6, 6, k=3, change=without_bound),
         choice_case("float64", 1, 8, 8, k=4, dtype=torch.float64),
     ),
     right_answers=(choice_by_sorting_lists, choice_one_by_one, ranked_by()),
@@ -519,10 +527,9 @@ def felt_by_a_query_without_keys(function, q, k, v, indices):
 
 
 def only_chosen(function, q, k, v, indices):
-    """The outcome, unless all scores are made."""
-    budget = indices.numel() * max(k.shape[1] * max(k.shape[3], v.shape[3]), q.shape[1])
-    what = "the keys or values that the queries chose"
-    return within(budget, what, function, q, k, v, indices)
+    """The outcome, unless all scores are made, of one head at least."""
+    pairs = q.shape[2] * k.shape[2]
+    return within(pairs - 1, f"fewer than n · m = {pairs:,}", function, q, k, v, indices)
 
 
 def gathered_one_by_one(q, k, v, indices, *, scale=None):
@@ -1709,9 +1716,9 @@ def all_above_zero(normal):
 
 
 def by_two_products(function, q, low, high):
-    """The outcome, unless a tensor (..., n, pages, d) is made: q twice over is allowed, side by side."""
-    what = f"twice the entries of q; n · pages · d is {q.numel() * low.shape[-2]:,}"
-    return within(2 * q.numel(), what, function, q, low, high)
+    """The outcome, unless a tensor (..., n, pages, d) is made: q or low twice over is allowed, side by side."""
+    what = f"twice the entries of q or of low; n · pages · d is {q.numel() * low.shape[-2]:,}"
+    return within(2 * max(q.numel(), low.numel()), what, function, q, low, high)
 
 
 def bound_by_sign(q, low, high):
@@ -1772,7 +1779,7 @@ BOUND = Exercise(
         ),
         "the negative part of the query is left out": lambda q, low, high: q.clamp(min=0) @ high.mT,
         "q · low and q · high are added up": lambda q, low, high: q @ low.mT + q @ high.mT,
-        "the negative part of the query pulls the bound up, not down: its sign is lost": (
+        "the negative part of the query is taken without its sign, so that low counts the wrong way round": (
             lambda q, low, high: q.clamp(min=0) @ high.mT - q.clamp(max=0) @ low.mT
         ),
         "the positive part of the query meets both low and high": (

@@ -484,7 +484,7 @@ BY_PARTS = Exercise(
         "the ramp starts at 0 turns and not at alpha": by_parts_with(
             keep=lambda made, alpha, beta: (made / beta).clamp(0, 1)
         ),
-        "the line is alpha turns late: it rises from alpha to alpha + beta": by_parts_with(
+        "the line ends alpha turns late: it rises from alpha to alpha + beta": by_parts_with(
             keep=lambda made, alpha, beta: ((made - alpha) / beta).clamp(0, 1)
         ),
         "the line rises from beta turns on, where it ends there": by_parts_with(
