@@ -177,7 +177,8 @@ def interpolated_angles(position: Tensor, frequencies: Tensor, factor: float) ->
 
     Position interpolation (Chen et al., 2023): position m becomes m / factor, between the whole ones.
     position: (n,), whole numbers or not; frequencies: (pairs,); factor: new length over old
-    Returns (n, pairs), radians, in the dtype of the frequencies: the same as if all frequencies were divided.
+    Returns (n, pairs), radians, in the dtype of the frequencies, and as exact: the same as if all frequencies were
+    divided. (Whole numbers that are divided as they are become float32.)
     """
     return (position[:, None] * frequencies / factor).to(frequencies.dtype)
 

@@ -173,8 +173,8 @@ INTERPOLATED = Exercise(
         "that it is one of those? And position 1?",
         "Position m is read as m / factor, also between two whole numbers: an angle can be anything. The angle is that "
         "place times the frequency, for every position and every pair.",
-        "position[:, None] is a column (n, 1), frequencies is a row (pairs,); their product has all angles. Divide "
-        "once, with /, not //.",
+        "position.to(frequencies.dtype)[:, None] is a column (n, 1), frequencies is a row (pairs,); their product has "
+        "all angles. Divide once, with /, not //.",
     ),
     cases=(
         Case("9 tokens, 5 pairs, a factor of 4", squeezed(0, 9, 5, 4.0)),
@@ -183,7 +183,7 @@ INTERPOLATED = Exercise(
         Case("a factor of 1, at which nothing changes", squeezed(0, 6, 4, 1.0)),
         Case("positions out of order", lambda normal: (torch.tensor([900, 3, 41]), normal(6).abs(), 8.0)),
         Case("float64", squeezed(0, 8, 6, 7.0), dtype=torch.float64),
-        Case("positions in float64", lambda normal: (torch.arange(6.0).double(), normal(4).abs(), 3.0)),
+        Case("positions in float64", lambda normal: (torch.arange(6.0).double(), normal(4).abs(), 3.5)),
         Case(
             "positions between the whole ones", lambda normal: (torch.tensor([0.5, 7.75, 3.25]), normal(5).abs(), 4.0)
         ),
@@ -192,6 +192,12 @@ INTERPOLATED = Exercise(
     mistakes={
         "the first position counts as 0, wherever it stands": (
             lambda position, frequencies, factor: angles_by_slower_pairs(position - position[0], frequencies, factor)
+        ),
+        "whole positions are divided as they are, which makes them float32, and then meet frequencies of float64": (
+            lambda position, frequencies, factor: (position[:, None] / factor * frequencies).to(frequencies.dtype)
+        ),
+        "the angles have the dtype of the positions, where that of the frequencies is asked for": (
+            lambda position, frequencies, factor: position[:, None] * frequencies / factor
         ),
         "the positions are multiplied by the factor: they move further out": angles_with(lambda m, s: m * s),
         "positions and frequencies are both divided, the factor applied twice": angles_with(

@@ -98,6 +98,9 @@ TURN = Exercise(
     ),
     right_answers=(turn_by_matrix, turn_by_complex),
     mistakes={
+        "the angle is a float32, which has lost its third digit at position 131,071": lambda pair, position, theta: (
+            quadratic.turn_pair(pair, float(torch.tensor(position * theta, dtype=torch.float32)), 1.0)
+        ),
         "the numbers are copied into a new tensor, which loses their gradient (torch.stack keeps it)": copied,
         "the pair turns the other way, clockwise": turned_by(lambda position, theta: -position * theta),
         "sine and cosine are swapped": turned_to(lambda a, b, cos, sin: [a * sin - b * cos, a * cos + b * sin]),

@@ -9,7 +9,7 @@ from torch import Tensor
 from solutions.accepts import queries_are_last
 from solutions.flash.machine import TileMachine
 from solutions.flash.visited import key_range, query_range
-from solutions.shapes import counts, in_float32, shapes
+from solutions.shapes import counts, shapes
 
 # Attention on it ---------------------------------------------------------------------------------------------------
 
@@ -218,15 +218,16 @@ def hidden(first: int, start: int, shape: Sequence[int], queries: int, keys: int
 
 
 @shapes(weights="... keys", grad_weights="... keys")
-@in_float32
 def softmax_backward(weights: Tensor, grad_weights: Tensor) -> Tensor:
     """The gradient of a loss by the scores of a softmax, from its gradient by the weights, row by row.
 
     weights, grad_weights: (..., keys); the weights are what the softmax gave, all 0 in an empty row
     Returns (..., keys), each row of which adds to 0. Of half precision all is computed in float32 and rounded once.
     """
+    wide, dtype = torch.promote_types(weights.dtype, torch.float32), weights.dtype
+    weights, grad_weights = weights.to(wide), grad_weights.to(wide)
     delta = (weights * grad_weights).sum(dim=-1, keepdim=True)
-    return weights * (grad_weights - delta)
+    return (weights * (grad_weights - delta)).to(dtype)
 
 
 @shapes(

@@ -72,8 +72,8 @@ def one_program() -> dict[str, Any]:
     def says(place: int) -> str:
         moved = stops[place]
         if not moved:
-            moves = f"It moves *{count(two)} bytes, or {count(one)}.*"
-            return f"Program {PROGRAM} has {BLOCK} queries: the outlined row. {moves}"
+            above = f"Above, four programs of score_tile and one of row_log_sums move *{count(two)} bytes.*"
+            return f"The outlined row has {BLOCK} queries. {above} Below, one program of flash_forward: *{count(one)}.*"
         if moved == two:
             both = f"All four rows: {count(sum(whole[0]))} and {count(sum(whole[1]))} B."
             return f"*{count(two)} B* left one number a row; {count(one)} left the output too. {both}"

@@ -105,7 +105,7 @@ def four_rules() -> dict[str, Any]:
         pi, ntk, over_turns, over_index = (fixed(slowed[name][f][at], 1) for name in RULES)
         needs = (
             f"and needs to be {FACTORS[f]} times slower" if made[at] < 1
-            else "and met every angle: it needs nothing"
+            else "and met every angle"
         )  # fmt: skip
         return (
             f"Pair {at} made {fixed(made[at], 2 if made[at] < 100 else 0)} turns in 2,048 tokens {needs}. "

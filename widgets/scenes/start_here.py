@@ -8,7 +8,8 @@ from widgets.measurements import results
 from widgets.measurements.infini import needles
 from widgets.scenes.scene import Dial, scene
 
-EVERYTHING, FIXED, EMPTIED = "bytes: every token is kept", "bytes, of a text of any length", "bytes, then emptied"
+EVERYTHING, EMPTIED = "bytes: every token is kept", "bytes, then emptied"
+FIXED = "bytes: a memory, and the segment being read"
 COUNTS = ("none", "one", "two", "three", "four", "all five")
 
 
