@@ -50,8 +50,7 @@ def turn_pair(pair: Tensor, position: float, theta: float) -> Tensor:
     """Turn a pair of numbers by the angle position · theta, counterclockwise (RoPE; Su et al., 2021, equation 13).
 
     pair: (2,), a point (a, b) of the plane; position: of its token in the text, whole or not; theta: radians a token
-    Returns (2,). The angle is kept in double precision: at position 131,071 float32 has lost its third digit. The
-    product of two turned pairs depends on the difference of their positions alone.
+    Returns (2,). The angle is kept in double precision: at position 131,071 float32 has lost its third digit.
     """
     cos, sin = math.cos(position * theta), math.sin(position * theta)
     return torch.stack([pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos])

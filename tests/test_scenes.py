@@ -409,13 +409,14 @@ def test_what_the_first_lesson_warns_of_is_what_was_measured():
     assert longest == {"random words": 1.0, "4 labelled keys": 0.0, "a key said 3 times, the last counts": 0.0,
                        "prose": 0.0}  # fmt: skip
 
-    def found(system, tokens):
+    def found(system, tokens, depth):
         runs = next(each["runs"] for each in results("infini_baselines")["systems"] if each["name"] == system)
-        cells = [cell for cell in runs[0]["cells"] if (cell["tokens"], cell["depth"]) == (tokens, 0.5)]
+        cells = [cell for cell in runs[0]["cells"] if (cell["tokens"], cell["depth"]) == (tokens, depth)]
         return [(round(cell["exact"] * cell["prompts"]), cell["prompts"]) for cell in cells]
 
-    assert found("full KV cache, in pieces of 430", 8192) == [(20, 20)] and "20 of 20 prompts of 8,192 tokens" in text
-    assert found("full KV cache", 2048) == [(0, 20)] and "Of 20 others, of 2,048 tokens" in text
+    assert found("full KV cache, in pieces of 430", 1_000_000, 0.5) == [(10, 10)]
+    assert "10 of 10 prompts of a million tokens" in text
+    assert found("full KV cache", 2048, 1.0) == [(0, 20)] and "of 20 such prompts of 2,048 tokens" in text
     assert round(naive_peak_bytes(131_072, 64) / 1e9) == 206 and "200 GB" in text
 
 

@@ -12,8 +12,8 @@ from solutions.shapes import counts, shapes
 def flash_issued_bytes(n: int, head_dim: int, block_m: int, block_n: int, causal: bool = False) -> int:
     """Bytes that flash attention moves between HBM and SRAM, one head of n tokens in half precision.
 
-    q, k, v and out have 2 bytes an element, the log-sum-exp 4 a row. With causal, a program steps over whole blocks of
-    keys until the last one that its last query sees.
+    q, k, v and out have 2 bytes an element, the log-sum-exp 4 a row. With causal, a program takes one whole
+    block of keys after the other, until the last one that its last query sees.
     """
     row = 2 * head_dim
     total = 2 * n * row + 4 * n  # q in, out and the log-sum-exp out
