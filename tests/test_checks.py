@@ -1728,14 +1728,14 @@ def test_progress_as_text_and_table(capsys):
     assert repr(shown).splitlines()[:3] == [
         "lesson                         done  tried  open",
         "Start here                        1      0     0",
-        "1. Quadratic attention            1      1     7",
+        "1. Quadratic attention            1      1     8",
     ]
     assert repr(shown).endswith("Next: 1.1, turn a pair.")
-    assert '<tr><th scope="row">1. Quadratic attention</th><td>1</td><td>1</td><td>7</td></tr>' in shown._repr_html_()
+    assert '<tr><th scope="row">1. Quadratic attention</th><td>1</td><td>1</td><td>8</td></tr>' in shown._repr_html_()
     alone = progress("quadratic_attention")
     assert repr(alone).splitlines() == [
         "lesson                  done  tried  open",
-        "1. Quadratic attention     1      1     7",
+        "1. Quadratic attention     1      1     8",
         "Next: 1.1, turn a pair.",
     ]
     with pytest.raises(ValueError, match="there is no lesson 'quadratic'; there are start_here, quadratic_attention"):
@@ -1772,7 +1772,7 @@ def test_states_that_this_version_does_not_know_are_kept(kept):
     assert json.loads(kept.read_text()) == theirs
     check(named("attention_scores")(lambda q, k, scale=None: q))
     assert json.loads(kept.read_text()) == {**theirs, "attention_scores": "tried"}
-    assert repr(progress()).splitlines()[2] == "1. Quadratic attention            1      3     5"
+    assert repr(progress()).splitlines()[2] == "1. Quadratic attention            1      3     6"
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'"done"', b"\xff\xfe\x00"])

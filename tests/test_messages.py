@@ -21,6 +21,7 @@ SPOKEN = {  # instrument -> the module that speaks, and the test that makes it s
     "ledger": ("words", "test_kit", "test_sentences_are_those_of_the_page"),
     "order": ("view", "test_order", "test_the_shared_vectors_are_what_python_says"),
     "selector": ("say", "test_selector", "test_the_shared_vectors_are_what_python_computes"),
+    "sketch": ("view", "test_sketch", "test_the_shared_vectors_are_what_python_says"),
     "tape": ("say", "test_tape", "test_the_shared_vectors_are_what_python_computes"),
     "theatre": ("say", "test_theatre", "test_the_shared_vectors_are_what_python_computes"),
 }

@@ -111,7 +111,7 @@ def what_breaks_when(page: Canvas) -> str:
     def place(tokens: int) -> float:
         return left + wide * math.log(tokens / low) / math.log(high / low)
 
-    y, step = top + 16, page.choose(38, 56)
+    y, step = top + 16, page.choose(38, 62)
     bottom = y + step * len(lengths)
     for power in range(10, 21, 2):
         x = place(2**power)
@@ -121,14 +121,14 @@ def what_breaks_when(page: Canvas) -> str:
     wanted = place(TOKENS)
     page.line([(wanted, y - 6), (wanted, bottom)], "ink", 1.5, dash="4 3")
     for row, (name, tokens) in enumerate(lengths.items()):
-        at = y + step * row + page.choose(12, 30)
+        at = y + step * row + page.choose(12, 42)
         breaks = tokens <= TOKENS
         x = place(tokens)
         page.line([(left, at), (x, at)], "good", 3)
         page.line([(x, at), (left + wide, at)], "bad", 9 if breaks else 3)
         page.line([(x, at - 9), (x, at + 9)], "ink", 2)
         side = page.choose("end", "start")
-        page.text(page.choose(left - 14, 0), at + page.choose(5, -13), name, anchor=side, halo=True)
+        page.text(page.choose(left - 14, 0), at + page.choose(5, -27), name, anchor=side, halo=True)
         side = "end" if x > page.width - 90 else "start"
         page.text(x + (-7 if side == "end" else 7), at - page.choose(9, 8), count(tokens), SMALL + 1, bold=True,
                   anchor=side, halo=True)  # fmt: skip

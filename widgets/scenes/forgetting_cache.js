@@ -36,10 +36,16 @@ export default scene(({ drawn, at, room }) => {
     const [here, isNew] = [held(place), place >= first && place < first + chunk];
     const came = place < first + chunk;
     return [
-      words(middle(place), 12, String(place), { anchor: "middle", fill: isNew ? "q" : "ink-2", weight: isNew ? 650 : 400 }),
+      words(middle(place), 12, String(place), {
+        anchor: "middle",
+        fill: isNew ? "q" : "ink-2",
+        weight: isNew ? 650 : 400,
+      }),
       box(x(place), top, size, size, { line: isNew ? "q" : "line", radius: 3, dash: came ? "" : "2 3" }),
       box(x(place), top, size, size, { fill: place < sinks ? "m" : "k", radius: 3, opacity: here }),
-      came && here < 0.5 ? stroke([[x(place) + 5, top + size - 5], [x(place) + size - 5, top + 5]], { colour: "ink-2" }) : null,
+      came && here < 0.5
+        ? stroke([[x(place) + 5, top + size - 5], [x(place) + size - 5, top + 5]], { colour: "ink-2" })
+        : null,
     ];
   });
 

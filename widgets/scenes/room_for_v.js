@@ -32,8 +32,7 @@ export default scene(({ drawn, at: [place, order], room }) => {
     chip + tall + 48,
     bigNumber(0, room.choose(46, 34), count(Math.round(total)), {
       size: room.choose(44, 32), fill: total > budget ? "bad" : "ink" }),
-    words(0, room.choose(70, 56), total > budget ? "bytes in SRAM, too many for 48 KB" : "bytes in SRAM, fit in 48 KB", {
-      size: 15 }),
+    words(0, room.choose(70, 56), `bytes in SRAM, ${total > budget ? "too many for" : "fit in"} 48 KB`, { size: 15 }),
     words(0, memory - 8, "HBM", { weight: 600 }),
     ...Object.entries(lengths).flatMap(([name, many]) =>
       Array.from({ length: many }, (_, i) =>
@@ -47,11 +46,12 @@ export default scene(({ drawn, at: [place, order], room }) => {
     ...parts.flatMap((name, i) => {
       const width = scale * held[i];
       const colour = COLOUR_OF_PART[name];
+      const middle = { anchor: "middle", fill: "ink" };
       const kilobytes = `${Math.round(held[i] / 1024)} KB`;
       return [
         box(starts[i], chip, width - 1, tall, { fill: colour, opacity: 0.3 }),
-        ...(width > 16 ? [words(starts[i] + width / 2, chip + 27, name, { size: 16, weight: 650, anchor: "middle", fill: "ink" })] : []),
-        ...(width > 44 ? [words(starts[i] + width / 2, chip + 47, kilobytes, { anchor: "middle", fill: "ink" })] : []),
+        ...(width > 16 ? [words(starts[i] + width / 2, chip + 27, name, { ...middle, size: 16, weight: 650 })] : []),
+        ...(width > 44 ? [words(starts[i] + width / 2, chip + 47, kilobytes, middle)] : []),
       ];
     }),
     stroke([[budget * scale, chip - 8], [budget * scale, chip + tall + 8]], { colour: "ink", width: 2, dash: "4 3" }),

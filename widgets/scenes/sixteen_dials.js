@@ -32,7 +32,8 @@ function dialFace(x, y, radius, seen, now) {
 
 export default scene(({ drawn, at: [read, chosen], room }) => {
   const between = (/** @type {number[][]} */ [trained, slowed], i) => trained[i] + chosen * (slowed[i] - trained[i]);
-  const plot = { x: 34, y: room.choose(14, 62), width: room.width - room.choose(224, 38), height: room.choose(166, 150) };
+  const [wide, high] = [room.width - room.choose(224, 38), room.choose(166, 150)];
+  const plot = { x: 34, y: room.choose(14, 62), width: wide, height: high };
   const { edges } = drawn;
   const across = (token) => plot.x + (plot.width * token) / edges.at(-1);
   const up = (nats) => plot.y + plot.height * (1 - nats / NATS_SHOWN);

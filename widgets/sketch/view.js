@@ -209,7 +209,8 @@ function render({ model, el }) {
           );
     if (!revealed) {
       const at = x(distances[column]);
-      chart.append(svg("rect", { x: at - 7, y: TOP, width: 14, height: bottom - TOP, rx: 3, style: "fill:var(--panel)" }));
+      const room = { x: at - 7, y: TOP, width: 14, height: bottom - TOP, rx: 3 };
+      chart.append(svg("rect", { ...room, style: "fill:var(--panel)" }));
     }
     for (const tick of [0, 0.5, 1]) {
       chart.append(
@@ -253,12 +254,15 @@ function render({ model, el }) {
       if (revealed) {
         const { far, yours: from, measured: to } = missed(data, drawn);
         const at = x(distances[far]);
-        chart.append(svg("line", { x1: at, x2: at, y1: y(from), y2: y(to), style: "stroke:var(--bad);stroke-width:1.5" }));
+        const gap = { x1: at, x2: at, y1: y(from), y2: y(to) };
+        chart.append(svg("line", { ...gap, style: "stroke:var(--bad);stroke-width:1.5" }));
       }
       chart.append(
         line(yours, "stroke:var(--ink);stroke-width:2;stroke-dasharray:2 4;stroke-linecap:round"),
         ...drawn.flatMap((value, i) =>
-          value === null ? [] : [svg("circle", { cx: x(distances[i]), cy: y(value / 100), r: 4, style: "fill:var(--ink)" })]),
+          value === null
+            ? []
+            : [svg("circle", { cx: x(distances[i]), cy: y(value / 100), r: 4, style: "fill:var(--ink)" })]),
         word(x(distances[0]) + 8, y(yours[0]) + (yours[0] > 0.5 ? 24 : -10), "yours", "ink", { "font-weight": 600 }),
       );
     }
