@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import html
 import json
+import logging
 import os
 import re
 import shutil
@@ -20,8 +22,12 @@ import warnings
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    from fontTools.ttLib import TTFont
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
@@ -38,12 +44,12 @@ SITE = BUILD / "html"
 
 PACKAGES = {
     "jupyter_book": "jupyter-book",
-    "jupyter_server_mathjax": "jupyter-server-mathjax",
     "jupytext": "jupytext",
     "nbclient": "nbclient",
+    "ziamath": "ziamath",
 }
-# Distributions whose scripts or styles are on the pages.
-THIRD_PARTIES = ["jupyter-server-mathjax", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
+# Distributions whose scripts, styles or fonts are on the pages.
+THIRD_PARTIES = ["ziamath", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
 INGREDIENTS = ["book", "lessons", "solutions", "widgets", "requirements.txt"]
 QUESTION = re.compile(r"^\(q-([\w-]+)\)=\n## ", re.MULTILINE)
 MOVED = """<!doctype html>
@@ -57,6 +63,7 @@ location.replace(places[location.hash] ?? "{address}" + location.hash);
 """
 FINGERPRINT = ".made-from"
 STATE = re.compile(r'(<div data-instrument="\w+">)<script type="application/json">(.*?)</script>', re.DOTALL)
+FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
 HEAVY = 200_000  # characters of an instrument's state
 
 
@@ -152,10 +159,8 @@ def place_assets(source: Path) -> None:
     """What a page asks for beside its text.
 
     Jupyter Book puts every script and style of `_static` on every page: the instruments and the tokens belong there.
-    `_assets` goes to the root of the site as it is: MathJax, which loads its own parts, and the learner's notebooks.
+    `_assets` goes to the root of the site as it is: the learner's notebooks, and the licences.
     """
-    import jupyter_server_mathjax
-
     from widgets.kit.base import static_assets
 
     for name, text in static_assets().items():
@@ -163,9 +168,7 @@ def place_assets(source: Path) -> None:
     tokens = (ROOT / "widgets" / "kit" / "tokens.css").read_text(encoding="utf-8")
     (source / "_static" / "tokens.css").write_text(for_pages(tokens), encoding="utf-8")
 
-    mathjax = Path(jupyter_server_mathjax.__file__).parent / "static"
-    shutil.copytree(mathjax, source / "_assets" / "mathjax", ignore=shutil.ignore_patterns("localization"))
-    (source / "_assets" / "notebooks").mkdir(exist_ok=True)
+    (source / "_assets" / "notebooks").mkdir(parents=True, exist_ok=True)
     for page in (source / "lessons").glob("*.ipynb"):
         if not (ROOT / "lessons" / page.name).exists():
             raise BindError(f"lessons/{page.name} is missing; run `python3 course.py build` first")
@@ -237,6 +240,40 @@ def set_heavy_states_aside(site: Path) -> None:
         page.write_text(STATE.sub(aside, text), encoding="utf-8")
 
 
+def bring_font(site: Path) -> None:
+    """STIX Two Math, of which a page needs some hundred letters: those that stand in formulas, upright and slanted.
+
+    Many systems have no font for mathematics, and without one no bracket grows with what it holds.
+    """
+    import ziamath
+    from fontTools import subset
+
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    formulas = (found for page in site.rglob("*.html") for found in FORMULA.findall(page.read_text(encoding="utf-8")))
+    letters = set(html.unescape("".join(text for formula in formulas for text in re.split(r"<[^>]*>", formula))))
+    slanted = {chr(code) for code in (*range(0x1D434, 0x1D468), 0x210E, *range(0x1D6E2, 0x1D71C))}
+    options = subset.Options(flavor="woff", layout_features=["*"], hinting=False, notdef_outline=True)
+    font = subset.load_font(str(Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(text="".join(letters | slanted) + "√")  # which <msqrt> draws
+    subsetter.subset(font)
+    narrow_roots(font)
+    subset.save_font(font, str(site / "_static" / "formulas.woff"), options)
+
+
+def narrow_roots(font: TTFont) -> None:
+    """Squeeze the tall root signs to the width of the low one: Chromium leaves room for the widest beside each."""
+    variants, low = font["MATH"].table.MathVariants, font.getBestCmap()[ord("√")]
+    roots = variants.VertGlyphConstruction[variants.VertGlyphCoverage.glyphs.index(low)]
+    roots.GlyphAssembly, width = None, font["hmtx"][low][0]
+    for tall in roots.MathGlyphVariantRecord[1:]:
+        glyph, (wide, bearing) = font["glyf"][tall.VariantGlyph], font["hmtx"][tall.VariantGlyph]
+        glyph.coordinates.scale((width / wide, 1))
+        glyph.coordinates.toInt()
+        glyph.recalcBounds(font["glyf"])
+        font["hmtx"][tall.VariantGlyph] = width, round(bearing * width / wide)
+
+
 def keep_old_addresses(site: Path) -> None:
     """Where the first edition had a page that is elsewhere now, leave one that leads there, question by question.
 
@@ -283,6 +320,7 @@ def bind(only: str | None = None, again: bool = False) -> Path:
         ("translations", lambda: print_translations(source)),
         ("assets", lambda: place_assets(source)),
         ("pages", lambda: make_pages(source, fresh)),
+        ("font", lambda: bring_font(fresh)),
         ("states", lambda: set_heavy_states_aside(fresh)),
         ("old addresses", lambda: keep_old_addresses(fresh)),
     ]:

@@ -19,7 +19,6 @@ from bs4 import BeautifulSoup, Tag
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "book" / "_build" / "html"
 PDF = ROOT / "work" / "attention-at-length.pdf"
-DRAWN = "!document.querySelector('.math') || window.MathJax?.Hub?.queue?.pending === 0"
 WIDTH = 665  # of an A4 page between its margins, in CSS pixels: what is drawn to measure fits
 SECONDS = 600
 
@@ -125,10 +124,7 @@ def assemble(site: Path, pages: list[str]) -> str:
     soups = {page: BeautifulSoup((site / f"{page}.html").read_text(encoding="utf-8"), "html.parser") for page in pages}
     chapters = [chapter(soup.select_one("article.bd-article"), page, pages) for page, soup in soups.items()]
     cover = BeautifulSoup((site / "index.html").read_text(encoding="utf-8"), "html.parser")
-    brought = cover.select(
-        'link[rel~="stylesheet"], script[type="text/x-mathjax-config"], script[src*="MathJax.js"], '
-        'script[src*="instruments.js"]'
-    )
+    brought = cover.select('link[rel~="stylesheet"], script[src*="instruments.js"]')
     listed = [
         f'<li><a href="#{anchor(page)}">{escape(article.h1.get_text().removesuffix("#").strip())}</a></li>'
         for page, article in zip(pages, chapters, strict=True)
@@ -142,7 +138,7 @@ def assemble(site: Path, pages: list[str]) -> str:
 
 
 def print_pdf(site: Path, pages: list[str], path: Path) -> None:
-    """Print these pages of a site to a PDF. Raises PrintError where there is no Chromium, or a formula has an error."""
+    """Print these pages of a site to a PDF. Raises PrintError where there is no Chromium."""
     from playwright.sync_api import Error, sync_playwright
 
     from widgets.kit.chromium import chromium, flags
@@ -157,12 +153,9 @@ def print_pdf(site: Path, pages: list[str], path: Path) -> None:
             view = browser.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="light")
             view.set_default_timeout(1000 * SECONDS)
             view.goto(draft.as_uri())
-            view.wait_for_function(DRAWN)
             for instrument in view.locator("[data-instrument]").all():
                 instrument.scroll_into_view_if_needed()  # a heavy one is drawn when it comes near
                 instrument.locator(".al").first.wait_for(state="attached")
-            if view.locator(".MathJax_Error, .merror").count():
-                raise PrintError("MathJax could not set a formula; the tests of the pages say which")
             part = path.with_suffix(".part")
             view.pdf(path=part, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
             part.replace(path)

@@ -144,7 +144,6 @@ def test_what_the_first_edition_had_is_found_where_it_is_now(site):
 
 
 def test_third_parties_come_with_their_licences(site):
-    assert "Apache License" in (site / "mathjax" / "LICENSE").read_text(encoding="utf-8")
     for name in bind.THIRD_PARTIES:
         assert any((site / "licences" / name).iterdir()), name
 

@@ -3,7 +3,7 @@
 Run as `course.py slides [--out work/slides] [NAME ...]`. A lesson's solved notebook, with its stored outputs, becomes
 one HTML file that needs no network and no server: headings with the sentence that opens them, sentences that name a
 term, formulas, predictions (the answer comes with the next key), figures, and the sentences to keep. Nothing is written
-anew, so nothing on a slide can differ from the lesson. Formulas are MathML, made by docutils.
+anew, so nothing on a slide can differ from the lesson. Formulas are MathML.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "book")]
 
 import press  # noqa: E402
-from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
 from markdown_it import MarkdownIt  # noqa: E402
 from mdit_py_plugins.dollarmath import dollarmath_plugin  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
@@ -28,12 +27,12 @@ from press import PressError, lesson  # noqa: E402
 from solutions.pictures import as_html, picture_of  # noqa: E402
 from solutions.tracks import LINE  # noqa: E402
 from solutions.whole import write_whole  # noqa: E402
+from widgets.kit.formulas import mathml  # noqa: E402
 
 FRAME = Path(__file__).with_name("slides.html")
 HEADING = re.compile(r"^(#{1,3}) (.*)$")
 KEEP = re.compile(r"^> \*\*Keep\.\*\* (.*)$", re.DOTALL)
 FORMULA = re.compile(r"^\$\$.*\$\$$", re.DOTALL)
-UNDER_BRACE = re.compile(r"<msub>(\s*<munder>(?:(?!</munder>).)*</munder>\s*<mtext>[^<]*</mtext>\s*)</msub>", re.DOTALL)
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z$*])")
 LONG = 320  # characters; of a longer paragraph a slide takes single sentences
 PARTS = 3  # paragraphs that fit on one slide
@@ -41,14 +40,11 @@ PARTS = 3  # paragraphs that fit on one slide
 Deck = list[tuple[str, list[str]]]  # of each slide its kind, and its parts in HTML
 
 
-def mathml(content: str, options: dict) -> str:
-    """Of docutils' MathML two things are mended: the comma in 2{,}048, and the place of the words under a brace."""
-    formula = tex2mathml(content, as_block=options.get("display_mode", False))
-    formula = re.sub(r"<mn>(\d+)</mn>\s*<mo>,</mo>\s*<mn>(\d{3})</mn>", r"<mn>\1,\2</mn>", formula)
-    return UNDER_BRACE.sub(r"<munder>\1</munder>", formula)
+def as_mathml(tex: str, options: dict) -> str:
+    return mathml(tex, block=options.get("display_mode", False))
 
 
-MARKDOWN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=mathml)
+MARKDOWN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=as_mathml)
 
 
 def rendered(markdown: str) -> str:

@@ -12,8 +12,7 @@ from widgets.kit.base import static_assets
 AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False, "resultTypes": ["violations"]}
 CONTRAST = AXE | {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 # Text looks alike in thousands of places, and axe takes milliseconds over each. Of what has the same colour, size and
-# weight before the same grounds it is asked for the first; what is laid over something else is asked for everywhere,
-# the pieces of a formula aside.
+# weight before the same grounds it is asked for the first; what is laid over something else is asked for everywhere.
 MARK = """() => {
   const [seen, grounds] = [new Set(), new Map([[null, ['', false]]])];
   for (const el of document.querySelectorAll('html, body, body *')) {
@@ -23,7 +22,7 @@ MARK = """() => {
     const [below, laid] = grounds.get(el.parentElement);
     const own = [backgroundColor, backgroundImage, opacity, filter, mixBlendMode];
     const plain = own.filter((word) => !['rgba(0, 0, 0, 0)', 'none', '1', 'normal'].includes(word)).join();
-    const over = !el.closest('.MathJax') && (laid || ['absolute', 'fixed', 'sticky'].includes(position));
+    const over = laid || ['absolute', 'fixed', 'sticky'].includes(position);
     const ground = plain ? `${below}/${plain}` : below;
     grounds.set(el, [ground, over]);
     const field = el.matches('input, select, textarea');

@@ -26,6 +26,7 @@ from typing import Any
 
 from solutions.lessons import lesson, lessons
 from solutions.references import WORDS, BrokenReference, Leads, resolve
+from widgets.kit.formulas import mathml
 from widgets.measurements import results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -373,21 +374,15 @@ def _markdown() -> Any:
     from markdown_it import MarkdownIt
     from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-    return MarkdownIt("commonmark", {"html": False}).use(dollarmath_plugin, renderer=_mathml)
-
-
-def _mathml(tex: str, options: dict) -> str:
-    """MathML, which browsers set themselves: JupyterLab lends its MathJax to no instrument."""
-    from docutils.utils.math.latex2mathml import tex2mathml
-
-    tex = tex.replace("\\dots", "\\ldots")  # the one command of ours that docutils lacks
-    return re.sub(r"\n\s*| xmlns=\"[^\"]*\"", "", tex2mathml(tex, as_block=options.get("display_mode", False)))
+    return MarkdownIt("commonmark", {"html": False}).use(
+        dollarmath_plugin, renderer=lambda tex, options: mathml(tex, block=options.get("display_mode", False))
+    )
 
 
 def html(text: str, *, inline: bool = False) -> str:
     """Markdown as HTML: formulas as MathML, links into the course as the site has them, all else in a new tab."""
     rendered = _markdown().renderInline(text) if inline else _markdown().render(text).strip()
-    rendered = re.sub(r' class="math \w+"', "", rendered)  # by that name a site's MathJax looks for TeX
+    rendered = re.sub(r' class="math \w+"', "", rendered)  # the site's theme has rules of that name
     rendered = re.sub(r'href="\.\./lessons/(\w+)\.html', r'data-lesson="\1" \g<0>', rendered)
     return rendered.replace('href="http', 'target="_blank" rel="noopener" href="http')
 
@@ -399,7 +394,7 @@ def as_data(question: Question) -> dict[str, Any]:
         text = shown(question, text, PAGE)
         try:
             return html(text, inline=inline)
-        except Exception as error:  # docutils raises its own kinds, and SyntaxError, for TeX that it does not know
+        except ValueError as error:
             where = f"{question.file}:{question.line}"
             raise BankError(f"{where}: a formula of {question.id} cannot be set: {error} in {text[:80]!r}") from None
 
