@@ -448,6 +448,8 @@ def reused(notebook: NotebookNode, stored: NotebookNode | None) -> NotebookNode 
         return None
     for old, new in zip(there, here, strict=True):
         new.outputs, new.execution_count = old.outputs, old.execution_count
+        if image := old.metadata.get("mystnb", {}).get("image"):  # the words of a picture that became a file
+            new.metadata["mystnb"] = new.metadata.get("mystnb", {}) | {"image": image}
     return notebook
 
 

@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "book"))
 import press  # noqa: E402
 
 from solutions import checks, lessons, references  # noqa: E402
+from solutions.pictures import as_html  # noqa: E402
 
 TEXT = """Twice two.
 
@@ -244,6 +245,17 @@ FIGURE = """
 
 
 @pytest.mark.seconds
+def test_where_only_prose_changed_a_picture_of_the_site_keeps_its_words():
+    data = {"text/html": as_html("A curve that rises.", "AAAA"), "text/plain": "A curve that rises."}
+    cell = nbformat.v4.new_code_cell("figures.show(axes)", outputs=[nbformat.v4.new_output("display_data", data)])
+    cell.metadata["tags"] = []
+    page = press.pictures_for_page(nbformat.v4.new_notebook(cells=[cell]))
+    fresh = nbformat.v4.new_code_cell(cell.source, metadata={"tags": []})
+    again = press.pictures_for_page(press.reused(nbformat.v4.new_notebook(cells=[fresh]), page))
+    assert again.cells[0].metadata["mystnb"]["image"]["alt"] == "A curve that rises."
+    assert again.cells[0].outputs[0].data["image/png"] == "AAAA"
+
+
 def test_a_figure_is_kept_by_its_name_and_seen_by_nobody(house, monkeypatch):
     house.write_text(house.read_text() + FIGURE % ("", "half") + FIGURE % (", nbval-ignore-output", "time"))
     folder, kept = press.VARIANTS["solved"], lambda: press.figures_of(house)[1]

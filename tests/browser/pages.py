@@ -12,9 +12,10 @@ from widgets.kit.base import static_assets
 AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False, "resultTypes": ["violations"]}
 CONTRAST = AXE | {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 # Text looks alike in thousands of places, and axe takes milliseconds over each. Of what has the same colour, size and
-# weight before the same grounds it is asked for the first; what is laid over something else is asked for everywhere.
-MARK = """() => {
-  const [seen, grounds] = [new Set(), new Map([[null, ['', false]]])];
+# weight before the same grounds it is asked for the first, on all pages together; what is laid over something else is
+# asked for wherever it says something else.
+MARK = """(known) => {
+  const [seen, fresh, grounds] = [new Set(known), [], new Map([[null, ['', false]]])];
   for (const el of document.querySelectorAll('html, body, body *')) {
     el.removeAttribute('data-judged');
     const style = getComputedStyle(el);
@@ -29,11 +30,16 @@ MARK = """() => {
     const says = field || [...el.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
     if (!says || !el.checkVisibility()) continue;
     const {color, fill, fontSize, fontWeight, textShadow} = style;
-    const key = [color, fill, fontSize, fontWeight, textShadow, el.namespaceURI, ground].join();
-    if (over || field || !seen.has(key)) for (const name of ['data-judged', 'data-kept']) el.setAttribute(name, '');
+    let key = [color, fill, fontSize, fontWeight, textShadow, el.namespaceURI, ground].join();
+    if (over || field) key += [el.className, el.parentElement.className, el.value ?? el.textContent.trim()].join('|');
+    if (seen.has(key)) continue;
+    for (const name of ['data-judged', 'data-kept']) el.setAttribute(name, '');
     seen.add(key);
+    fresh.push(key);
   }
+  return fresh;
 }"""
+JUDGED: set[str] = set()  # the looks that axe was content with, on any page
 # The words of code stand in an element each, most of a page's elements, and axe walks over all. What looks like no
 # other word in some theme (it was marked) stays, the rest becomes plain text.
 PLAIN_CODE = """() => {
@@ -125,8 +131,13 @@ def faults(page) -> list[str]:
 
 def pale(page) -> list[str]:
     """What axe finds of contrast, which differs between light and dark."""
-    page.evaluate(MARK)
-    return told_of(Axe().run(page, context={"include": [["[data-judged]"]]}, options=CONTRAST))
+    fresh = page.evaluate(MARK, [*JUDGED])
+    if not fresh:
+        return []
+    found = told_of(Axe().run(page, context={"include": [["[data-judged]"]]}, options=CONTRAST))
+    if not found:
+        JUDGED.update(fresh)
+    return found
 
 
 def told_of(found) -> list[str]:

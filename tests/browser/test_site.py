@@ -10,7 +10,7 @@ from bound import LESSONS, PAGES
 from solutions import references
 from solutions.lessons import lesson, lessons
 
-from .pages import MARK, PLAIN_CODE, faults, pale
+from .pages import JUDGED, MARK, PLAIN_CODE, faults, pale
 
 LESSON = f"lessons/{lesson('quadratic_attention').stem}"
 WIDE = """() => [...document.querySelectorAll('article *')].filter((el) => {
@@ -63,7 +63,7 @@ def ask_of(page, site, name: str) -> None:
     page.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true })")
     for theme in ("light", "dark"):
         turn(page, theme)
-        page.evaluate(MARK)
+        page.evaluate(MARK, [*JUDGED])
     page.evaluate(PLAIN_CODE)
     for theme in ("dark", "light"):
         turn(page, theme)
