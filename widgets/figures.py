@@ -123,7 +123,7 @@ def lines(
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         if floor is not None:
-            axes.axhline(floor[0], color=TOKENS["ink-2"], linestyle=":", linewidth=1)
+            axes.hlines(floor[0], xs[0], xs[-1], color=TOKENS["ink-2"], linestyle=":", linewidth=1)
             axes.annotate(floor[1], (xs[0], floor[0]), (0, 4), textcoords="offset points", color=TOKENS["ink-2"])
         axes.margins(x=0.12)
         name_at_their_ends(axes, {name: (xs[-1], array(ys)[-1]) for name, ys in series.items()}, colours)
@@ -167,10 +167,11 @@ def name_at_their_ends(
     axes, ends: dict[str, tuple[float, float]], colours: Sequence[str], left: Sequence[str] = ()
 ) -> None:
     """Write each line's name beside its last point, some on the left; names that would overlap move apart."""
+    axes.figure.draw_without_rendering()  # only then do the axes have their size
     points = 72 / axes.figure.dpi
     wanted = [axes.transData.transform(end)[1] * points for end in ends.values()]
     for (name, end), height, place, colour in zip(
-        ends.items(), wanted, spread(wanted, 11, -math.inf, math.inf), colours, strict=False
+        ends.items(), wanted, spread(wanted, 13, -math.inf, math.inf), colours, strict=False
     ):
         side = {"xytext": (-8, place - height), "ha": "right"} if name in left else {"xytext": (8, place - height)}
         at = {**side, "textcoords": "offset points", "va": "center"}
