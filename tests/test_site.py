@@ -13,6 +13,7 @@ import bound
 import nbformat
 import pytest
 from bound import LESSONS, PAGES, ROOT
+from fontTools.ttLib import TTFont
 
 sys.path.insert(0, str(ROOT / "book"))
 
@@ -49,6 +50,26 @@ def test_a_page_prints_what_the_solved_notebook_stores(site, lesson):
     page, stored = site.parent / "source" / f"{lesson}.ipynb", ROOT / "solutions" / f"{Path(lesson).name}.ipynb"
     for ours, theirs in zip(printed_texts(page), printed_texts(stored), strict=True):
         assert ours == theirs
+
+
+def test_formulas_are_set_and_their_font_has_all_their_letters(site):
+    font = TTFont(site / "_static" / "formulas.woff")
+    pages = [markup(site, page) for page in PAGES]
+    assert sum(text.count("<math") for text in pages) > 500
+    for name, text in zip(PAGES, pages, strict=True):
+        assert "MathJax" not in text and not re.search(r'class="math\b', text), name
+        formulas = "".join(re.findall(r"<math\b.*?</math>", text, re.DOTALL))
+        letters = re.sub(r"<[^>]*>", "", formulas)
+        assert {*map(ord, unescape(letters))} - {ord("\n")} <= {*font.getBestCmap()}, name
+
+
+def test_every_root_sign_is_as_wide_as_the_low_one(site):
+    """Beside each Chromium leaves room for the widest: a gap after the root of d."""
+    font = TTFont(site / "_static" / "formulas.woff")
+    low, variants = font.getBestCmap()[ord("√")], font["MATH"].table.MathVariants
+    signs = variants.VertGlyphConstruction[variants.VertGlyphCoverage.glyphs.index(low)]
+    assert len(signs.MathGlyphVariantRecord) > 2 and signs.GlyphAssembly is None
+    assert {font["hmtx"][each.VariantGlyph][0] for each in signs.MathGlyphVariantRecord} == {font["hmtx"][low][0]}
 
 
 @pytest.mark.parametrize("page", PAGES)
