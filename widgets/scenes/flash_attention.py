@@ -242,8 +242,8 @@ def one_fetch() -> dict[str, Any]:
             *([n, *(count(trace.l2_bytes(room, n)) for room in CACHES)] for n in TOGETHER),
         ],
         "provenance": (
-            f"a model: {count(TOKENS)} tokens, a head of 64, blocks of {BLOCK} × {BLOCK}; K and V are 256 KiB; the tile "
-            "asked for longest ago leaves first, programs go in step"
+            f"a model: {count(TOKENS)} tokens, a head of 64, blocks of {BLOCK} × {BLOCK}; K and V are 256 KiB; the "
+            "tile asked for longest ago leaves first, programs go in step"
         ),
     }
 
