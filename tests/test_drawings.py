@@ -151,7 +151,7 @@ def losses_and_weights():
 
 
 def memories_to_scale():
-    return ["80 GB", "228 KB", f"{serving.H100_BYTES / 50e6:,.0f} times smaller"]
+    return ["80 GB", "228 KiB", f"{serving.H100_BYTES / (50 * 2**20):,.0f} times smaller"]
 
 
 def row_addresses():

@@ -1115,7 +1115,7 @@ IN_TILES = Exercise(
 )
 
 TILED = Exercise(
-    title="attention in tiles, causal, in 48 KB",
+    title="attention in tiles, causal, in 48 KiB",
     section="Two memories",
     difficulty=3,
     minutes=15,
@@ -1152,13 +1152,13 @@ TILED = Exercise(
             **HALF,
         ),
         Case(
-            "half precision in 48 KB: 200 tokens, d = 64, blocks of 32 × 128",
+            "half precision in 48 KiB: 200 tokens, d = 64, blocks of 32 × 128",
             one_head(200, 200, 32, 128, d=64, capacity=KB_48),
             within_budgets(causal=False),
             **HALF,
         ),
         Case(
-            "half precision in 48 KB, causal: 200 tokens, d = 64, blocks of 32 × 128",
+            "half precision in 48 KiB, causal: 200 tokens, d = 64, blocks of 32 × 128",
             one_head(200, 200, 32, 128, d=64, capacity=KB_48),
             within_budgets(causal=True),
             **HALF,

@@ -796,8 +796,8 @@ TILE = Exercise(
     ),
     cases=(
         Case("d = 128 in 65,536 bytes", lambda normal: (128, 65_536), a_tile),
-        Case("d = 64 in 48 KB", lambda normal: (64, 49_152), a_tile),
-        Case("d = 128 in 48 KB", lambda normal: (128, 49_152), a_tile),
+        Case("d = 64 in 48 KiB", lambda normal: (64, 49_152), a_tile),
+        Case("d = 128 in 48 KiB", lambda normal: (128, 49_152), a_tile),
         Case("d = 64 in 100 KB", lambda normal: (64, 102_400), a_tile),
         Case("d = 64 in 49,664 bytes, where one fits exactly", lambda normal: (64, 49_664), a_tile),
         Case("d = 64 in 49,656 bytes, where it does not", lambda normal: (64, 49_656), a_tile),

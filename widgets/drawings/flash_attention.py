@@ -101,7 +101,7 @@ def three_counts(page: Canvas) -> str:
 
 
 # One H100: FlashAttention-3, arXiv 2407.08608, table 1
-HBM, L2, SHARED, REGISTERS = serving.H100_BYTES, 50e6, 228e3, 256e3
+HBM, L2, SHARED, REGISTERS = serving.H100_BYTES, 50 * 2**20, 228 * 1024, 256 * 1024
 WARP = 32  # threads
 
 
@@ -135,8 +135,8 @@ def memories_to_scale(page: Canvas) -> str:
         page.text(lefts[2] + side * 0.06 + small + 8, y + side * 0.96 - small / 2 + 5, "a tile of K", SMALL)
     told = (
         (f"{HBM / 1e9:.0f} GB", "HBM: all tensors", f"{serving.H100_BYTES_PER_SECOND / 1e12:g} TB a second"),
-        (f"{L2 / 1e6:.0f} MB", "L2: a cache for all", f"{HBM / L2:,.0f} times smaller"),
-        (f"{SHARED / 1e3:.0f} KB", f"SRAM of 1 of {processors} SMs", f"and {REGISTERS / 1e3:.0f} KB of registers"),
+        (f"{L2 // 2**20} MiB", "L2: a cache for all", f"{HBM / L2:,.0f} times smaller"),
+        (f"{SHARED // 1024} KiB", f"SRAM of 1 of {processors} SMs", f"and {REGISTERS // 1024} KiB of registers"),
     )
     for x, (number, name, more) in zip(lefts, told, strict=True):
         page.text(x, y + side + page.choose(38, 28), number, page.choose(28, 22), bold=True)
@@ -172,8 +172,8 @@ def memories_to_scale(page: Canvas) -> str:
         page.paragraph(x, y + down + tall + 43, note, 162, SMALL)
     return (
         f"The memories of an H100 drawn to scale, areas as bytes. In a square for {HBM / 1e9:.0f} GB of HBM the "
-        f"{L2 / 1e6:.0f} MB of L2 are a dot; in a square for L2 one processor's {REGISTERS / 1e3:.0f} KB of "
-        f"registers and {SHARED / 1e3:.0f} KB of shared memory are a small square; in that, a tile of "
+        f"{L2 // 2**20} MiB of L2 are a dot; in a square for L2 one processor's {REGISTERS // 1024} KiB of "
+        f"registers and {SHARED // 1024} KiB of shared memory are a small square; in that, a tile of "
         f"{blocks.block_n} keys is a corner. Below: {processors} processors (SMs), on each a program with the shared "
         f"memory to itself, made of {blocks.num_warps} warps of {WARP} threads, each with up to {most} registers."
     )

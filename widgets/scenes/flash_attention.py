@@ -145,7 +145,7 @@ def room_for_v() -> dict[str, Any]:
         fits = "within" if total <= BUDGET else "more than"
         return (
             f"{words(i).capitalize()} {went}. In SRAM: {', '.join(held)}, together *{count(total)} B*, "
-            f"{fits} the {count(BUDGET)} of 48 KB."
+            f"{fits} the {count(BUDGET)} of 48 KiB."
         )
 
     return {
@@ -225,7 +225,7 @@ def one_fetch() -> dict[str, Any]:
         fetches = sum(map(sum, grids[i][room]))
         side = "One program at a time" if TOGETHER[i] == 1 else f"{TOGETHER[i]} programs side by side"
         return (
-            f"{side}, a cache of {CACHES[room] // 1024} KB: the programs ask for a tile of K {asked} times, "
+            f"{side}, a cache of {CACHES[room] // 1024} KiB: the programs ask for a tile of K {asked} times, "
             f"and *{fetches}* times it is fetched from HBM."
         )
 
@@ -233,17 +233,17 @@ def one_fetch() -> dict[str, Any]:
         "question": "Each program asks for every tile of K. Who fetches it?",
         "dials": [
             Dial("programs at once", [f"{n} at once" for n in TOGETHER], at=2, kind="player"),
-            Dial("cache", [f"cache of {room // 1024} KB" for room in CACHES], kind="switch"),
+            Dial("cache", [f"cache of {room // 1024} KiB" for room in CACHES], kind="switch"),
         ],
         "says": told,
         "drawn": {"grids": grids, "together": TOGETHER, "asked": asked},
         "rows": [
-            ["programs at once", *(f"bytes read from HBM, cache of {room // 1024} KB" for room in CACHES)],
+            ["programs at once", *(f"bytes read from HBM, cache of {room // 1024} KiB" for room in CACHES)],
             *([n, *(count(trace.l2_bytes(room, n)) for room in CACHES)] for n in TOGETHER),
         ],
         "provenance": (
-            f"a model: {count(TOKENS)} tokens, a head of 64, blocks of {BLOCK} × {BLOCK}; K and V are 256 KB; the tile "
-            "asked for longest ago leaves first, programs go in step"
+            f"a model: {count(TOKENS)} tokens, a head of 64, blocks of {BLOCK} × {BLOCK}; K and V are 256 KiB; the "
+            "tile asked for longest ago leaves first, programs go in step"
         ),
     }
 

@@ -32,7 +32,7 @@ export default scene(({ drawn, at: [place, order], room }) => {
     chip + tall + 48,
     bigNumber(0, room.choose(46, 34), count(Math.round(total)), {
       size: room.choose(44, 32), fill: total > budget ? "bad" : "ink" }),
-    words(0, room.choose(70, 56), `bytes in SRAM, ${total > budget ? "too many for" : "fit in"} 48 KB`, { size: 15 }),
+    words(0, room.choose(70, 56), `bytes in SRAM, ${total > budget ? "too many for" : "fit in"} 48 KiB`, { size: 15 }),
     words(0, memory - 8, "HBM", { weight: 600 }),
     ...Object.entries(lengths).flatMap(([name, many]) =>
       Array.from({ length: many }, (_, i) =>
@@ -47,7 +47,7 @@ export default scene(({ drawn, at: [place, order], room }) => {
       const width = scale * held[i];
       const colour = COLOUR_OF_PART[name];
       const middle = { anchor: "middle", fill: "ink" };
-      const kilobytes = `${Math.round(held[i] / 1024)} KB`;
+      const kilobytes = `${Math.round(held[i] / 1024)} KiB`;
       return [
         box(starts[i], chip, width - 1, tall, { fill: colour, opacity: 0.3 }),
         ...(width > 16 ? [words(starts[i] + width / 2, chip + 27, name, { ...middle, size: 16, weight: 650 })] : []),
@@ -56,6 +56,6 @@ export default scene(({ drawn, at: [place, order], room }) => {
     }),
     stroke([[budget * scale, chip - 8], [budget * scale, chip + tall + 8]], { colour: "ink", width: 2, dash: "4 3" }),
     words(0, chip + tall + 26, "SRAM", { weight: 600 }),
-    words(budget * scale, chip + tall + 26, "48 KB", { anchor: "middle", fill: "ink" }),
+    words(budget * scale, chip + tall + 26, "48 KiB", { anchor: "middle", fill: "ink" }),
   ];
 });
