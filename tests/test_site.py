@@ -140,7 +140,7 @@ def test_what_the_first_edition_had_is_found_where_it_is_now(site):
             if not (site / f"{old}.html").exists():  # no page for the interview's teacher, none of its questions
                 assert not list((site / old.partition("/")[0]).glob(f"*{stem[3:]}.html")), old
                 continue
-            leads_to = re.search(r'rel="canonical" href="([^"]+)"', markup(site, old))
+            leads_to = re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', markup(site, old))
             assert leads_to is None or (site / old).parent.joinpath(leads_to[1]).exists(), old
     moved = markup(site, f"interview/{first_edition()['lessons'][3]}")
     places = json.loads(re.search(r"const places = (.*);", moved)[1])

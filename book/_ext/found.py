@@ -1,4 +1,4 @@
-"""How the site is found and how a link to it unfolds: what a page says of itself, the sitemap, the page for a wrong address.
+"""How the site is found and a link to it unfolds: what a page says of itself, sitemap, the page for a wrong address.
 
 A page's description is its own first sentences; a lesson's is its question, and what a reader can do after it.
 Some of it must name the site's own address (`html.baseurl`, or the environment's COURSE_SITE). While that is empty,
@@ -104,13 +104,9 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None:
         return
     site = app.config.html_baseurl
-    facts = {
-        "site": site,
-        "title": app.config.html_title,
-        "lessons": lessons(),
-        "icon": cards.ICON.read_text(encoding="utf-8"),
-        **{theme: " ".join(f"--{name}: {colour};" for name, colour in tokens(theme).items()) for theme in ("light", "dark")},
-    }
+    facts = {"site": site, "title": app.config.html_title, "lessons": lessons(), "icon": cards.ICON.read_text()}
+    for theme in ("light", "dark"):
+        facts[theme] = " ".join(f"--{name}: {colour};" for name, colour in tokens(theme).items())
     files = {
         ".nojekyll": "",  # GitHub Pages would else leave out every folder that begins with _
         "robots.txt": "User-agent: *\nAllow: /\n" + (f"Sitemap: {site}sitemap.xml\n" if site else ""),
