@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
+import cards  # noqa: E402
 import course_map  # noqa: E402
 
 from solutions import references  # noqa: E402
@@ -50,7 +51,8 @@ PACKAGES = {
 }
 # Distributions whose scripts, styles or fonts are on the pages.
 THIRD_PARTIES = ["ziamath", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-copybutton"]
-INGREDIENTS = ["book", "lessons", "solutions", "widgets", "requirements.txt"]
+INGREDIENTS = ["book", "lessons", "solutions", "widgets", "requirements.txt", "pyproject.toml"]
+ADDRESSES = ["COURSE_ADDRESS", "COURSE_SITE"]  # of the project and of its site; _config.yml says what they decide
 QUESTION = re.compile(r"^\(q-([\w-]+)\)=\n## ", re.MULTILINE)
 MOVED = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>This page has moved</title>
@@ -79,8 +81,8 @@ def missing_packages() -> list[str]:
 
 
 def fingerprint() -> str:
-    """A digest of every file that has a say in the pages, and of the public address."""
-    digest = hashlib.sha256(os.environ.get("COURSE_ADDRESS", "").encode())
+    """A digest of every file that has a say in the pages, and of the public addresses."""
+    digest = hashlib.sha256(json.dumps([os.environ.get(name) for name in ADDRESSES]).encode())
     for name in INGREDIENTS:
         for path in sorted((ROOT / name).rglob("*")) or [ROOT / name]:
             if path.is_file() and not {"_build", "__pycache__", ".ipynb_checkpoints"} & set(path.parts):
@@ -159,7 +161,7 @@ def place_assets(source: Path) -> None:
     """What a page asks for beside its text.
 
     Jupyter Book puts every script and style of `_static` on every page: the instruments and the tokens belong there.
-    `_assets` goes to the root of the site as it is: the learner's notebooks, and the licences.
+    `_assets` goes to the root of the site as it is: the learner's notebooks, the licences, cards and icons.
     """
     from widgets.kit.base import static_assets
 
@@ -173,6 +175,7 @@ def place_assets(source: Path) -> None:
         if not (ROOT / "lessons" / page.name).exists():
             raise BindError(f"lessons/{page.name} is missing; run `python3 course.py build` first")
         shutil.copy2(ROOT / "lessons" / page.name, source / "_assets" / "notebooks")
+    cards.keep(source / "_assets")
     for name in THIRD_PARTIES:
         copy_licence(name, source / "_assets" / "licences" / name)
 

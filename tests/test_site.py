@@ -6,24 +6,33 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from html import unescape
 from pathlib import Path
+from xml.etree import ElementTree
 
 import bound
 import nbformat
 import pytest
+import yaml
 from bound import LESSONS, PAGES, ROOT
+from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
+from PIL import Image, ImageChops, ImageColor
 
 sys.path.insert(0, str(ROOT / "book"))
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import bind
+import cards
+import found
 
 from solutions import references
 from solutions.checks import EXERCISES
-from solutions.lessons import first_edition, lesson
+from solutions.lessons import first_edition, lesson, lessons
 
 site = bound.site  # the fixture
+CANONICAL = re.compile(r'<link rel="canonical"[^>]*>')
 LOADED = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="([^"]*)"|<link\b[^>]*\bhref="([^"]*)"')
 
 
@@ -81,7 +90,8 @@ def test_a_page_with_its_pictures_is_under_1_mb(site, page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_loads_only_files_of_the_site(site, page):
-    for address in filter(None, (found for pair in LOADED.findall(markup(site, page)) for found in pair)):
+    loaded = LOADED.findall(CANONICAL.sub("", markup(site, page)))
+    for address in filter(None, (each for pair in loaded for each in pair)):
         if not address.startswith("data:"):
             assert "//" not in address
             assert (site / f"{page}.html").parent.joinpath(re.sub(r"[?#].*", "", address)).exists(), address
@@ -151,7 +161,7 @@ def test_what_the_first_edition_had_is_found_where_it_is_now(site):
             if not (site / f"{old}.html").exists():  # no page for the interview's teacher, none of its questions
                 assert not list((site / old.partition("/")[0]).glob(f"*{stem[3:]}.html")), old
                 continue
-            leads_to = re.search(r'rel="canonical" href="([^"]+)"', markup(site, old))
+            leads_to = re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', markup(site, old))
             assert leads_to is None or (site / old).parent.joinpath(leads_to[1]).exists(), old
     moved = markup(site, f"interview/{first_edition()['lessons'][3]}")
     places = json.loads(re.search(r"const places = (.*);", moved)[1])
@@ -200,13 +210,11 @@ def small_source(tmp_path_factory) -> Path:
     return source
 
 
-def small_page(source: Path, site: Path, address: str | None) -> str:
-    """The tiny lesson's page, built in a process of its own with COURSE_ADDRESS set or not."""
+def small_page(source: Path, site: Path, **addresses: str) -> str:
+    """The tiny lesson's page, built in a process of its own with COURSE_ADDRESS and COURSE_SITE set or not."""
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'book')!r}); import bind; from pathlib import Path; "
     code += f"bind.make_pages(Path({str(source)!r}), Path({str(site)!r}))"
-    environment = {k: v for k, v in os.environ.items() if k != "COURSE_ADDRESS"}
-    if address is not None:
-        environment["COURSE_ADDRESS"] = address
+    environment = {k: v for k, v in os.environ.items() if k not in bind.ADDRESSES} | addresses
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return (site / "lessons" / "00_small.html").read_text(encoding="utf-8")
@@ -224,7 +232,7 @@ def test_without_an_address_no_page_offers_to_open_elsewhere(site, page):
 
 @pytest.mark.slow
 def test_the_address_brings_the_launch_links(small_source, tmp_path):
-    page = small_page(small_source, tmp_path / "html", "https://github.com/somebody/attention")
+    page = small_page(small_source, tmp_path / "html", COURSE_ADDRESS="https://github.com/somebody/attention")
     links = re.findall(r'<a class="tool" href="([^"]*)">Open in (\w+)</a>', page)
     assert links == [
         ("https://mybinder.org/v2/gh/somebody/attention/main?urlpath=lab/tree/lessons/00_small.ipynb", "Binder"),
@@ -234,7 +242,7 @@ def test_the_address_brings_the_launch_links(small_source, tmp_path):
 
 @pytest.mark.slow
 def test_elsewhere_than_on_github_there_is_binder_alone(small_source, tmp_path):
-    page = small_page(small_source, tmp_path / "html", "https://gitlab.com/somebody/attention")
+    page = small_page(small_source, tmp_path / "html", COURSE_ADDRESS="https://gitlab.com/somebody/attention")
     assert re.findall(r"Open in (\w+)", page) == ["Binder"]
 
 
@@ -243,7 +251,185 @@ def test_a_warning_of_jupyter_book_stops_the_site(small_source, tmp_path):
     source = shutil.copytree(small_source, tmp_path / "source")
     (source / "index.md").write_text("# Small\n\n{doc}`nowhere`\n", encoding="utf-8")
     with pytest.raises(AssertionError, match="nowhere"):
-        small_page(source, tmp_path / "html", None)
+        small_page(source, tmp_path / "html")
+
+
+# --- how it is found and shared ---
+
+SITE = os.environ.get("COURSE_SITE", "").strip().rstrip("/")
+TAGS = ["description", "og:site_name", "og:title", "og:description", "og:type"]
+TAGS += ["twitter:card", "twitter:title", "twitter:description"]
+WHOLE = ["og:url", "og:image", "og:image:alt", "og:image:width", "og:image:height"]  # these name the site's address
+WHOLE += ["twitter:image", "twitter:image:alt"]
+
+
+def head(text: str) -> BeautifulSoup:
+    return BeautifulSoup(text.partition("</head>")[0], "html.parser")
+
+
+def told(text: str) -> dict[str, str]:
+    """What a page says of itself by name. Each is there once, and is plain text."""
+    every = head(text).find_all("meta", content=True)
+    tags = [(tag.get("property") or tag.get("name"), tag["content"]) for tag in every]
+    tags = [(name, content) for name, content in tags if name in TAGS + WHOLE]
+    assert len(tags) == len(dict(tags)), tags
+    assert not [content for _, content in tags if re.search(r"[<>`$\\{}]|\s\s|^\s|\s$", content)]
+    return dict(tags)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_what_it_is_once(site, page):
+    text = markup(site, page)
+    said = told(text)
+    assert sorted(said) == sorted(TAGS + WHOLE * bool(SITE))
+    assert 50 <= len(said["description"]) <= 200
+    assert said["description"] == said["og:description"] == said["twitter:description"]
+    assert said["og:title"] == said["twitter:title"]
+    title = {said["og:title"], *({"Attention at Length"} if page != "index" else {})}
+    assert set(head(text).title.get_text().split(" — ")) == title
+    assert said["og:type"] == ("website" if page == "index" else "article")
+    card = site / "cards" / f"{cards.named(page)}.png"
+    assert card.exists()
+    canonical = [link["href"] for link in head(text).find_all("link", rel="canonical")]
+    assert canonical == [found.address(f"{SITE}/", page)] * bool(SITE)
+    if SITE:
+        assert said["og:url"] == canonical[0]
+        assert said["og:image"] == said["twitter:image"] == f"{SITE}/cards/{card.name}"
+
+
+def test_no_two_pages_say_the_same(site):
+    said = [told(markup(site, page)) for page in PAGES]
+    for name in ("og:title", "description"):
+        assert len({each[name] for each in said}) == len(PAGES), name
+
+
+def test_a_lessons_card_is_its_own_and_shows_what_the_lesson_shows(site):
+    shown = list((site / "cards").iterdir())
+    assert {path.stem for path in shown} == {cards.COURSE, *(each.name for each in lessons())}
+    for path in shown:
+        assert Image.open(path).size == (1200, 630)
+        assert 10_000 < path.stat().st_size < 200_000
+    assert len({path.read_bytes() for path in shown}) == len(shown)
+    for name, path in cards.PICTURES.items():
+        text = (ROOT / "book" / "lessons" / f"{name}.md").read_text(encoding="utf-8") if name != cards.COURSE else ""
+        assert path.exists()
+        if name != cards.COURSE:
+            assert path.stem in text if path.parent == cards.DRAWINGS else ":tags: [picture" in text, name
+
+
+def test_words_on_a_card_fit_or_are_refused():
+    sheet = Image.new("RGB", (400, 200), cards.TOKENS["paper"])
+    end = cards.write(sheet, (0, 0), "Infini-attention, at length, from 2 K to 1 M tokens", (200, 120), 40, "ink")
+    assert end <= 120
+    blank = Image.new("RGB", sheet.size, cards.TOKENS["paper"])
+    right, bottom = ImageChops.difference(sheet, blank).getbbox()[2:]
+    assert 100 < right <= 200 and 60 < bottom <= 120
+    with pytest.raises(ValueError, match="don't fit"):
+        cards.write(sheet, (0, 0), "incomprehensibilities " * 20, (200, 120), 40, "ink")
+    lines = cards.wrapped("Infini-attention from 2 K to 1 M tokens", 110, cards.font(20))
+    assert lines == ["Infini-", "attention", "from 2 K", "to 1 M", "tokens"]
+
+
+def test_the_icons_are_the_icon(site):
+    small, touch = Image.open(site / "icon-32.png"), Image.open(site / "apple-touch-icon.png")
+    assert (small.size, touch.size, touch.mode) == ((32, 32), (180, 180), "RGB")
+    full = ImageColor.getrgb("#6e5aa8")
+    for x, y, opacity in [(6, 6, 1), (6, 16, 0.55), (16, 16, 1), (6, 26, 0.3), (16, 26, 0.55), (26, 26, 1), (26, 6, 0)]:
+        *colour, alpha = small.getpixel((x, y))
+        assert abs(alpha - 255 * opacity) <= 1
+        assert opacity == 0 or all(abs(a - b) <= 2 for a, b in zip(colour, full, strict=True))
+        at = round((x + 32 / 6) * 180 / (32 + 32 / 3))
+        down = round((y + 32 / 6) * 180 / (32 + 32 / 3))
+        wanted = [round(opacity * c + (1 - opacity) * 255) for c in full]
+        assert all(abs(a - b) <= 2 for a, b in zip(touch.getpixel((at, down)), wanted, strict=True)), (x, y)
+
+
+def test_what_a_host_asks_for_is_there(site):
+    assert (site / ".nojekyll").exists()
+    robots = (site / "robots.txt").read_text().splitlines()
+    assert robots == ["User-agent: *", "Allow: /", *[f"Sitemap: {SITE}/sitemap.xml"] * bool(SITE)]
+    assert (site / "sitemap.xml").exists() == bool(SITE)
+    if SITE:
+        assert places(site) == {found.address(f"{SITE}/", page) for page in PAGES if page != "search"}
+
+
+def places(site: Path) -> set[str]:
+    """The addresses of a sitemap, each of which is there once."""
+    listed = [place.text for place in ElementTree.parse(site / "sitemap.xml").findall("{*}url/{*}loc")]
+    assert len(listed) == len(set(listed))
+    return set(listed)
+
+
+@pytest.mark.slow
+def test_the_sites_own_address_brings_what_needs_it(site, small_source, tmp_path):
+    page, there = small_page(small_source, tmp_path, COURSE_SITE=" https://somebody.example/attention/ "), tmp_path
+    base = "https://somebody.example/attention/"
+    said = told(page)
+    assert sorted(said) == sorted(TAGS + WHOLE)
+    assert said["og:url"] == f"{base}lessons/00_small.html"
+    assert said["og:image"] == said["twitter:image"] == f"{base}cards/course.png"
+    assert (said["og:image:width"], said["og:image:height"]) == ("1200", "630")
+    assert said["twitter:card"] == "summary_large_image"
+    assert places(there) == {base, f"{base}lessons/00_small.html"}
+    cover = head((there / "index.html").read_text(encoding="utf-8"))
+    assert [link["href"] for link in cover.find_all("link", rel="canonical")] == [base]
+    assert f"Sitemap: {base}sitemap.xml" in (there / "robots.txt").read_text()
+    lost = BeautifulSoup((there / "404.html").read_text(encoding="utf-8"), "html.parser")
+    leads = [tag.get("href") or tag.get("action") for tag in lost.find_all(["a", "form"])]
+    assert len(leads) == 2 + len(lessons()) and all(lead.startswith(base) for lead in leads)
+    for lead in leads:
+        assert (site / (lead.removeprefix(base) or "index.html")).exists(), lead
+
+
+def test_the_page_for_a_wrong_address_needs_no_other_file(site):
+    lost = BeautifulSoup((site / "404.html").read_text(encoding="utf-8"), "html.parser")
+    assert not lost.find_all(["link", "img", "iframe"]) and not lost.find_all(src=True)
+    leads = [tag.get("href") or tag.get("action") for tag in lost.find_all(["a", "form"])]
+    assert all(SITE and lead.startswith(f"{SITE}/") for lead in leads)
+
+
+def test_a_description_is_whole_sentences_as_many_as_say_enough():
+    enough = "A sentence of its own is enough, where it says all that there is to say and takes its time over it too."
+    assert found.description([enough, "More."]) == enough
+    assert found.description(["Two short ones.", "Which together say something."]) == (
+        "Two short ones. Which together say something."
+    )
+    middling = "One of middling length, which would do for a page alone."
+    assert found.description([middling, "x" * 150, "A third."]) == middling
+
+
+def test_a_first_sentence_that_is_too_long_is_cut_between_words():
+    told = found.description(["Short.", "word, " * 60])
+    assert told.startswith("Short. word, word") and told.endswith("word…") and 190 < len(told) <= 200
+
+
+def test_the_course_can_be_cited():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    site = yaml.safe_load((ROOT / "book" / "_config.yml").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["type"] == "software"
+    assert citation["title"] == site["title"]
+    assert citation["authors"] == [{"name": site["author"]}]
+    assert citation["version"] == project["version"]
+    assert citation["abstract"] == project["description"]
+    assert " AND ".join(citation["license"]) == project["license"]
+    line = f"{site['author']}, *{site['title']}*, version {project['version']}, {site['copyright']}."
+    assert line in (ROOT / "book" / "index.md").read_text(encoding="utf-8")
+
+
+def test_a_workflow_runs_githubs_own_actions_and_writes_nowhere_but_to_pages():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {"contents": "read"}, path.name
+        assert "pull_request_target" not in text and "secrets." not in text
+        assert all(used.startswith("actions/") for used in re.findall(r"uses: (\S+)", text)), path.name
+        assert workflow["concurrency"]["group"]
+        for name, job in workflow["jobs"].items():
+            assert job["timeout-minutes"] <= 60
+            if "write" in job.get("permissions", {}).values():
+                assert (path.stem, name) == ("publish", "publish")
+                assert not re.search(r"\brun:", yaml.safe_dump(job)), "what may write runs none of our code"
 
 
 # --- the binder ---
@@ -315,8 +501,9 @@ def test_a_site_is_not_current_when_an_ingredient_changed(small_house, change):
     assert not bind.is_current()
 
 
-def test_a_site_is_not_current_for_another_address(small_house, monkeypatch):
-    monkeypatch.setenv("COURSE_ADDRESS", "https://github.com/somebody/attention")
+@pytest.mark.parametrize("name", bind.ADDRESSES)
+def test_a_site_is_not_current_for_another_address(small_house, monkeypatch, name):
+    monkeypatch.setenv(name, "https://somebody.example/attention")
     assert not bind.is_current()
 
 

@@ -9,6 +9,7 @@ from bound import LESSONS, PAGES
 
 from solutions import references
 from solutions.lessons import lesson, lessons
+from widgets.kit.tokens import tokens
 
 from .pages import JUDGED, MARK, PLAIN_CODE, faults, pale
 
@@ -86,6 +87,37 @@ def test_the_cover_fits_one_screen(page, site):
     bottom = "(el) => el.getBoundingClientRect().bottom"
     assert page.locator(".map").evaluate(bottom) <= 800
     assert page.locator("[data-instrument] .al").evaluate(bottom) <= 800
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_for_a_wrong_address_is_whole_in_both_themes(page, site, theme):
+    page.emulate_media(color_scheme=theme)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.goto((site / "404.html").as_uri())
+        assert page.get_by_role("heading", level=1).inner_text() == "There is no page here"
+        assert pale(page) + faults(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.errors == page.outside_requests == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_first_key_shows_a_way_past_the_contents_in_the_courses_colours(page, site, theme):
+    visit(page, site, LESSON)
+    turn(page, theme)
+    page.keyboard.press("Tab")
+    link = page.get_by_role("link", name="Skip to main content")
+    page.wait_for_function("document.querySelector('.skip-link').getBoundingClientRect().top === 16")
+    ground, ink = link.evaluate(
+        "(el) => [getComputedStyle(el.parentElement).backgroundColor, getComputedStyle(el).color]"
+    )
+    assert (ground, ink) == tuple(
+        f"rgb({int(colour[1:3], 16)}, {int(colour[3:5], 16)}, {int(colour[5:7], 16)})"
+        for colour in (tokens(theme)["paper"], tokens(theme)["mark"])
+    )
+    assert link.evaluate("(el) => el.getBoundingClientRect().width") < 300
+    link.press("Enter")
+    assert page.url.endswith("#main-content")
 
 
 # --- what a reader does ---
