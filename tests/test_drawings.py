@@ -18,7 +18,7 @@ import press  # noqa: E402
 
 from solutions import flash, infini, local_global, quadratic, serving  # noqa: E402
 from solutions.pictures import as_html, picture_of  # noqa: E402
-from solutions.sparse import price  # noqa: E402
+from solutions.sparse import LAYOUTS, price  # noqa: E402
 from widgets import drawings, figures  # noqa: E402
 from widgets.drawings import PRINTED, __main__, drawn, kept, names  # noqa: E402
 from widgets.drawings import deepseek_sparse_attention as sparse_drawings  # noqa: E402
@@ -194,6 +194,71 @@ def simulated_repetition():
     return ["× 10"]
 
 
+def read_as_balance():
+    values, weights = torch.tensor([2.0, 6.0]), torch.tensor([3.0, 1.0])
+    total, all_weights = float(weights @ values), float(weights.sum())
+    left, right = weights * (values - total / all_weights).abs()
+    assert left == right  # it balances
+    return [f"3 · 2 + 1 · 6 = {total:g}", f"3 + 1 = {all_weights:g}", f"12 / 4 = {total / all_weights:g}", "3, read"]
+
+
+def memory_and_cache():
+    memory, cache = torch.zeros(128, 128).numel() + 128, 2 * 128 * 1_000_000
+    return [f"128 · (128 + 1) = {memory:,}", f"{cache / memory:,.0f}", f"of {memory / 256:g} tokens", "z, 128"]
+
+
+def stream_in_pieces():
+    from widgets.drawings.infini_attention import held_after_pieces
+
+    read = [3, 6, 9, 12, 15, 18, 20]
+    assert held_after_pieces() == [(n, n - n % 8, n % 8) for n in read]
+    return [str(n - n % 8) for n in read] + [str(n % 8) for n in read]
+
+
+def which_way_round():
+    p = torch.tensor([0.48, 0.02, 0.48, 0.02], dtype=torch.float64)
+    one, even = torch.tensor([0.94, 0.02, 0.02, 0.02], dtype=torch.float64), torch.full((4,), 0.25).double()
+    kl = torch.nn.functional.kl_div  # of log q and p: KL(p ‖ q)
+    found = [float(kl(b.log(), a, reduction="sum")) for a, b in ((p, one), (p, even), (one, p), (even, p))]
+    assert found[0] > found[1] and found[2] < found[3]  # they disagree, and so is "nearer" drawn
+    assert math.isclose(found[0], 0.48 * math.log(0.48 / 0.94) + 0.48 * math.log(0.48 / 0.02))  # as the lesson says
+    return [f"{each:.2f}" for each in found]
+
+
+def mass_and_found():
+    from widgets.measurements import results
+
+    shares = []
+    for stage, selector in (("dense", "indexer"), ("sparse", "indexer"), ("sparse", "window")):
+        runs = [run for seed in range(3) for run in results("sparse")[f"seed-{seed}"]["runs"] if run["stage"] == stage]
+        rows = [each for run in runs for each in run["readings"]
+                if (each["selector"], each["top_k"], each["tokens"]) == (selector, 8, 96)]  # fmt: skip
+        assert len(rows) == 3
+        shares += [torch.tensor([row["mass"]["of_best"] for row in rows]).double().mean()]
+        shares += [sum(row[key] for row in rows) / 3 for key in ("recall", "far_recall")]
+    assert shares[-3] > 0.7 and shares[-1] < 0.05  # the last keys: much mass, no far values
+    return [f"{100 * float(each):.1f}" for each in shares]
+
+
+def pairs_that_turn():
+    pairs = {name: sparse_drawings.partners(turn) for name, turn in LAYOUTS.items()}
+    assert pairs == {
+        "half-split": [(i, i + 8) for i in range(8)],
+        "interleaved": [(i, i + 1) for i in range(0, 16, 2)],
+    }
+    return [str(entry) for entry in range(16)] + [
+        "Thick: the pair that turns fastest. Of 8 pairs the two have none in common."
+    ]
+
+
+def mean_is_an_area():
+    shown = []
+    for model in (price.V31, price.V32_EXP):
+        costs = [price.figure_cost(at, "decode", model) for at in range(131_072)]
+        shown += [costs[-1], (sum(costs) - (costs[0] + costs[-1]) / 2) / 131_071]
+    return [f"{each:.3f}" for each in shown] + ["2.40", "0.70"]
+
+
 @pytest.mark.seconds
 @pytest.mark.parametrize(
     "numbers",
@@ -201,6 +266,8 @@ def simulated_repetition():
         three_counts, mask_after_and_before, bracket_moved, cone_of_reach, keys_of_a_block, latent_two_ways,
         sparse_attention_whole, training_memory, losses_and_weights, memories_to_scale, row_addresses, ping_pong,
         what_fits, backward_of_a_tile, wrong_reshape, simulated_repetition, what_breaks_when,
+        read_as_balance, memory_and_cache, stream_in_pieces, which_way_round, mass_and_found, pairs_that_turn,
+        mean_is_an_area,
     ],
     ids=lambda numbers: numbers.__name__,
 )  # fmt: skip
