@@ -1,7 +1,10 @@
 """The still drawings: each stands in its lesson, says in words what it shows, and its numbers are the course's."""
 
+import json
 import math
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,7 +19,8 @@ sys.path.insert(0, str(ROOT / "book"))
 
 import press  # noqa: E402
 
-from solutions import flash, infini, local_global, quadratic, serving  # noqa: E402
+from solutions import flash, infini, local_global, quadratic, serving, streams  # noqa: E402
+from solutions.checkpoints import load  # noqa: E402
 from solutions.pictures import as_html, picture_of  # noqa: E402
 from solutions.sparse import LAYOUTS, price  # noqa: E402
 from widgets import drawings, figures  # noqa: E402
@@ -25,6 +29,7 @@ from widgets.drawings import deepseek_sparse_attention as sparse_drawings  # noq
 from widgets.drawings import local_and_global as local_drawings  # noqa: E402
 from widgets.kit.format import count  # noqa: E402
 
+NODE = shutil.which("node")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -259,6 +264,53 @@ def mean_is_an_area():
     return [f"{each:.3f}" for each in shown] + ["2.40", "0.70"]
 
 
+def mean_and_sum():
+    return ["average (2, 1)", "sum (4, 2)"]
+
+
+def squares_of_the_lessons():
+    near = [min(6, i + 1) for i in range(24)]
+    far = f"Lesson 7 2 K {131_072 // 2_048} times longer than the trained 2 K {sum(near)} pairs in two of the lessons:"
+    return [f"all {24 * 25 // 2} pairs", f"{4 * 6 * 7 // 2}, and a memory of", f"{far} the nearest, or the chosen."]
+
+
+def moved_scores():
+    scores = torch.tensor([100.0, 95.0, 60.0])
+    assert math.isinf(scores.exp().sum()) and math.isnan((scores.exp() / scores.exp().sum())[0])
+    top, second, last = (scores.double() - 100).softmax(0).tolist()
+    for dtype, low, high in ((torch.float32, -104.0, 88.7), (torch.float16, -17.3, 11.1)):  # to a tenth, by trying
+        rounded = torch.tensor([low - 0.1, low + 0.1, high - 0.1, high + 0.1], dtype=dtype).exp().tolist()
+        assert rounded[0] == 0 < rounded[1] and rounded[2] < rounded[3] == math.inf
+    after = f"After: the weights are {top:.3f}, {second:.3f} and {last:.0e}."
+    return ["−104.0", "88.7", "float16: −17.3 to 11.1", f"{top:.3f}", after]
+
+
+def mixed_cache():
+    a_token = 2 * 8 * 256 * 2  # keys and values, heads, numbers, bytes
+    mixed, whole = a_token * (8 * 131_072 + 40 * 1_024), a_token * 48 * 131_072
+    told = f"GB in place of {whole / 1e9:.1f}: {whole / mixed:.1f} times less."
+    return [f"{mixed / 1e9:.1f}", f"{a_token * 8 * 131_072 / 1e9:.1f}", told]
+
+
+def mass_outside_a_window():
+    from widgets.drawings.local_and_global import kept_by_head
+
+    sample = streams.recall(1, 32, torch.Generator().manual_seed(7)).tokens[:1]
+    place = torch.arange(96)
+    near = local_global.window_mask(place, place, 8)
+    with torch.no_grad():
+        for layer, (q, k) in enumerate(load("window-all-global").queries_and_keys(sample)):
+            weights = quadratic.attention_scores(q, k).masked_fill(place > place[:, None], -math.inf).softmax(-1)
+            for head, kept_here in enumerate((weights * near).sum((-1, -2))[0] / 96):
+                assert kept_by_head()[layer, head] == pytest.approx(float(kept_here), abs=1e-5)
+    shares = [f"{100 * each:.0f}" for each in kept_by_head().values()]
+    return [min(shares), max(shares), f"{100 * sum(min(8, i) / i for i in range(1, 97)) / 96:.0f} % if spread evenly"]
+
+
+def days_of_a_question():
+    return ["0", "2", "6", "14", "30", "5", "8", "31"]
+
+
 @pytest.mark.seconds
 @pytest.mark.parametrize(
     "numbers",
@@ -267,7 +319,8 @@ def mean_is_an_area():
         sparse_attention_whole, training_memory, losses_and_weights, memories_to_scale, row_addresses, ping_pong,
         what_fits, backward_of_a_tile, wrong_reshape, simulated_repetition, what_breaks_when,
         read_as_balance, memory_and_cache, stream_in_pieces, which_way_round, mass_and_found, pairs_that_turn,
-        mean_is_an_area,
+        mean_is_an_area, mean_and_sum, squares_of_the_lessons, moved_scores, mixed_cache, mass_outside_a_window,
+        days_of_a_question,
     ],
     ids=lambda numbers: numbers.__name__,
 )  # fmt: skip
@@ -276,6 +329,35 @@ def test_the_numbers_of_a_drawing_are_the_courses(numbers):
     for number in numbers():  # on either canvas, a sentence in as many lines as it takes
         there = " ".join(written) if number.endswith((".", "smaller")) else written
         assert there.count(number) >= 2, (number, written)
+
+
+def test_an_indexer_chooses_as_many_earlier_words_as_it_may():
+    from widgets.drawings.start_here import pairs
+
+    chosen = pairs()["chosen"]
+    assert chosen.sum(-1).tolist() == [min(6, i + 1) for i in range(24)] and not chosen.triu(1).any()
+    assert not torch.equal(chosen, pairs()["near"])
+
+
+@pytest.mark.skipif(NODE is None, reason="needs node")
+def test_a_question_comes_back_on_the_days_on_which_the_practice_asks_it():
+    from widgets.drawings.the_interview import HABITS, SPAN
+    from widgets.interview import mock
+
+    boxes = {"days": mock.BOXES, "rise": mock.RISE, "fall": mock.FALL}
+    said = [[4] * SPAN, [4, 4, 4, 0] + [4] * SPAN, [2] * 2 * SPAN]  # points of four, answer by answer
+    script = f"""import {{ day, standing }} from {json.dumps((ROOT / "widgets/interview/boxes.js").as_uri())};
+        const days = ([count, ...later], on, answers) => {{
+          const when = new Date(2026, 0, 1 + on, 12);
+          answers = [...answers, {{ id: "q", when, of: 4, ticked: [0, 1, 2, 3].slice(0, count), late: false }}];
+          const next = on + standing(answers, {json.dumps(boxes)}).get("q").due - day(when);
+          return next > {SPAN} ? [on] : [on, ...days(later, next, answers)];
+        }};
+        console.log(JSON.stringify({json.dumps(said)}.map((points) => days(points, 0, []))));"""
+    done = subprocess.run(
+        [NODE, "--input-type=module", "--eval", script], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert json.loads(done.stdout) == list(HABITS.values())
 
 
 def test_unpacking_a_latent_is_paid_back_when_it_is_said_to_be():

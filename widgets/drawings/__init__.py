@@ -30,6 +30,7 @@ from widgets.drawings.canvas import NARROW, STYLE, WIDE, Canvas
 
 PRINTED = Path(__file__).parent / "printed"
 LESSONS = (
+    "start_here",
     "quadratic_attention",
     "local_and_global",
     "flash_attention",
@@ -37,6 +38,7 @@ LESSONS = (
     "infini_attention",
     "deepseek_sparse_attention",
     "from_2k_to_128k",
+    "the_interview",
 )
 WIDE_CANVAS = re.compile(r'<svg class="wide" viewBox="0 0 (\d+) (\d+)">\n(.*?)\n</svg>', re.DOTALL)
 DRAWINGS: dict[str, Callable[[Canvas], str]] = {}

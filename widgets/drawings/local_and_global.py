@@ -6,7 +6,10 @@ from functools import cache
 import matplotlib
 import torch
 
-from solutions import local_global, tiny
+from solutions import local_global, streams, tiny
+from solutions.checkpoints import load
+from widgets.atlas import Atlas
+from widgets.atlas.mask import Mask
 from widgets.drawings import drawing
 from widgets.drawings.canvas import SMALL, Canvas
 
@@ -167,3 +170,103 @@ def keys_of_a_block(page: Canvas) -> str:
         f"{TO - 1} are one block of queries. A frame shows the keys that it fetches, {first} to {last}, {len(keys)} "
         f"in all. Of the {made:,} scores in the frame {seen:,} lie in the band; the two corners are masked."
     )
+
+
+CACHED = 131_072  # tokens
+
+
+@drawing
+def mixed_cache(page: Canvas) -> str:
+    model = local_global.GEMMA_3_12B
+
+    def cached(kinds: tuple[str, ...]) -> int:
+        return local_global.pattern_kv_bytes(kinds, CACHED, model.window, model.kv_heads, model.head_dim)
+
+    full = ("full",) * model.layers
+    whole, mixed, one = cached(full), cached(model.layer_types), cached(full[:1])
+    globals_ = tuple(kind for kind in model.layer_types if kind == "full")
+    top = page.title(
+        page.choose("A cache is as large as its global layers", "What a mixed cache holds"),
+        f"Keys and values of {CACHED:,} tokens, layer by layer, in the shape of {model.name}. "
+        f"Hatched: what a window of {model.window:,} need not keep.",
+    )
+    y, high = top + 20, page.choose(130, 110)
+    step = page.width / model.layers
+    for place, kind in enumerate(model.layer_types):
+        x, wide, tall = step * place, step - page.choose(3, 2), high * cached((kind,)) / one
+        if kind != "full":
+            page.rect(x, y, wide, high, "panel")
+            page.hatch(x, y, wide, high, step=9)
+        page.rect(x, y + high - tall, wide, tall, "k")
+    page.line([(0, y + high), (page.width, y + high)], "ink-2")
+    words = f"{model.layers} layers, a global one {one / 1e9:.2f} GB, a local one {cached(('window',)) / 1e6:.1f} MB"
+    bottom = page.paragraph(0, y + high + 20, words, page.width, SMALL)
+    facts = (
+        (f"{mixed / 1e9:.1f}", f"GB in place of {whole / 1e9:.1f}: {whole / mixed:.1f} times less."),
+        (
+            f"{cached(globals_) / 1e9:.1f}",
+            f"GB of them lie in the {len(globals_)} global layers. A smaller window leaves these as they are.",
+        ),
+    )
+    for place, (number, words) in enumerate(facts):
+        x = place * page.choose(380, 184)
+        page.big(x, bottom + page.choose(40, 32), number, colour="k" if place else "ink")
+        page.paragraph(x, bottom + page.choose(64, 56), words, page.choose(320, 168), SMALL)
+    return (
+        f"{model.layers} bars, one a layer: what its cache holds of {CACHED:,} tokens. The {len(globals_)} global "
+        f"layers fill their bars, {one / 1e9:.2f} GB each. The others hold {model.window:,} tokens, a sliver of less "
+        f"than a hundredth; the rest of their bars is hatched. In all {mixed / 1e9:.1f} GB in place of "
+        f"{whole / 1e9:.1f}, of which the global layers hold {cached(globals_) / 1e9:.1f}."
+    )
+
+
+STREAM, NEAR = 96, 8  # the lesson's text, and the window of its small models
+
+
+@cache
+def kept_by_head() -> dict[tuple[int, int], float]:
+    """The share of each head's mass that falls into the window, by (layer, head): the all-global model, one text."""
+    sample = streams.recall(1, STREAM // 3, torch.Generator().manual_seed(7))
+    atlas = Atlas.from_model(load("window-all-global"), sample.tokens[0])
+    return {(head.layer or 0, head.head): head.map.kept(Mask(window=NEAR)) for head in atlas.heads}
+
+
+def kept_by_chance() -> float:
+    """The share of the pairs of each row, on average, that fall into the window: what an even spread would keep."""
+    place = torch.arange(STREAM)
+    seen = local_global.window_mask(place, place, NEAR).sum(-1)
+    return float((seen / (place + 1)).mean())
+
+
+@drawing
+def mass_outside_a_window(page: Canvas) -> str:
+    shares, even = kept_by_head(), kept_by_chance()
+    top = page.title(
+        f"What a window of {NEAR} would keep of each head",
+        f"The model that may look anywhere, on {STREAM} tokens. A bar is all of a head's mass; hatched lies outside.",
+    )
+    layers, heads = (1 + max(each) for each in zip(*shares, strict=True))
+    label, gap = page.choose(66, 24), page.choose(24, 12)
+    wide = (page.width - label - gap * (heads - 1)) / heads
+    y, high = top + 42, page.choose(24, 24)
+    for head in range(heads):
+        x = label + (wide + gap) * head
+        page.text(x, y - 12, f"head {head}, % kept", SMALL, "ink-2")
+        for layer in range(layers):
+            at, inside = y + (high + 6) * layer, wide * shares[layer, head]
+            page.rect(x, at, inside, high, "s", opacity=0.45)
+            page.rect(x + inside, at, wide - inside, high, "panel")
+            page.hatch(x + inside, at, wide - inside, high)
+            page.text(x + 8, at + 17, f"{100 * shares[layer, head]:.0f}", SMALL, bold=True)
+            if head == 0:
+                page.text(0, at + 17, page.choose(f"layer {layer}", str(layer)), SMALL, "ink-2")
+        page.line([(x + wide * even, y - 6), (x + wide * even, y + (high + 6) * layers + 2)], "ink", 1.5, "4 3")
+    bottom = y + (high + 6) * layers + 18
+    said = f"{even:.0%} if spread evenly".replace("%", " %")
+    page.text(label + wide * even, bottom + 2, said, SMALL, "ink", "start" if page.narrow else "middle")
+    least, most = (f"{100 * pick(shares.values()):.0f}" for pick in (min, max))
+    return (
+        f"Twelve bars, one for each head of six layers: the share of its mass that a window of {NEAR} keeps, from "
+        f"{least} to {most} %, beside a dashed line at {even:.0%}, what an even spread over all earlier tokens would "
+        "keep. The rest of each bar is hatched: no head looks near alone."
+    ).replace(f"{even:.0%}", f"{100 * even:.0f} %")

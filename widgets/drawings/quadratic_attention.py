@@ -62,6 +62,75 @@ def mask_after_and_before(page: Canvas) -> str:
     )
 
 
+SCORES = torch.tensor([100.0, 95.0, 60.0])
+
+
+def room(dtype: torch.dtype) -> tuple[float, float]:
+    """Between which scores their exponential is a positive finite number: below it rounds to 0, above to infinity."""
+    told = torch.finfo(dtype)
+    return math.log(told.smallest_normal * told.eps / 2), math.log(told.max)
+
+
+@drawing
+def moved_scores(page: Canvas) -> str:
+    moved = SCORES - SCORES.max()
+    weights = [f"{each:.3f}" if each > 0.0005 else f"{each:.0e}" for each in quadratic.softmax(SCORES).tolist()]
+    (low, high), (half_low, half_high) = room(torch.float32), room(torch.float16)
+    top = page.title(
+        page.choose("The largest score moves to 0, and nothing overflows", "The largest score moves to 0"),
+        f"Scores {', '.join(f'{each:g}' for each in SCORES.tolist())} on one line, before and after. "
+        "Shaded: where float32 can hold their exponential.",
+    )
+    least, most = -140, 140
+    unit = page.width / (most - least)
+
+    def at(score: float) -> float:
+        return unit * (score - least)
+
+    y = top + 26
+    first, second = y + 22, y + 106
+    bottom = second + 30
+    page.rect(at(low), y - 8, at(high) - at(low), bottom - y + 8, "good", opacity=0.12)
+    page.rect(at(high), y - 8, page.width - at(high), bottom - y + 8, "bad", opacity=0.14)
+    page.hatch(at(high), y - 8, page.width - at(high), bottom - y + 8, "bad")
+    page.line([(at(high), y - 8), (at(high), bottom)], "bad", 1.5)
+    for base in (first, second):
+        page.line([(0, base), (page.width, base)], "line", 1.5)
+    page.text((at(high) + page.width) / 2, (first + second) / 2 + 12, "∞", 30, "ink", "middle", bold=True)
+    for before, after in zip(SCORES.tolist(), moved.tolist(), strict=True):
+        page.line([(at(before), first), (at(after), second)], "s", 1, "3 4")
+        for score, base in ((before, first), (after, second)):
+            page.rect(at(score) - 4, base - 12, 8, 24, "s", radius=3)
+            if before != SCORES[1]:
+                words = f"{score:g}".replace("-", "−")
+                page.text(at(score), base - 18, words, SMALL, "s", "middle", bold=True, halo=True)
+    page.text(4, first - 12, "s", SMALL, "ink-2")
+    page.text(4, second - 12, "s − m", SMALL, "ink-2")
+    for score in (low, 0, high):
+        words = f"{score:.1f}".replace("-", "−") if score else "0"
+        anchor = "middle" if score <= 0 else "end"
+        page.line([(at(score), bottom), (at(score), bottom + 6)], "ink-2")
+        page.text(at(score), bottom + 22, words, SMALL, "ink-2", anchor)
+    bottom += 36
+    page.rect(at(half_low), bottom, at(half_high) - at(half_low), 10, "good", opacity=0.6)
+    words = f"float16: {half_low:.1f} to {half_high:.1f}".replace("-", "−")
+    page.text(at(half_high) + 10, bottom + 10, words, SMALL, "ink-2")
+    facts = (
+        ("∞ / ∞", "bad", f"Before: e^{SCORES[0]:g} and e^{SCORES[1]:g} are infinite in float32, and so is the sum."),
+        (weights[0], "good", f"After: the weights are {weights[0]}, {weights[1]} and {weights[2]}."),
+    )
+    for place, (number, colour, words) in enumerate(facts):
+        x = place * page.choose(380, 184)
+        page.big(x, bottom + page.choose(76, 66), number, colour=colour)
+        page.paragraph(x, bottom + page.choose(100, 90), words, page.choose(320, 168), SMALL)
+    return (
+        f"Two lines of scores. On the first {SCORES[0]:g} and {SCORES[1]:g} stand beyond {high:.1f}, where their "
+        f"exponential is infinite in float32. On the second all are less by {float(SCORES.max()):g}, their maximum: "
+        f"the largest stands at 0, the distances are what they were, and the weights are {weights[0]}, {weights[1]} "
+        f"and {weights[2]}. An exponential rounds to 0 below {low:.1f}, which harms nothing."
+    )
+
+
 HEADS, HALF, TOLD = 2, 2, 0  # two heads of two numbers; the output that is followed
 
 
