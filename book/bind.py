@@ -113,7 +113,7 @@ def gather(source: Path) -> None:
         if (BOOK / folder).is_dir():
             shutil.copytree(BOOK / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (source / "pictures").mkdir()
-    (source / "pictures" / "map.svg").write_text(course_map.svg(), encoding="utf-8")
+    (source / "pictures" / "map.svg").write_text(course_map.svg("lessons/{}.html"), encoding="utf-8")
     (source / "measured.md").write_text(figures.page(), encoding="utf-8")
     for page in source.rglob("*.md"):
         page.write_text(to_printed(page.read_text(encoding="utf-8"), page.relative_to(source)), encoding="utf-8")

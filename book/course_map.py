@@ -1,6 +1,6 @@
 """The map of the course: which lesson needs which, and the question that each answers.
 
-The press writes it to `book/pictures/map.svg`, for the README.
+The press writes it to `book/pictures/map.svg`, for the README. On the site its lessons are links.
 
 The picture takes the colour of the text around it where it stands in a page, and follows the system's light or dark
 where it is opened by itself. It scales down to a telephone without becoming too small to read.
@@ -26,19 +26,28 @@ STYLE = """
 """
 
 
-def words() -> str:
-    """The picture in words."""
-    told = [f"{each.number}, {each.title}: {each.question}" for each in lessons()]
+def told() -> str:
+    """The rows in words."""
+    rows = [f"{each.number}, {each.title}: {each.question}" for each in lessons()]
+    return f"The lessons and their questions. {' '.join(rows)}"
+
+
+def leaning() -> str:
+    """The arcs in words."""
     needs = [
         f"{each.number} needs {' and '.join(str(lesson(name).number) for name in each.needs)}"
         for each in lessons()
         if each.needs
     ]
-    return f"The lessons and their questions. {' '.join(told)} Which needs which: {'; '.join(needs)}."
+    return f"Which needs which: {'; '.join(needs)}."
 
 
-def svg() -> str:
-    """One row a lesson; on the left an arc from each lesson to those that need it."""
+def svg(leads: str = "") -> str:
+    """One row a lesson; on the left an arc from each lesson to those that need it.
+
+    leads: to what address, with {} for the file's stem, a lesson's row is a link. Then the rows say themselves what
+    they are, and only the arcs need words.
+    """
     height = ROW * len(lessons())
     middle = [ROW * each.number + ROW // 2 for each in lessons()]
     longest = max((each.number - lesson(name).number for each in lessons() for name in each.needs), default=1)
@@ -49,17 +58,19 @@ def svg() -> str:
         for number, need in ((each.number, lesson(name).number) for name in each.needs)
         for reach in [26 + round(85 * (number - need) / longest)]
     ]
-    rows = [
+    drawn = [
         f'<circle cx="{LEFT}" cy="{at}" r="13" fill="none" stroke="currentColor" stroke-width="1.2"/>'
         f'<text x="{LEFT}" y="{at + 4.5}" text-anchor="middle" font-size="13">{each.number}</text>'
         f'<text x="{LEFT + 26}" y="{at - 3}" font-size="15" font-weight="600">{escape(each.title)}</text>'
         f'<text x="{LEFT + 26}" y="{at + 15}" font-size="13">{escape(each.question)}</text>'
         for each, at in zip(lessons(), middle, strict=True)
     ]
+    links = [f'<a href="{leads.format(each.stem)}">{row}</a>' for each, row in zip(lessons(), drawn, strict=True)]
+    role, said, rows = ("group", leaning(), links) if leads else ("img", f"{told()} {leaning()}", drawn)
     return "\n".join(
         [
             f'<svg class="course-map" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" style="max-width: 100%; height: auto" role="img" aria-label="{escape(words())}">',
+            f'width="{WIDTH}" style="max-width: 100%; height: auto" role="{role}" aria-label="{escape(said)}">',
             f"<style>{STYLE}</style>",
             '<defs><marker id="course-map-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
             'orient="auto"><path d="M 0 0 L 8 4 L 0 8 z" fill="currentColor"/></marker></defs>',

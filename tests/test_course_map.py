@@ -40,6 +40,14 @@ def test_the_picture_is_drawn_from_the_table_and_says_it_in_words():
     assert len(arcs) == sum(len(each.needs) for each in lessons())
 
 
+def test_where_its_rows_are_links_they_say_themselves_what_they_are():
+    root = ElementTree.fromstring(course_map.svg("lessons/{}.html"))
+    links = [*root.iter("{http://www.w3.org/2000/svg}a")]
+    assert [link.get("href") for link in links] == [f"lessons/{each.stem}.html" for each in lessons()]
+    assert all(each.title in "".join(link.itertext()) for each, link in zip(lessons(), links, strict=True))
+    assert root.get("role") == "group" and "Which needs which" in root.get("aria-label")
+
+
 def test_the_longest_arc_stays_in_the_picture():
     """A Bézier curve's leftmost place is three quarters of the way to its controls."""
     for ends, control in re.findall(r'd="M (\d+) \d+ C (-?\d+)', course_map.svg()):

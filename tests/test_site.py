@@ -145,14 +145,30 @@ def test_the_cover_names_the_commands_and_every_lesson(site):
 
 def test_the_search_knows_sections_exercises_and_terms(site):
     script = (site / "sections.js").read_text(encoding="utf-8")
-    sections = json.loads(script.removeprefix("const SECTIONS = ").rstrip().rstrip(";"))
-    addresses = [address for address, *_ in sections]
+    pages = json.loads(script.removeprefix("const SECTIONS = ").rstrip().rstrip(";"))
+    entries = [(f"{address}#{anchor}".rstrip("#"), *told) for address, _, own in pages for anchor, *told in own]
+    addresses = [address for address, *_ in entries]
     assert len(addresses) == len(set(addresses))
+    assert [address for address, *_ in pages if address.startswith("lessons/")] == [f"{name}.html" for name in LESSONS]
     assert f"lessons/{lesson('quadratic_attention').stem}.html#exercise-softmax" in addresses
     assert "glossary.html#term-KV-cache" in addresses
-    assert not any("<" in title for _, _, title, _ in sections)
-    assert not any("minutes" in title for address, _, title, _ in sections if not address.startswith("teaching/"))
-    assert max(len(text) for *_, text in sections) < 20_000, "what an instrument holds is no text to search"
+    assert any("Gated delta networks" in title for address, title, _ in entries if address.startswith("references"))
+    assert not any("<" in title for _, title, _ in entries)
+    assert not any("minutes" in title for address, title, _ in entries if not address.startswith("teaching/"))
+    assert not any("not yet. Your output equals" in text for _, _, text in entries)
+    assert max(len(text) for *_, text in entries) < 20_000, "what an instrument holds is no text to search"
+    assert len(script.encode()) < 850_000
+
+
+def test_every_term_has_a_definition_for_its_card(site):
+    script = (site / "definitions.js").read_text(encoding="utf-8")
+    told = json.loads(script.removeprefix("globalThis.courseTerms = ").rstrip().rstrip(";"))
+    terms = re.findall(r'<dt id="(term-[^"]+)"', markup(site, "glossary"))
+    assert list(told) == terms and len(terms) > 100
+    for term, definition in told.items():
+        words = re.sub(r"<[^>]+>", "", definition)
+        assert words.endswith(".") and len(words) < 450, term
+        assert "<a" not in definition and not re.search(r"\[\d+\]|Lesson \d| [.,]", words), term
 
 
 def test_what_the_first_edition_had_is_found_where_it_is_now(site):

@@ -1,8 +1,8 @@
 """Search by section, from file:// too.
 
 Sphinx's own search finds pages, and shows where in them by fetching each one, which file:// forbids. A lesson is long,
-so here a hit is a section, an exercise or a glossary term, with the words around it. All of it is one script,
-`sections.js`, that only the search page loads; `_static/search.js` reads it.
+so here a hit is a section, an exercise, a glossary term or a cited work, with the words around it. All of it is one
+script, `sections.js`, that only the search page loads; `_static/search.js` reads it.
 """
 
 import json
@@ -11,25 +11,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import contents
 from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx.addnodes import glossary
 from sphinx.application import Sphinx
 
 MARKUP = re.compile(r"\\(mathrm|mathbb|text|operatorname|left|right|frac)\b|\\[,;! ]|&")
 ONE_LETTER = re.compile(r"\{(\w*)\}")
+SYMBOLS = {r"\infty": "∞", r"\cdot": "·", r"\times": "×", r"\le": "≤", r"\ge": "≥", r"\top": "T", r"\sqrt": "√"}
+NOT_SEARCHED = {"cell_output", "track"}  # what was printed, and the line under a heading that says minutes
+
+
+def is_searched(node: nodes.Node) -> bool:
+    """Whether a node's words are text: not markup for the browser, nor a solution, which is its exercise once more."""
+    hidden = isinstance(node, nodes.raw | HideCodeCellNode)
+    return not hidden and not NOT_SEARCHED & set(getattr(node, "attributes", {}).get("classes", []))
 
 
 def words(node: nodes.Node) -> str:
-    """A node's text on one line, without markup for the browser, its formulas with little of theirs.
-
-    `\\ell\\,e^{m-m'}` reads `ell e^(m-m')`.
-    """
+    """A node's text on one line, its formulas with little of their markup: `\\ell\\,e^{m-m'}` reads `ell e^(m-m')`."""
     node = node.deepcopy()
-    for markup in [*node.findall(nodes.raw)]:  # an instrument and its state, for the browser
-        if markup.parent is not None:
-            markup.parent.remove(markup)
+    for part in [*node.findall(lambda part: not is_searched(part))]:
+        if part.parent is not None:
+            part.parent.remove(part)
     for formula in [*node.findall(nodes.math), *node.findall(nodes.math_block)]:
-        plain = ONE_LETTER.sub(r"\1", MARKUP.sub(" ", formula.astext())).replace("\\", "")
+        plain = re.sub(r"\\[a-z]+", lambda found: SYMBOLS.get(found[0], found[0]), formula.astext())
+        plain = ONE_LETTER.sub(r"\1", MARKUP.sub(" ", plain)).replace("\\", "")
         formula[:] = [nodes.Text(plain.replace("{", "(").replace("}", ")"))]
     return " ".join(node.astext().split())
 
@@ -40,31 +48,45 @@ def title_text(title: nodes.title) -> str:
     return words(nodes.inline("", "", *[part.deepcopy() for part in parts]))
 
 
+def without_told(section: nodes.section) -> Iterator[nodes.Node]:
+    """A section's children but for what wrong answers to an exercise are told: a `<div>` written as such."""
+    told = False
+    for child in section:
+        if isinstance(child, nodes.raw):
+            told = 'class="told"' in child.astext() or (told and "</div>" not in child.astext())
+        elif not told:
+            yield child
+
+
 def own_text(section: nodes.section) -> str:
-    """What a section says itself: neither its title, nor its subsections, nor its terms."""
-    apart = (nodes.section, nodes.title, nodes.raw, glossary)
-    return " ".join(words(child) for child in section if not isinstance(child, apart))
+    """What a section says itself: neither its title, nor its subsections, nor its terms, nor the works it lists."""
+    apart = (nodes.section, nodes.title, glossary)
+    parts = [child for child in without_told(section) if not isinstance(child, apart) and is_searched(child)]
+    listed = [part for part in parts if any(part.findall(nodes.citation))]
+    return " ".join(words(part) for part in parts if part not in listed)
 
 
 def entries(doctree: nodes.document) -> Iterator[tuple[str, str, str]]:
-    """(anchor, title, text) of each section and each glossary term; the anchor of a page's first section is empty."""
+    """(anchor, title, text) of each section, term and cited work; the anchor of a page's first section is empty."""
     for section in doctree.findall(nodes.section):
-        anchor = "" if section.parent is doctree else section["ids"][0]
+        ids = section["ids"]
+        anchor = "" if section.parent is doctree else next((name for name in ids if name.startswith("q-")), ids[0])
         yield anchor, title_text(section[0]), own_text(section)
     for item in doctree.findall(nodes.definition_list_item):
         term = item[0]
         if term["ids"]:
-            yield term["ids"][0], words(term), words(item[-1])
+            yield term["ids"][0], words(term), re.sub(r" Lesson \d+$", "", words(item[-1]))
+    for work in doctree.findall(nodes.citation):
+        yield work["ids"][0], words(work[-1]), ""
 
 
 def collect(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     page = words(next(iter(doctree.findall(nodes.title))))
-    for anchor, title, text in entries(doctree):
-        app.sections.append([app.builder.get_target_uri(docname) + f"#{anchor}" * bool(anchor), page, title, text])
+    app.sections[docname] = [app.builder.get_target_uri(docname), page, [*entries(doctree)]]
 
 
 def start(app: Sphinx) -> None:
-    app.sections = []
+    app.sections = {}
     app.builder.search = False  # no searchindex.js, and no search page but ours
 
 
@@ -73,9 +95,12 @@ def search_page(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:
+    """In the order of the course: of two sections that hold the words equally well the search shows the first first."""
     if exception is None:
-        sections = json.dumps(app.sections, ensure_ascii=False, separators=(",", ":"))
-        Path(app.outdir, "sections.js").write_text(f"const SECTIONS = {sections};\n", encoding="utf-8")
+        place = {name: number for number, name in enumerate(contents.chapters())}
+        pages = [app.sections[name] for name in sorted(app.sections, key=lambda name: place.get(name, -1))]
+        said = json.dumps(pages, ensure_ascii=False, separators=(",", ":"))
+        Path(app.outdir, "sections.js").write_text(f"const SECTIONS = {said};\n", encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict:

@@ -227,11 +227,184 @@ def test_search_finds_a_section_from_the_box_of_another_page(page, site):
     assert page.outside_requests == []
 
 
+# What learners type -> where the first answer leads.
+FIRST = {
+    "kv cache": "glossary.html#term-KV-cache",
+    "KV-cache": "glossary.html#term-KV-cache",
+    "GQA": "glossary.html#term-Grouped-query-attention-GQA",
+    "yarn": "glossary.html#term-YaRN",
+    "online softmax": "glossary.html#term-Online-softmax",
+    "NSA": "glossary.html#term-Native-sparse-attention-NSA",
+    "MLA": "glossary.html#term-Multi-head-latent-attention-MLA",
+    "needle": "glossary.html#term-Needle-in-a-haystack",
+    "prefill": "glossary.html#term-Prefill",
+    "ring attention": "lessons/from_2k_to_128k.html#past-one-device-ring-attention",
+    "softmx": "lessons/quadratic_attention.html#a-softmax-that-survives",
+    "mamba": "references.html#",
+    "speculative decoding": "interview/from_2k_to_128k.html#q-from-2k-to-128k",
+    "flash attention": "lessons/flash_attention.html",
+    "causal mask": "glossary.html#term-Causal-mask",
+    "128k": "lessons/from_2k_to_128k.html",
+    "triton kernel": "lessons/flash_in_triton.html#a-kernel-in-four-lines",
+    "attention sinks": "glossary.html#term-Attention-sink",
+    "why is attention quadratic": "lessons/quadratic_attention.html",
+    "sliding window": "glossary.html#term-Window",
+    "linear attention": "glossary.html#term-Linear-attention",
+    "rope": "glossary.html#term-Rotary-position-embedding-RoPE",
+    "delta rule": "glossary.html#term-Delta-rule",
+    "sparse attention": "lessons/deepseek_sparse_attention.html",
+    "log-sum-exp": "glossary.html#term-Log-sum-exp",
+    "passkey": "glossary.html#term-Passkey",
+    "memory bandwidth": "glossary.html#term-Decoding",
+    "interview": "lessons/the_interview.html",
+}
+
+
+def test_the_first_answer_is_where_a_learner_wants_to_go(page, site):
+    visit(page, site, "search")
+    first = """(queries) => {
+        const index = new Index(SECTIONS);
+        return Object.fromEntries(queries.map((q) => [q, index.find(index.meant(q) || q)[0]?.address]));
+    }"""
+    found = page.evaluate(first, list(FIRST))
+    stems = {f"lessons/{each.name}.html": f"lessons/{each.stem}.html" for each in lessons()}
+    for query, address in FIRST.items():
+        path, anchor = re.fullmatch(r"([^#]+)(.*)", address).groups()
+        wanted = stems.get(path, path) + anchor
+        assert found[query].startswith(wanted) if wanted.endswith("#") else found[query] == wanted, query
+
+
+@pytest.mark.parametrize(
+    ("query", "same"),
+    [
+        ("ATTENTION  SINKS", "attention sink"),
+        ("kv-caches", "what is a KV cache?"),
+        ("kvcache", "kv cache"),
+        ("128 k", "128K"),
+        ("131072", "131,072"),
+        ("quantization", "quantisation"),
+        ("flashattention", "how does flash attention work"),
+    ],
+)
+def test_what_means_the_same_finds_the_same(page, site, query, same):
+    visit(page, site, "search")
+    addresses = "(q) => new Index(SECTIONS).find(q).map((each) => each.address)"
+    assert page.evaluate(addresses, query) == page.evaluate(addresses, same) != []
+
+
+def test_a_misspelt_word_is_answered_with_the_nearest_and_a_link_to_it(page, site):
+    visit(page, site, "search", "?q=stable+sofmtax")
+    said = page.locator("#search-said").inner_text()
+    assert said == "No sections with “stable sofmtax”. Did you mean stable softmax?"
+    assert page.locator("#search-found mark").first.inner_text().lower() in ("stable", "softmax")
+    page.locator("#search-said a").click()
+    page.wait_for_url("**/search.html?q=stable%20softmax")
+    assert re.fullmatch(r"\d+ sections with “stable softmax”", page.locator("#search-said").inner_text())
+    assert page.errors == []
+
+
 def test_search_says_when_there_is_nothing_and_takes_text_as_text(page, site):
     visit(page, site, "search", "?q=%3Cb%3Ezebra(")
     assert page.locator("#search-said").inner_text() == "No sections with “<b>zebra(”"
     assert page.locator("#search-found li").count() == 0
+    assert page.locator("#search-near li").count() == len(lessons())
+    assert page.locator("#search-near").get_by_role("link", name="glossary").is_visible()
     assert page.errors == []
+
+
+def test_what_the_course_does_not_teach_is_said_with_what_is_near(page, site):
+    visit(page, site, "search", "?q=speculative decoding")
+    assert page.locator("#search-said").inner_text() == (
+        "No lesson with “speculative decoding”, 1 section elsewhere"
+    )
+    near = page.locator("#search-near")
+    assert near.locator("p").first.inner_text() == "Nearest in the lessons and the glossary:"
+    assert near.locator("li a").first.inner_text() == "Decoding"
+    page.locator("article input[name=q]").fill("mamba")
+    assert "Gated delta rule" in near.locator("li a").all_inner_texts()  # the one work that names it is about that
+    page.locator("article input[name=q]").fill("decoding")
+    assert near.is_hidden()
+    assert page.errors == []
+
+
+# --- a term and its definition ---
+
+TERM = "article a.reference.internal[href*='#term-softmax' i]"
+
+
+def test_a_terms_definition_is_shown_by_mouse_and_by_key_and_escape_closes_it(page, site):
+    visit(page, site, LESSON)
+    term, card = page.locator(TERM).first, page.locator(".term-card")
+    height = page.evaluate("document.documentElement.scrollHeight")
+    term.hover()
+    card.wait_for()
+    said = card.inner_text()
+    assert said.startswith("Softmax") and "Computed after subtracting the row’s maximum" in said
+    card.hover()
+    page.wait_for_timeout(300)
+    assert card.is_visible(), "it can be pointed at"
+    page.keyboard.press("Escape")
+    assert card.is_hidden()
+    page.mouse.move(0, 0)
+    term.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    card.wait_for()
+    assert term.get_attribute("aria-describedby") == card.get_by_role("tooltip").get_attribute("id")
+    assert page.evaluate("document.documentElement.scrollHeight") == height
+    for theme in ("light", "dark"):
+        turn(page, theme)
+        assert pale(page) == [], theme
+    assert faults(page) == []
+    page.keyboard.press("Tab")
+    assert card.is_hidden() and term.get_attribute("aria-describedby") is None
+    assert page.errors == [] and page.outside_requests == []
+
+
+def test_a_tap_on_a_term_shows_its_definition_and_the_next_one_leads_to_it(browser, site):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    visit(page, site, LESSON)
+    term, card = page.locator(TERM).first, page.locator(".term-card")
+    term.scroll_into_view_if_needed()
+    term.tap()
+    card.wait_for()
+    box = card.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    assert card.get_by_role("link", name="In the glossary").bounding_box()["height"] >= 24
+    term.tap()
+    page.wait_for_url("**/glossary.html#term-Softmax")
+    context.close()
+
+
+# --- what stands around a page ---
+
+
+@pytest.mark.parametrize(("name", "size"), [("teaching/index", (1280, 900)), ("measured", (1024, 768))])
+def test_on_landing_the_courses_name_the_search_and_this_page_are_in_the_list(page, site, name, size):
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    visit(page, site, name)
+    page.wait_for_load_state("load")
+    places = [".brand", ".bd-sidebar-primary input[name=q]", ".bd-links li:first-child > a", ".bd-links li.current > a"]
+    for place in places:
+        box = page.locator(place).first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= size[1], place
+
+
+def test_a_list_of_pages_longer_than_the_window_moves_until_it_shows_this_page(page, site):
+    page.set_viewport_size({"width": 1280, "height": 500})
+    visit(page, site, "teaching/from_2k_to_128k")
+    here = page.locator(".bd-links li.current > a").last.bounding_box()
+    assert page.locator(".brand").bounding_box()["y"] >= 0 and here["y"] + here["height"] <= 500
+
+
+def test_on_a_telephone_the_languages_stand_on_one_line_below_the_tools(page, site):
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, site, LESSONS[0])
+    top = "(el) => Math.round(el.getBoundingClientRect().top)"
+    languages = {each.evaluate(top) for each in page.locator(".languages a").all()}
+    tools = {each.evaluate(top) for each in page.locator(".tool:visible:not(.languages a)").all()}
+    assert len(languages) == 1 and max(tools) < min(languages)
 
 
 def test_on_a_narrow_page_the_lessons_are_behind_a_button(page, site):
