@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from solutions import quadratic
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor, far_below, felt, large_products, tensors
+from solutions.checks.tools import LargestTensor, far_below, felt, large_products, tensors, wider
 from solutions.quadratic import KVCache, attention_scores, causal_mask, grouped_attention
 
 INF = math.inf
@@ -95,6 +95,7 @@ TURN = Exercise(
             product_of_turned,
         ),
         Case("the gradient", lambda normal: (normal(2), 3, 0.5), felt("pair")),
+        Case("bfloat16", lambda normal: (normal(2), 4, 0.4), dtype=torch.bfloat16),
     ),
     right_answers=(turn_by_matrix, turn_by_complex),
     mistakes={
@@ -128,6 +129,13 @@ TURN = Exercise(
             lambda position, theta: math.radians(position * theta)
         ),
         "the angle is 2 π times too large": turned_by(lambda position, theta: 2 * math.pi * position * theta),
+        "the position is cut to a whole number": turned_by(lambda position, theta: int(position) * theta),
+        "whole turns are taken off the position, where they may be taken off the angle": turned_by(
+            lambda position, theta: position % (2 * math.pi) * theta
+        ),
+        "the pair of half precision comes back as float32": lambda pair, position, theta: quadratic.turn_pair(
+            *wider(pair), position, theta
+        ),
         "nothing turns": lambda pair, position, theta: pair.clone(),
     },
 )
@@ -162,6 +170,48 @@ def nothing_where_empty(weights, scores):
 
 def row_max(scores):
     return scores.amax(-1, keepdim=True)
+
+
+def of_safe_sum(measured_from, power=torch.exp, rounds=lambda weights, dtype: weights):
+    """A softmax in float32 at least, rounded once, whose sums of 0 become 1: no nan, and an empty row is 0."""
+
+    def softmax(scores):
+        (wide,) = wider(scores)
+        weights = rounds(power(wide - measured_from(wide)), scores.dtype)
+        total = weights.sum(-1, keepdim=True)
+        return (weights / total.masked_fill(total == 0, 1)).to(scores.dtype)
+
+    return softmax
+
+
+def finite_max(scores, over=row_max):
+    """The maximum, and 0 where it is -inf."""
+    return (largest := over(scores)).masked_fill(largest == -INF, 0)
+
+
+def mean_of_finite(scores):
+    there = scores > -INF
+    return scores.masked_fill(~there, 0).sum(-1, keepdim=True) / there.sum(-1, keepdim=True).clamp(min=1)
+
+
+def no_row_below(least, scores):
+    """A row whose scores are all below that number counts as empty."""
+    (wide,) = wider(scores)
+    low = row_max(wide) < least
+    return wide.masked_fill(low, 0).softmax(-1).masked_fill(low, 0).to(scores.dtype)
+
+
+def sum_of_narrow_terms(scores):
+    """Differences and exponentials in the dtype of the scores, and their sum in float32."""
+    weights = torch.exp(scores - finite_max(scores))
+    total = weights.sum(-1, keepdim=True, dtype=torch.promote_types(scores.dtype, torch.float32))
+    return (weights / total.clamp(min=1)).to(scores.dtype)
+
+
+def nothing_beside_minus_inf(scores):
+    (wide,) = wider(scores)
+    some = (wide == -INF).any(-1, keepdim=True)
+    return wide.masked_fill(some, 0).softmax(-1).masked_fill(some, 0).to(scores.dtype)
 
 
 def made_safe_first(scores):
@@ -244,6 +294,7 @@ SOFTMAX = Exercise(
         Case("scores too large for float16", lambda normal: (torch.tensor([[12.0, 11.0, 1.0]]).half(),)),
         Case("two rows of very different size", lambda normal: (torch.tensor([[0.0, 1.0], [200.0, 201.0]]),)),
         Case("one score far above the rest", lambda normal: (torch.tensor([[0.0] * 15 + [1000.0]]),)),
+        Case("scores around -3", lambda normal: (normal(3, 5) - 3,)),
         Case("very negative scores", lambda normal: (normal(3, 5) - 200,)),
         Case("one key, with a score of -200,000", lambda normal: (torch.tensor([[-200_000.0], [1.5]]),)),
         Case("some scores are -inf", lambda normal: (normal(3, 4).masked_fill(causal_mask(3, 4).logical_not(), -INF),)),
@@ -369,6 +420,33 @@ SOFTMAX = Exercise(
         "the scores are divided by their sum, without an exponential": lambda scores: (
             scores / scores.sum(-1, keepdim=True)
         ),
+        "the maximum of the whole matrix is taken from every row, and in rows far below it all weights are 0": (
+            of_safe_sum(lambda scores: finite_max(scores, torch.max))
+        ),
+        "nothing is subtracted before the exponential, in float32 too": of_safe_sum(torch.zeros_like),
+        "the mean of the row's finite scores is subtracted, not its maximum: a score far above it overflows": (
+            of_safe_sum(mean_of_finite)
+        ),
+        "the largest size of a score is subtracted, |s| for s, so that rows of very negative scores become 0": (
+            of_safe_sum(lambda scores: scores.masked_fill(scores == -INF, 0).abs().amax(-1, keepdim=True))
+        ),
+        "the maximum is never less than 0 and the sum never less than 1, so that weights of low rows are too small": (
+            lambda scores: (
+                (weights := torch.exp(wider(scores)[0] - row_max(wider(scores)[0]).clamp(min=0)))
+                / weights.sum(-1, keepdim=True).clamp(min=1)
+            ).to(scores.dtype)
+        ),
+        "a row whose scores are all below -10,000 counts as empty": lambda scores: no_row_below(-1e4, scores),
+        "a row that holds -inf anywhere counts as empty": nothing_beside_minus_inf,
+        "powers of 2 are taken, where they are powers of e": of_safe_sum(finite_max, torch.exp2),
+        "0.000001 is added to the sum, and the weights of a row add to a little less than 1": lambda scores: (
+            (weights := torch.exp(wider(scores)[0] - finite_max(wider(scores)[0])))
+            / (weights.sum(-1, keepdim=True) + 1e-6)
+        ).to(scores.dtype),
+        "the exponentials are rounded to half precision before they are added up": of_safe_sum(
+            finite_max, rounds=lambda weights, dtype: weights.to(dtype).to(weights.dtype)
+        ),
+        "differences and exponentials are made in half precision, and only their sum in float32": sum_of_narrow_terms,
     },
 )
 
