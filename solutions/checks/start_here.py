@@ -82,8 +82,8 @@ EXERCISES = (
                 (values[0] + values[-1]) / 2
             ),
             "each row is averaged with the mean so far, and the last row has half of the weight": halved_with_each,
-            "the mean over the whole matrix is taken, once for every column": lambda values: (
-                values.mean().expand(values.shape[1])
+            "the mean over the whole matrix is taken, once for every column": lambda values: values.mean().expand(
+                values.shape[1]
             ),
             "the sum is halved, however many rows there are": lambda values: values.sum(0) / 2,
             "the sum is divided by the root of the number of rows": lambda values: values.sum(0) / len(values) ** 0.5,
@@ -95,11 +95,11 @@ EXERCISES = (
                 values.sum(0) / (values != 0).sum(0).clamp(min=1)
             ),
             "each column has a softmax of its own for weights, where all weights are equal": lambda values: (
-                (values.softmax(0) * values).sum(0)
-            ),
+                values.softmax(0) * values
+            ).sum(0),
             "the rows attend to each other by their products before the mean is taken": lambda values: (
-                ((values @ values.T).softmax(-1) @ values).mean(0)
-            ),
+                (values @ values.T).softmax(-1) @ values
+            ).mean(0),
             "the mean is float32, where it has the dtype of the values": collected_in_float32,
         },
     ),
