@@ -425,7 +425,7 @@ CHOOSE = Exercise(
         choice_case("the queries are the last 3 of 8 tokens", 2, 3, 8, k=6),
         choice_case("not causal", 1, 4, 7, k=3, causal=False),
         choice_case("not causal, 7 queries and 3 keys", 1, 7, 3, k=2, causal=False),
-        choice_case("float16", 1, 9, 9, k=4, dtype=torch.float16),
+        choice_case("bfloat16", 1, 9, 9, k=4, dtype=torch.bfloat16),
         choice_case("scores of 1e-9 and of -1e12", 1, 9, 9, k=6, change=of_all_sizes),
         choice_case("-inf: some keys are no candidates", 1, 7, 7, k=5, change=without_some),
         choice_case("some scores are +inf", 1, 6, 6, k=3, change=without_bound),
@@ -487,8 +487,8 @@ CHOOSE = Exercise(
             lambda scores, k, *, causal=True: select_top_k(scores, k, causal=causal).sort(dim=-1).values
         ),
         "the choice is in order of position, and -1 last, where it is the best first": in_order_of_position,
-        "causal is not looked at": lambda scores, k, *, causal=True: select_top_k(
-            scores, k, causal=scores.shape[1] <= scores.shape[2]
+        "causal is not looked at": lambda scores, k, *, causal=True: ranked_by()(
+            scores.masked_fill(~causal_mask(*scores.shape[1:]), -math.inf), k, causal=False
         ),
         "the worst come first: the sort ascends": ranked_by(
             lambda scores, hidden: scores.masked_fill(hidden, math.inf), descending=False
@@ -1119,7 +1119,7 @@ DIVERGE = Exercise(
         Case("what the scores feel of it there", overlooked, pull_on_scores),
         Case("float64", two_distributions(1, 3, 7), dtype=torch.float64),
         Case("scores of -100,000 beside keys that are hidden", low_beside_hidden, dtype=torch.float64),
-        Case("float16", two_distributions(1, 3, 5, few=True), dtype=torch.float16),
+        Case("float16", two_distributions(1, 3, 5), dtype=torch.float16),
     ),
     right_answers=(divergence_row_by_row, divergence_by_parts),
     mistakes={
@@ -1913,6 +1913,12 @@ BOUND = Exercise(
         "|q| is multiplied by high, whatever the sign of q": lambda q, low, high: q.abs() @ high.mT,
         "the middle is widened by the whole of high - low, where it is half": lambda q, low, high: (
             q @ ((low + high) / 2).mT + q.abs() @ (high - low).mT
+        ),
+        "eight pages at a time are multiplied entry by entry, which makes n · 8 · d entries": lambda q, low, high: (
+            torch.cat(
+                [bound_entrywise(q, *few) for few in zip(low.split(8, dim=-2), high.split(8, dim=-2), strict=True)],
+                dim=-1,
+            )
         ),
         "what a dimension can take away is left out: each adds 0 at least": lambda q, low, high: (
             q.clamp(min=0) @ high.clamp(min=0).mT + q.clamp(max=0) @ low.clamp(max=0).mT
