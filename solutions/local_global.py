@@ -50,7 +50,8 @@ def window_mask(
 
     query_position: (queries,); key_position: (keys,): whole numbers, counted from the start of the sequence
     window: how many keys a causal query sees, itself included; two-sided, window // 2 on each side and itself
-    sinks: how many first tokens are seen from everywhere; global_tokens: positions that see all and are seen by all
+    sinks: how many first tokens are seen from everywhere; they themselves see their window
+    global_tokens: a list of positions that see all and are seen by all; None or an empty list for none
     A causal window as wide as the text sees all of it; two-sided, one twice as wide. More sinks than tokens are all.
     Returns a boolean (queries, keys), True where the query may look. With causal, never at a key that comes later.
     """
@@ -96,11 +97,11 @@ def keys_in_reach(
 ) -> Tensor:
     """The keys that a block must fetch: of n tokens, those that any of the queries start, ..., stop - 1 may see.
 
-    window, causal, sinks, global_tokens: as in `window_mask`
+    0 <= start < stop <= n; window, causal, sinks, global_tokens: as in `window_mask`
     Returns positions, a tensor, ascending, each once: the band (stop - start + window - 1 keys when causal, cut at both
     ends of the sequence), the sinks (when causal, those before `stop`), the global tokens; all n when a two-sided block
-    holds a global token, since that sees everything. When causal no global token but 0 is given: a block before it may
-    not look ahead. (`window_mask` takes others, and hides them from the queries before.)
+    holds a global token, since that sees everything (a sink doesn't). When causal no global token but 0 is given: a
+    block before it may not look ahead. (`window_mask` takes others, and hides them from the queries before.)
     """
     global_tokens = global_tokens or ()
     if not causal and any(start <= token < stop for token in global_tokens):
@@ -127,9 +128,10 @@ def sliding_window_attention(
     """Attention in a window that makes only the scores of the band: time and memory grow as n · window.
 
     q: (..., heads, n, d); k: (..., kv_heads, n, d); v: (..., kv_heads, n, d_value)
-    window, causal, sinks, global_tokens: as in `window_mask`; block: how many queries fetch their keys together
-    Returns (..., heads, n, d_value). No tensor has more than n · (block + 2 · window) entries a head, and no more pairs
-    of query and key are multiplied than these and n · sinks. A two-sided block with a global token scores all n keys.
+    window, causal, sinks, global_tokens: as in `keys_in_reach`; block: how many queries fetch their keys together
+    Returns (..., heads, n, d_value), in the dtype of q. No tensor has more than n · (block + 2 · window) entries a
+    head, and no more pairs of query and key are multiplied than these and n for each sink and global token. A two-sided
+    block with a global token, and no other, scores all n keys.
     """
     n = q.shape[-2]
     pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)
@@ -224,7 +226,8 @@ def layer_pattern(unit: str, layers: int) -> tuple[str, ...]:
     """The kind of each layer of a stack that repeats a unit: "GLL" is one global layer, then two local ones.
 
     unit: letters G and L, repeated from the first layer on and cut where the layers end
-    Returns "full" or "window" for each layer. ModernBERT is layer_pattern("GLL", 22): layers 0, 3, ..., 21 are full.
+    Returns "full" or "window" for each layer, in a tuple (a list will do). ModernBERT is layer_pattern("GLL", 22):
+    layers 0, 3, ..., 21 are full.
     """
     names = {"G": "full", "L": "window"}
     return tuple(names[unit[layer % len(unit)]] for layer in range(layers))

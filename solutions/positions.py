@@ -185,7 +185,10 @@ def interpolated_angles(position: Tensor, frequencies: Tensor, factor: float) ->
 
 @shapes(check=ntk_is_sound)
 def ntk_base(head_dim: int, base: float, factor: float) -> float:
-    """The base that slows the last pair by exactly the factor, and the first not at all (Peng et al., definition 1)."""
+    """The base that slows the last pair by exactly the factor, and the first not at all (Peng et al., definition 1).
+
+    head_dim: even, 4 or more: of a single pair no base slows the last and leaves the first
+    """
     return base * factor ** (head_dim / (head_dim - 2))
 
 
@@ -195,9 +198,11 @@ def by_parts(
 ) -> Tensor:
     """Slow each pair by what its turns in training ask for (NTK-by-parts, Peng et al., 2023, definition 2).
 
-    frequencies: (pairs,); factor: new length over old; original_length: tokens of a training text
-    Returns (pairs,): kept from beta turns on, divided by the factor up to alpha, and on a straight line between them.
-    The line is over the turns. Over the pair's index, as in the released code, is right as well: see `kept_shares`.
+    frequencies: (pairs,), two or more, fast ones first; factor: new length over old; original_length: tokens of a
+    training text; alpha < beta: turns, also such that no pair makes them
+    Returns (pairs,), in the dtype of frequencies: kept from beta turns on, divided by the factor up to alpha, and on a
+    straight line between them. The line is over the turns. Over the pair's index, as in the released code, is right as
+    well: see `kept_shares`.
     """
     keep = ((turns(frequencies, original_length) - alpha) / (beta - alpha)).clamp(0, 1)
     return keep * frequencies + (1 - keep) * frequencies / factor
@@ -278,7 +283,7 @@ def tempered_attention(q: Tensor, k: Tensor, v: Tensor, factor: float) -> Tensor
     """Causal attention with YaRN's temperature: among more keys, each weight must stand out by more to count the same.
 
     q: (..., queries, d), the last tokens of k's, both rotated; k: (..., keys, d); v: (..., keys, d_value)
-    Returns (..., queries, d_value). With factor 1 plain causal attention.
+    Returns (..., queries, d_value), in the dtype of q. With factor 1 plain causal attention.
     """
     temperature = yarn_temperature(factor)
     return attention(temperature * q, temperature * k, v, causal=True)
@@ -341,8 +346,8 @@ def loss_by_position(model: nn.Module, tokens: Tensor, edges: list[int], counted
 
     tokens: (batch, n), each row a text read whole; edges: rising, at most n; a position is that of the token predicted,
     so position 0, before which nothing stands, never counts
-    counted: boolean (batch, n), which tokens count; None for all
-    Returns (len(edges),), nats.
+    counted: boolean (batch, n), which tokens count, some of them in every stretch; None for all
+    Returns (len(edges),), nats, in the dtype of the model's output.
     """
     nats = streams.surprise(model, tokens)  # of the tokens at positions 1, 2, ..., n - 1
     counted = torch.ones_like(nats, dtype=torch.bool) if counted is None else counted[:, 1:]

@@ -39,7 +39,7 @@ def uniform_attention(values: Tensor) -> Tensor:
     """Attend to every token equally: the mean of the rows.
 
     values: (n, d)
-    Returns (d,).
+    Returns (d,), in the dtype of values.
     """
     return values.mean(dim=0)
 
@@ -50,7 +50,8 @@ def turn_pair(pair: Tensor, position: float, theta: float) -> Tensor:
     """Turn a pair of numbers by the angle position · theta, counterclockwise (RoPE; Su et al., 2021, equation 13).
 
     pair: (2,), a point (a, b) of the plane; position: of its token in the text, whole or not; theta: radians a token
-    Returns (2,). The angle is kept in double precision: at position 131,071 float32 has lost its third digit.
+    Returns (2,), in the dtype of pair. The angle is kept in double precision: at position 131,071 float32 has lost its
+    third digit.
     """
     cos, sin = math.cos(position * theta), math.sin(position * theta)
     return torch.stack([pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos])
@@ -63,8 +64,8 @@ def softmax(scores: Tensor) -> Tensor:
     scores: (..., keys); -inf means "not this key"
     Returns the weights, (..., keys). A row of nothing but -inf has nobody to look at: its weights are all 0, and so is
     its gradient.
-    Large scores do not overflow, because each row is measured from its own maximum. The dtype stays; of half precision
-    differences, exponentials and sum are float32, and the weights are rounded once: a sum of 131,072 is inf in float16.
+    Large scores do not overflow, because each row is measured from its own maximum. The weights have the dtype of
+    scores. Of half precision differences, exponentials and sum are float32, and the weights are rounded once.
     """
     wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
     row_max = wide.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(wide.dtype).min)  # -inf - (-inf) would be nan
@@ -125,7 +126,7 @@ def attention(
     causal: hide the keys after each query, where the queries are the last tokens
     mask: boolean, broadcasts to (..., queries, keys), True where a query may look
     scale: as in `attention_scores`, 1 / √d where none is given
-    Returns (..., queries, d_value). A query that may look at no key gets 0, and its gradients are 0.
+    Returns (..., queries, d_value), in the dtype of q. A query that may look at no key gets 0, and its gradients are 0.
     """
     scores = attention_scores(q, k, scale)
     if causal:
@@ -250,8 +251,9 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, 
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     causal: hide the keys after each query; the queries are the last tokens, fewer than the keys or as many
-    Returns (..., queries, d_value). No tensor it makes is larger than (..., block, keys), the output aside. (In half
-    precision it is as exact as `attention`; q, k and v in float32 may be larger.)
+    block: queries taken at a time
+    Returns (..., queries, d_value), in the dtype of q. No tensor it makes is larger than (..., block, keys), the output
+    aside. (In half precision it is as exact as `attention`; q, k and v in float32 may be larger.)
     """
     queries, keys = q.shape[-2], k.shape[-2]
     out = []

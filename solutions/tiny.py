@@ -85,8 +85,9 @@ def rope_frequencies(size: int, base: float | None) -> Tensor:
 def rotate(x: Tensor, position: Tensor, frequencies: Tensor) -> Tensor:
     """Turn the first pairs of every head by position times frequency; entry i is paired with entry i + pairs.
 
-    x: (..., n, head_dim); position: (n,); frequencies: (pairs,); what is beyond 2 * pairs stays as it is
-    Returns x's shape. A score of two rotated vectors depends on the difference of their positions alone.
+    x: (..., n, head_dim); position: (n,); frequencies: (pairs,), in the dtype of x, float32 or float64
+    Returns x's shape and dtype; what is beyond 2 * pairs stays as it is. A score of two rotated vectors depends on the
+    difference of their positions alone.
     """
     pairs = len(frequencies)
     angle = position[:, None] * frequencies

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from solutions import sparse, tiny
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor, far_below, felt, storage
+from solutions.checks.tools import LargestTensor, far_below, felt, storage, wider
 from solutions.quadratic import attention, causal_mask, softmax
 from solutions.sparse import (
     FIGURE,
@@ -105,6 +105,11 @@ def scores_with(fit=torch.relu, weigh=lambda w: w, after=lambda scores: scores, 
     return index_scores
 
 
+def fits_of(q, k):
+    """The products of all heads after ReLU."""
+    return (q @ k[:, None].mT).relu()
+
+
 def divided_by_root(q, k, w):
     return scores_with(weigh=lambda w: w / math.sqrt(q.shape[-1]))(q, k, w)
 
@@ -136,6 +141,7 @@ SCORES = Exercise(
         Case("one head", to_index(2, 1, 4, 6, 3)),
         Case("as many heads as queries", to_index(1, 4, 4, 6, 8)),
         Case("8 heads", to_index(1, 8, 12, 30, 2)),
+        Case("6 queries, 3 keys", to_index(2, 4, 6, 3, 5)),
         Case("the gradients", to_index(1, 3, 4, 5, 2), felt("q", "k", "w")),
         Case("float64", to_index(1, 4, 3, 5, 16), dtype=torch.float64),
         Case("float16: products that it does not hold", beyond_half, dtype=torch.float16),
@@ -193,6 +199,15 @@ SCORES = Exercise(
         "the first head alone counts": lambda q, k, w: index_scores(q[:, :1], k, w[..., :1]),
         "float64 is scored in float32": lambda q, k, w: index_scores(q.float(), k.float(), w.float()).to(q.dtype),
         "the sign of a product is dropped (abs), where ReLU drops the negative ones": scores_with(fit=torch.abs),
+        "the scores of half precision come back as float32: round them to the dtype of q": lambda q, k, w: index_scores(
+            *wider(q, k, w)
+        ),
+        "every product is rounded to half precision before the heads are added up": lambda q, k, w: (
+            (fits_of(*wider(q, k)).to(q.dtype).to(wider(q)[0].dtype) * wider(w)[0].mT[..., None]).sum(1).to(q.dtype)
+        ),
+        "everything is computed in half precision, where large products overflow": lambda q, k, w: (
+            fits_of(q, k) * w.mT[..., None]
+        ).sum(1),
     },
 )
 
@@ -313,6 +328,12 @@ def struck_by_position(scores, k, *, causal=True):
     return indices.masked_fill(indices > torch.arange(m - n, m)[:, None], -1) if causal else indices
 
 
+def struck_when_chosen(scores, k, *, causal=True):
+    seen = causal_mask(*scores.shape[1:]) if causal else torch.ones(scores.shape[1:], dtype=torch.bool)
+    chosen = scores.masked_fill(~seen, 0).sort(dim=-1, descending=True, stable=True).indices[..., :k]
+    return torch.where((seen & (scores > -math.inf)).gather(-1, chosen), chosen, -1)
+
+
 def sorted_down_the_columns(scores, k, *, causal=True):
     hidden = ~causal_mask(*scores.shape[1:]) if causal else torch.zeros(scores.shape[1:], dtype=torch.bool)
     ranked, indices = scores.masked_fill(hidden, -math.inf).sort(dim=1, descending=True, stable=True)
@@ -403,6 +424,8 @@ CHOOSE = Exercise(
         choice_case("all scores are negative", 1, 6, 6, k=3, change=lambda scores: -scores.abs()),
         choice_case("the queries are the last 3 of 8 tokens", 2, 3, 8, k=6),
         choice_case("not causal", 1, 4, 7, k=3, causal=False),
+        choice_case("not causal, 7 queries and 3 keys", 1, 7, 3, k=2, causal=False),
+        choice_case("bfloat16", 1, 9, 9, k=4, dtype=torch.bfloat16),
         choice_case("scores of 1e-9 and of -1e12", 1, 9, 9, k=6, change=of_all_sizes),
         choice_case("-inf: some keys are no candidates", 1, 7, 7, k=5, change=without_some),
         choice_case("some scores are +inf", 1, 6, 6, k=3, change=without_bound),
@@ -464,8 +487,8 @@ CHOOSE = Exercise(
             lambda scores, k, *, causal=True: select_top_k(scores, k, causal=causal).sort(dim=-1).values
         ),
         "the choice is in order of position, and -1 last, where it is the best first": in_order_of_position,
-        "causal is not looked at": lambda scores, k, *, causal=True: select_top_k(
-            scores, k, causal=scores.shape[1] <= scores.shape[2]
+        "causal is not looked at": lambda scores, k, *, causal=True: ranked_by()(
+            scores.masked_fill(~causal_mask(*scores.shape[1:]), -math.inf), k, causal=False
         ),
         "the worst come first: the sort ascends": ranked_by(
             lambda scores, hidden: scores.masked_fill(hidden, math.inf), descending=False
@@ -477,6 +500,12 @@ CHOOSE = Exercise(
             lambda scores, k, *, causal=True: sparse.select_top_k(
                 scores.masked_fill(scores <= -1e9, -math.inf), k, causal=causal
             )
+        ),
+        "the positions are int32, where they are int64": (
+            lambda scores, k, *, causal=True: select_top_k(scores, k, causal=causal).int()
+        ),
+        "hidden scores become 0, which beats negative ones, and are struck out only when they are chosen": (
+            struck_when_chosen
         ),
         "scores are made different by a little, so that near ones change places": (
             lambda scores, k, *, causal=True: sparse.select_top_k(
@@ -575,6 +604,11 @@ def with_gather(
     return gathered_attention
 
 
+def hidden_at_the_end(scores, gone):
+    there = (~gone).sum(dim=-1, keepdim=True)
+    return scores.masked_fill(torch.arange(scores.shape[-1]) >= there, -math.inf)
+
+
 def not_normalised_again(q, k, v, indices, *, scale=None):
     """Weights of causal attention to all keys, of which only the chosen ones are used."""
     group = q.shape[1] // k.shape[1]
@@ -662,6 +696,7 @@ GATHER = Exercise(
         Case("the gradients where one query has no key", nobody_chosen, felt_by_a_query_without_keys),
         Case("100 queries, k = 4: nothing of n · m", chosen_keys(1, 2, 2, 100, 100, 4)[0], only_chosen),
         Case("float64", *chosen_keys(1, 2, 1, 8, 8, 6), dtype=torch.float64),
+        Case("float16", *chosen_keys(1, 4, 2, 6, 6, 3), dtype=torch.float16),
         Case("a scale of 0: the mean of the chosen values", *chosen_keys(1, 2, 2, 6, 6, 3, scale=0.0)),
     ),
     right_answers=(gathered_one_by_one, gathered_by_einsum),
@@ -737,6 +772,26 @@ GATHER = Exercise(
             lambda q, k, v, indices, *, scale=None: sparse.gathered_attention(
                 q, k, v, indices, scale=1 / scale if scale else scale
             )
+        ),
+        "the nan of a query without keys is set to 0 in the output, and stays in the gradient": (
+            lambda *given, **options: with_gather(weigh=lambda scores: scores.softmax(dim=-1))(
+                *given, **options
+            ).nan_to_num(0)
+        ),
+        "-10,000 stands for -inf, and scores below it are less than those of empty places": with_gather(
+            mask=lambda scores, gone: (scores.masked_fill(gone, -1e4), gone),
+            weigh=lambda both: both[0].softmax(dim=-1).masked_fill(both[1], 0),
+        ),
+        "empty places are taken to stand at the end of a row, and as many of the last are hidden": (
+            lambda q, k, v, indices, *, scale=None: with_gather(mask=hidden_at_the_end)(q, k, v, indices, scale=scale)
+        ),
+        "heads and queries change places by a reshape, where they must be transposed": (
+            lambda q, k, v, indices, *, scale=None: (
+                sparse.gathered_attention(q, k, v, indices, scale=scale).transpose(1, 2).reshape(*q.shape[:3], -1)
+            )
+        ),
+        "the output of half precision stays float32: round it to the dtype of q": (
+            lambda q, k, v, indices, *, scale=None: sparse.gathered_attention(*wider(q, k, v), indices, scale=scale)
         ),
     },
 )
@@ -840,6 +895,7 @@ TARGET = Exercise(
         Case("a row of zeros", nothing_in_a_row),
         Case("what the attention feels of it", attention_of(1, 2, 4, 4), pull_on_attention),
         Case("float64", attention_of(1, 3, 5, 5), dtype=torch.float64),
+        Case("float16", attention_of(1, 3, 4, 6), dtype=torch.float16),
     ),
     right_answers=(target_head_by_head, target_by_mean),
     mistakes={
@@ -887,6 +943,9 @@ TARGET = Exercise(
         ),
         "the heads' logarithms are averaged, which asks for the key that pleases all a little": lambda probabilities: (
             probabilities.detach().clamp(min=1e-9).log().mean(dim=1).softmax(dim=-1)
+        ),
+        "the target of half precision stays float32: round it to the dtype of the probabilities": (
+            lambda probabilities: index_target(*wider(probabilities))
         ),
         "a row of zeros becomes an even row": lambda probabilities: torch.where(
             probabilities.detach().sum(dim=(1, 3))[..., None] > 0,
@@ -1020,6 +1079,10 @@ def over_queries(scores, target):
     return forward_rows(log_weights(scores, dim=1), target).mean()
 
 
+def raised_by(little, scores, target):
+    return (target * ((target + little).log() - (softmax(scores) + little).log())).sum(dim=-1).mean()
+
+
 def in_no_grad(scores, target):
     return divergence(scores.detach(), target)
 
@@ -1056,6 +1119,7 @@ DIVERGE = Exercise(
         Case("what the scores feel of it there", overlooked, pull_on_scores),
         Case("float64", two_distributions(1, 3, 7), dtype=torch.float64),
         Case("scores of -100,000 beside keys that are hidden", low_beside_hidden, dtype=torch.float64),
+        Case("float16", two_distributions(1, 3, 5), dtype=torch.float16),
     ),
     right_answers=(divergence_row_by_row, divergence_by_parts),
     mistakes={
@@ -1110,6 +1174,27 @@ DIVERGE = Exercise(
             scores.masked_fill(scores == -math.inf, -1e4).log_softmax(dim=-1), target
         ).mean(),
         "logarithms end at a floor (clamp), where a key that is overlooked most pulls no more": floored,
+        "weights are raised to 1e-8 before their logarithm, and a key below that costs and pulls no more": (
+            lambda scores, target: forward_rows(softmax(scores).clamp(min=1e-8).log(), target).mean()
+        ),
+        "weights are raised to 1e-9 before their logarithm, and a key below that costs and pulls no more": (
+            lambda scores, target: forward_rows(softmax(scores).clamp(min=1e-9).log(), target).mean()
+        ),
+        "1e-8 is added to weights and target before their logarithms, which bends them where they are small": (
+            lambda scores, target: raised_by(1e-8, scores, target)
+        ),
+        "1e-9 is added to weights and target before their logarithms, which bends them where they are small": (
+            lambda scores, target: raised_by(1e-9, scores, target)
+        ),
+        "a hidden key gets a score of 0, which is a weight like any other": lambda scores, target: forward_rows(
+            scores.masked_fill(scores == -math.inf, 0).log_softmax(dim=-1), target
+        ).mean(),
+        "the softmax runs over the keys with a target alone, and nothing pushes the others down": (
+            lambda scores, target: divergence(scores.masked_fill(target == 0, -math.inf), target)
+        ),
+        "the loss of half precision comes back as float32: round it to the dtype of the scores": (
+            lambda scores, target: divergence(*wider(scores, target))
+        ),
     },
 )
 
@@ -1234,6 +1319,7 @@ STAGE = Exercise(
         Case("who feels it when there are fewer keys", sparse_stage(2, 3, 6, 6, 5), pull_of_stage),
         Case("who feels it when one query has none", sparse_stage(1, 2, 5, 9, 3, without=1), pull_of_stage),
         Case("float64", sparse_stage(1, 4, 8, 8, 4), dtype=torch.float64),
+        Case("float16", sparse_stage(1, 3, 6, 6, 4), dtype=torch.float16),
     ),
     right_answers=(stage_row_by_row, stage_by_mask),
     mistakes={
@@ -1313,6 +1399,20 @@ STAGE = Exercise(
                 scores.gather(-1, indices.clamp(min=0)).masked_fill(indices <= 0, -math.inf),
                 sparse.index_target(probabilities).masked_fill(indices <= 0, 0),
             )
+        ),
+        "key 0 counts as no key, and what attention pays to it is taken out before the target sums to 1": (
+            lambda scores, probabilities, indices: divergence(
+                picked(scores, indices).masked_fill(indices <= 0, -math.inf),
+                index_target(probabilities * (indices > 0)[:, None]),
+            )
+        ),
+        "queries without any key are left out of the mean, where they count 0": lambda scores, probabilities, indices: (
+            sparse.sparse_loss(scores, probabilities, indices)
+            * indices.shape[:2].numel()
+            / (indices >= 0).any(dim=-1).sum()
+        ),
+        "the target is the mean of the heads as it is, and pulls the attention towards its indexer": at_choice(
+            picked, lambda probabilities: probabilities.mean(dim=1)
         ),
         "the k largest scores are taken, and not those at the indices": lambda scores, probabilities, indices: (
             sparse.divergence(
@@ -1499,6 +1599,9 @@ ROTATE = Exercise(
         "pairs are split in halves, and what turned is put back in turn (interleaved)": turned_wrongly(
             lambda a, b, cos, sin: (torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2),)
         ),
+        "positions are counted on from the first, as if none were missing": rotated_by(
+            lambda position, frequencies: (position[0] + torch.arange(len(position)))[:, None] * frequencies
+        ),
         "nothing turns": lambda x, position, frequencies: x.clone(),
         "what does not turn is dropped": rest_dropped,
         "what does not turn becomes 0": rest_emptied,
@@ -1682,6 +1785,14 @@ FOLD = Exercise(
         "the queries' scales are added to the weights, where they multiply them": lambda q, k, w, q_scale, k_scale: (
             sparse.index_scores(q, k, w + q_scale[..., 0].mT) * k_scale.mT
         ),
+        "the keys' scales, (batch, m, 1), multiply the rows of the scores, which are queries": (
+            lambda q, k, w, q_scale, k_scale: folded(after=lambda scores, scale: scores * scale.mT)(
+                q, k, w, q_scale, k_scale
+            )
+        ),
+        "ReLU comes after the sum over the heads": lambda q, k, w, q_scale, k_scale: (
+            torch.einsum("bhnd,bmd,bnh->bnm", q, k, w * q_scale[..., 0].mT).relu() * k_scale.mT
+        ),
         "the queries' scales take the place of the weights": lambda q, k, w, q_scale, k_scale: (
             sparse.index_scores(q, k, q_scale[..., 0].mT) * k_scale.mT
         ),
@@ -1716,9 +1827,10 @@ def all_above_zero(normal):
 
 
 def by_two_products(function, q, low, high):
-    """The outcome, unless a tensor (..., n, pages, d) is made: q or low twice over is allowed, side by side."""
-    what = f"twice the entries of q or of low; n · pages · d is {q.numel() * low.shape[-2]:,}"
-    return within(2 * max(q.numel(), low.numel()), what, function, q, low, high)
+    """The outcome, unless a tensor (..., n, pages, d) is made: q, low or the result twice over is allowed."""
+    what = f"twice the entries of q, low or the result; n · pages · d is {q.numel() * low.shape[-2]:,}"
+    most = max(q.numel(), low.numel(), q[..., 0].numel() * low.shape[-2])
+    return within(2 * most, what, function, q, low, high)
 
 
 def bound_by_sign(q, low, high):
@@ -1761,6 +1873,7 @@ BOUND = Exercise(
         Case("one dimension", to_bound(n=6, pages=4, d=1)),
         Case("all keys are positive", all_above_zero),
         Case("40 dimensions: nothing of n · pages · d", to_bound(n=7, pages=6, d=40), by_two_products),
+        Case("20 pages: nothing of n · pages · d", to_bound(n=9, pages=20, d=12), by_two_products),
         Case("float64", to_bound(1, n=3, pages=3, d=8), dtype=torch.float64),
     ),
     right_answers=(bound_by_sign, bound_by_middle, bound_by_one_product),
@@ -1800,6 +1913,12 @@ BOUND = Exercise(
         "|q| is multiplied by high, whatever the sign of q": lambda q, low, high: q.abs() @ high.mT,
         "the middle is widened by the whole of high - low, where it is half": lambda q, low, high: (
             q @ ((low + high) / 2).mT + q.abs() @ (high - low).mT
+        ),
+        "eight pages at a time are multiplied entry by entry, which makes n · 8 · d entries": lambda q, low, high: (
+            torch.cat(
+                [bound_entrywise(q, *few) for few in zip(low.split(8, dim=-2), high.split(8, dim=-2), strict=True)],
+                dim=-1,
+            )
         ),
         "what a dimension can take away is left out: each adds 0 at least": lambda q, low, high: (
             q.clamp(min=0) @ high.clamp(min=0).mT + q.clamp(max=0) @ low.clamp(max=0).mT
@@ -1852,6 +1971,7 @@ CROSSOVER = Exercise(
         crossover_case("decode, half the indexer's heads, k = 1,024", "decode", ROUND),
         crossover_case("prefill, half the indexer's heads, k = 1,024", "prefill", ROUND),
         crossover_case("decode, a small model", "decode", SMALL),
+        crossover_case("prefill, a small model", "prefill", SMALL),
     ),
     right_answers=(crossover_by_search, crossover_in_topks),
     mistakes={
@@ -1897,6 +2017,12 @@ CROSSOVER = Exercise(
         ),
         "the chosen keys cost what a dense pair costs, which in prefill is less": lambda phase, sizes=sparse.V32: (
             sizes.top_k * sizes.dense[phase] / (sizes.dense[phase] - sizes.indexer)
+        ),
+        "k is V3.2's, whatever `sizes` says": lambda phase, sizes=sparse.V32: (
+            V32.top_k * sizes.absorbed / (sizes.dense[phase] - sizes.indexer)
+        ),
+        "the indexer scores only the keys beyond the first k": lambda phase, sizes=sparse.V32: (
+            sizes.top_k * (sizes.absorbed - sizes.indexer) / (sizes.dense[phase] - sizes.indexer)
         ),
         "decode and prefill are swapped": lambda phase, sizes=sparse.V32: sparse.flops_crossover(
             {"decode": "prefill", "prefill": "decode"}[phase], sizes
@@ -1971,6 +2097,14 @@ def costs_of_pieces(position, phase, model):
     return list(pairwise(costs))
 
 
+def area_of_edges(position, phase, model, width):
+    """A mean of whole edges of the figure, each of which takes the mean of its two corners."""
+    if not position:
+        return figure_cost(0, phase, model)
+    edges = [edge for edge in pairwise(FIGURE[phase, model]) if edge[0][0] < position]
+    return sum(width(start, stop) * (low + high) / 2 for (start, low), (stop, high) in edges) / position
+
+
 MEAN = Exercise(
     title="what a whole text costs",
     section="The published figure",
@@ -1991,6 +2125,8 @@ MEAN = Exercise(
         mean_case("prefill, V3.2 up to 32K", 32_768, "prefill", V32_EXP),
         mean_case("decode, V3.2 up to 1,000: before the first corner", 1000, "decode", V32_EXP),
         mean_case("position 0", 0, "decode", V31),
+        mean_case("decode, V3.2 up to 104,046, a corner", 104_046, "decode", V32_EXP),
+        mean_case("prefill, V3.2 up to 9,000.5", 9000.5, "prefill", V32_EXP),
     ),
     right_answers=(mean_by_simpson, mean_by_trapezoid),
     mistakes={
@@ -2042,6 +2178,14 @@ MEAN = Exercise(
         ),
         "the area up to the position is divided by the length of the whole figure": lambda position, phase, model: (
             sparse.figure_mean(position, phase, model) * (position / sparse.LAST if position else 1)
+        ),
+        "the piece that holds the position counts whole, up to its far corner": lambda position, phase, model: (
+            area_of_edges(position, phase, model, lambda start, stop: stop - start)
+        ),
+        "the last piece ends at the position, and takes the cost of the corner behind it": (
+            lambda position, phase, model: area_of_edges(
+                position, phase, model, lambda start, stop: min(stop, position) - start
+            )
         ),
         "every piece counts alike, however long": lambda position, phase, model: (
             sum((low + high) / 2 for low, high in costs_of_pieces(position, phase, model))

@@ -6,12 +6,15 @@ longer text is asked in `serving`.
 """
 
 import math
+from itertools import pairwise
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy, pad, scaled_dot_product_attention
 
 from solutions import positions
 from solutions.checks.exercise import Case, Exercise
+from solutions.checks.running import Rejected
 from solutions.checks.tools import felt
 from solutions.positions import tempered_attention
 from solutions.quadratic import attention
@@ -122,6 +125,12 @@ NEVER_TURNED = Exercise(
         "base is not looked at: it is always 10,000": lambda head_dim, base, length: positions.never_turned(
             head_dim, 10_000.0, length
         ),
+        "the number that is solved for is not kept between 0 and the number of pairs": lambda head_dim, base, length: (
+            head_dim // 2 - math.ceil(head_dim / 2 * math.log(length / (2 * math.pi), base))
+        ),
+        "the count is a tensor, where it is a whole number: int(...) takes it out": lambda *given: torch.tensor(
+            positions.never_turned(*given)
+        ),
     },
 )
 
@@ -156,6 +165,11 @@ def angles_with(squeeze=lambda position, factor: position / factor, slow=None, a
 def slow_half(frequencies, factor):
     late = torch.arange(len(frequencies)) >= len(frequencies) // 2
     return torch.where(late, frequencies / factor, frequencies)
+
+
+def slow_by_place(frequencies, factor):
+    place = torch.arange(len(frequencies), dtype=frequencies.dtype) / (len(frequencies) - 1)
+    return frequencies / factor**place
 
 
 def as_they_are(position, factor):
@@ -237,6 +251,15 @@ INTERPOLATED = Exercise(
         ),
         "the angles are float32, where they have the dtype of the frequencies": angles_with(
             after=lambda angles: angles.float()
+        ),
+        "the angles are computed and left in float64, where they have the dtype of the frequencies": (
+            lambda position, frequencies, factor: position.double()[:, None] * frequencies.double() / factor
+        ),
+        "the factor is spread over the pairs, none of it on the first and all on the last, as with a larger base": (
+            angles_with(as_they_are, slow=slow_by_place)
+        ),
+        "only positions beyond the old length, n / factor, are squeezed": angles_with(
+            lambda m, s: torch.where(m < len(m) / s, m, m / s)
         ),
         "positions start again from 0 past the old length, n / factor": angles_with(lambda m, s: m % (len(m) / s)),
         "the factor is cut to a whole number": lambda position, frequencies, factor: (
@@ -348,6 +371,20 @@ def head(head_dim, base, *rule):
     return lambda normal: (frequencies.to(normal(1).dtype, copy=True), *rule)
 
 
+def over_the_old(function, frequencies, *rule):
+    """The new frequencies over the old ones, in float32: a slow pair is told as exactly as a fast one."""
+    new = function(frequencies, *rule)
+    if not isinstance(new, Tensor) or new.shape != frequencies.shape:
+        return new
+    if new.dtype != frequencies.dtype:
+        raise Rejected(f"the dtype of your output is {new.dtype}, expected {frequencies.dtype}")
+    return (new / frequencies).float()
+
+
+def parts_case(label, *rule, dtype=torch.float64):
+    return Case(label, head(*rule), over_the_old, dtype=dtype)
+
+
 def by_parts_one_by_one(frequencies, factor, original_length, alpha=1.0, beta=32.0):
     new = []
     for frequency in frequencies:
@@ -430,17 +467,13 @@ BY_PARTS = Exercise(
         "of the divided one, added.",
     ),
     cases=(
-        Case(
-            "a head of 128, from 2,048 to 131,072",
-            head(128, 10_000.0, 64.0, 2048, 1.0, 32.0),
-            dtype=torch.float64,
-        ),
-        Case("Llama 3.1: 8,192 tokens, from 1 turn to 4", head(128, 5e5, 8.0, 8192, 1.0, 4.0), dtype=torch.float64),
-        Case("128 tokens, from 1 turn to 4", head(32, 10_000.0, 8.0, 128, 1.0, 4.0), dtype=torch.float64),
-        Case("128 tokens, to 32 turns: no pair makes them", head(32, 1e4, 8.0, 128, 1.0, 32.0), dtype=torch.float64),
-        Case("from 2 turns to 6, a factor of 2.5", head(16, 100.0, 2.5, 60, 2.0, 6.0), dtype=torch.float64),
-        Case("a head of 48, from 1.5 turns to 20", head(48, 700.0, 5.0, 500, 1.5, 20.0), dtype=torch.float64),
-        Case("alpha and beta are left to their defaults", head(64, 1e4, 16.0, 2048), dtype=torch.float64),
+        parts_case("a head of 128, from 2,048 to 131,072", 128, 10_000.0, 64.0, 2048, 1.0, 32.0),
+        parts_case("Llama 3.1: 8,192 tokens, from 1 turn to 4", 128, 5e5, 8.0, 8192, 1.0, 4.0),
+        parts_case("128 tokens, from 1 turn to 4", 32, 10_000.0, 8.0, 128, 1.0, 4.0),
+        parts_case("128 tokens, to 32 turns: no pair makes them", 32, 1e4, 8.0, 128, 1.0, 32.0),
+        parts_case("from 2 turns to 6, a factor of 2.5", 16, 100.0, 2.5, 60, 2.0, 6.0),
+        parts_case("a head of 48, from 1.5 turns to 20", 48, 700.0, 5.0, 500, 1.5, 20.0),
+        parts_case("alpha and beta are left to their defaults", 64, 1e4, 16.0, 2048),
         Case("a factor of 1, at which nothing changes", head(16, 100.0, 1.0, 60, 1.0, 4.0)),
     ),
     right_answers=(by_parts_one_by_one, by_parts_by_wavelength),
@@ -519,6 +552,14 @@ BY_PARTS = Exercise(
             lambda frequencies, factor, original_length, alpha=1.0, beta=32.0: positions.by_parts(
                 frequencies, factor, original_length
             )
+        ),
+        "`turns` is asked about the new length, original_length · factor, not about the one that was trained": (
+            lambda frequencies, factor, original_length, alpha=1.0, beta=32.0: by_parts_with(
+                turned=lambda frequencies, length, s: positions.turns(frequencies, length * s)
+            )(frequencies, factor, original_length, alpha, beta)
+        ),
+        "the line is over the wavelength, between the lengths of beta turns and of alpha": by_parts_with(
+            keep=lambda made, alpha, beta: ((1 / alpha - 1 / made) / (1 / alpha - 1 / beta)).clamp(0, 1)
         ),
         "the line is over the logarithm of the turns": (
             lambda frequencies, factor, original_length, alpha=1.0, beta=32.0: (
@@ -607,6 +648,7 @@ TEMPERED = Exercise(
         Case("the gradients", tempered(3, 4, 8.0), felt("q", "k", "v")),
         Case("float64, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float64),
         Case("float16, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float16),
+        Case("bfloat16, a factor of 40", tempered(5, 7, 40.0), dtype=torch.bfloat16),
     ),
     right_answers=(tempered_by_scale, tempered_row_by_row),
     mistakes={
@@ -751,6 +793,19 @@ def loss_by_bins_apart(model, tokens, edges, counted=None):
     return torch.stack([surprise_of(model, tokens[:, each])[counted[:, each][:, 1:]].mean() for each in bins])
 
 
+@torch.no_grad()
+def loss_of_stretches(model, tokens, edges, counted=None):
+    counted = torch.ones_like(tokens, dtype=torch.bool) if counted is None else counted
+    stretches = list(pairwise([1, *edges]))
+    nats = [surprise_of(model, tokens[:, low - 1 : high]) for low, high in stretches]
+    pairs = zip(nats, stretches, strict=True)
+    return torch.stack([cost[counted[:, low:high]].mean() for cost, (low, high) in pairs])
+
+
+def loss_to_the_end(model, tokens, edges, counted=None):
+    return loss_with()(model, tokens, [*edges[:-1], tokens.shape[1]], counted)
+
+
 def of_the_same_token(model, tokens):
     return cross_entropy(model(tokens).transpose(1, 2), tokens, reduction="none")[:, 1:]
 
@@ -790,6 +845,8 @@ LOSS_BY_POSITION = Exercise(
             nats=in_blocks
         ),
         "each bin is read as a text of its own, and its first token is not counted": loss_by_bins_apart,
+        "each bin is read by itself, with only one token before it": loss_of_stretches,
+        "the last bin goes on to the end of the text, past the last edge": loss_to_the_end,
         "1 less the probability is averaged, where it is minus its logarithm": loss_with(
             nats=lambda model, tokens: 1 - (-surprise_of(model, tokens)).exp()
         ),

@@ -138,6 +138,62 @@ def only_rows(query_position, key_position, window, pattern):
     return near | (rows & behind if pattern["causal"] else rows)
 
 
+def pairs_of_globals(query_position, key_position, window, pattern):
+    """Global tokens see and are seen by each other only."""
+    see = only_rows(query_position, key_position, window, pattern)
+    return see & only_columns(query_position, key_position, window, pattern)
+
+
+def rows_by_number(query_position, key_position, window, pattern):
+    """Global tokens are rows and columns of the mask, wherever queries and keys stand."""
+    see = window_mask(query_position, key_position, window, **pattern | {"global_tokens": None})
+    for token in pattern["global_tokens"] or ():
+        see[token : token + 1] = True
+        see[:, token : token + 1] = True
+    return see & (key_position <= query_position[:, None]) if pattern["causal"] else see
+
+
+def future_in_sight(query_position, key_position, window, pattern):
+    """A causal window hides what is too far back, and nothing else."""
+    ahead = key_position > query_position[:, None]
+    return window_mask(query_position, key_position, window, **pattern) | (ahead & pattern["causal"])
+
+
+def by_rows_and_columns(query_position, key_position, window, pattern):
+    """What comes later is hidden by tril, as if all positions began at 0."""
+    if not pattern["causal"]:
+        return window_mask(query_position, key_position, window, **pattern)
+    near = key_position > query_position[:, None] - window
+    return (near | window_mask(query_position, key_position, 1, **pattern | {"causal": False})).tril()
+
+
+def sinks_off_the_window(two_sided_too):
+    def change(query_position, key_position, window, pattern):
+        if pattern["causal"] or two_sided_too:
+            window = max(window - pattern["sinks"], 1)
+        return window_mask(query_position, key_position, window, **pattern)
+
+    return changed(change)
+
+
+def sinks_outside_the_window(query_position, key_position, window, pattern):
+    near = window_mask(query_position, key_position, window, causal=pattern["causal"])
+    chosen = torch.tensor(pattern["global_tokens"] or [], dtype=torch.long)
+    see = near ^ (key_position < pattern["sinks"]) | torch.isin(key_position, chosen)
+    see |= torch.isin(query_position, chosen)[:, None]
+    return see & (key_position <= query_position[:, None]) if pattern["causal"] else see
+
+
+def near_by_cut(query_position, key_position, window, **pattern):
+    most = len(key_position)
+    sides = near_by(
+        lambda window: min(window, most) - 1,
+        lambda window: 0,
+        two_sided=lambda window: (min(window // 2, most), min(window // 2, most)),
+    )
+    return sides(query_position, key_position, window, **pattern)
+
+
 def places_for_positions(query_position, key_position, window, pattern):
     places = torch.arange(len(key_position))
     return window_mask(places[len(places) - len(query_position) :], places, window, **pattern)
@@ -185,6 +241,12 @@ MASK = Exercise(
             global_tokens=[4, 8],
         ),
         mask_case("global token 3, causal", range(6), range(6), 2, global_tokens=[3]),
+        mask_case("1 sink and global token 3, causal", range(6), range(6), 2, sinks=1, global_tokens=[3]),
+        mask_case(
+            "2 sinks and global token 5, two-sided", range(9), range(9), 3, causal=False, sinks=2, global_tokens=[5]
+        ),
+        mask_case("a list of no global tokens", range(5), range(5), 2, global_tokens=[]),
+        mask_case("6 queries, keys 1 and 3", range(6), (1, 3), 3),
     ),
     right_answers=(mask_one_by_one, mask_by_distance),
     mistakes={
@@ -261,6 +323,62 @@ MASK = Exercise(
         "rows are keys and columns are queries": changed(
             lambda queries, keys, window, pattern: window_mask(queries, keys, window, **pattern).T
         ),
+        "only pairs of two global tokens are added, where each of them sees all and is seen by all": changed(
+            pairs_of_globals
+        ),
+        "a causal window has `sinks` keys less, as if they were among its keys": sinks_off_the_window(False),
+        "a window has `sinks` keys less, as if they were among its keys, causal and two-sided": sinks_off_the_window(
+            True
+        ),
+        "a sink that lies in the window is hidden (^ for |)": changed(sinks_outside_the_window),
+        "a two-sided window is rounded up ahead of the query (-window // 2 is not -(window // 2))": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w // 2, (w + 1) // 2)
+        ),
+        "a two-sided window is rounded up behind the query (-window // 2 is not -(window // 2))": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: ((w + 1) // 2, w // 2)
+        ),
+        "a two-sided window is strict (< for <=) ahead of the query": near_by(
+            lambda w: w - 1, lambda w: 0, two_sided=lambda w: (w // 2, w // 2 - 1)
+        ),
+        "what comes later is hidden by rows and columns (tril), where positions decide": changed(by_rows_and_columns),
+        "a causal window hides what is too far back, and the future stays in sight": changed(future_in_sight),
+        "the mask holds 0 and -inf, to be added to the scores, where it should hold True and False": changed(
+            lambda queries, keys, window, pattern: torch.zeros(len(queries), len(keys)).masked_fill(
+                ~window_mask(queries, keys, window, **pattern), -math.inf
+            )
+        ),
+        "only the first of the global tokens is looked at": changed(
+            lambda queries, keys, window, pattern: window_mask(
+                queries, keys, window, **pattern | {"global_tokens": (pattern["global_tokens"] or [])[:1]}
+            )
+        ),
+        "the sinks are not looked at in a two-sided mask": changed(
+            lambda queries, keys, window, pattern: window_mask(
+                queries, keys, window, **pattern | {"sinks": pattern["sinks"] if pattern["causal"] else 0}
+            )
+        ),
+        "the sinks are not looked at where there are global tokens": changed(
+            lambda queries, keys, window, pattern: window_mask(
+                queries, keys, window, **pattern | {"sinks": 0 if pattern["global_tokens"] else pattern["sinks"]}
+            )
+        ),
+        "the global tokens are not looked at in a causal mask": changed(
+            lambda queries, keys, window, pattern: window_mask(
+                queries,
+                keys,
+                window,
+                **pattern | {"global_tokens": None if pattern["causal"] else pattern["global_tokens"]},
+            )
+        ),
+        "the positions are counted on from the first query and the first key, as if none were missing": changed(
+            lambda queries, keys, window, pattern: window_mask(
+                queries[0] + torch.arange(len(queries)), keys[0] + torch.arange(len(keys)), window, **pattern
+            )
+        ),
+        "the window is cut to the number of keys given, which may stand far apart": near_by_cut,
+        "a global token is a row and a column of the mask by its number, where its position decides": changed(
+            rows_by_number
+        ),
     },
 )
 
@@ -328,6 +446,8 @@ PAIRS = Exercise(
         Case("two-sided, a window longer than the text", lambda normal: (4, 19), two_sided),
         Case("two-sided, a window as long as the text", lambda normal: (10, 10), two_sided),
         Case("two-sided, a window of 1", lambda normal: (7, 1), two_sided),
+        Case("one token, a window of 3", lambda normal: (1, 3)),
+        Case("one token, two-sided, a window of 3", lambda normal: (1, 3), two_sided),
         Case("8,192 tokens, two-sided, a window of 128", lambda normal: (8192, 128), two_sided),
         Case("1,000,000,001 tokens, a window of 300,000,001", lambda normal: (1_000_000_001, 300_000_001)),
         Case(
@@ -439,6 +559,58 @@ PAIRS = Exercise(
             two_sided_pairs=lambda n, half: n * (2 * half + 1) - half * (half + 1) // 2
         ),
         "causal is not looked at": lambda n, window, *, causal=True: pairs_of()(n, window),
+        "every query counts a whole window, which is only cut to the text": (
+            lambda n, window, *, causal=True: n * min(window if causal else 2 * (window // 2) + 1, n)
+        ),
+        "a two-sided window is cut to the text, and its ends count as many keys as the middle": (
+            lambda n, window, *, causal=True: pairs_of()(n, window) if causal else n * min(2 * (window // 2) + 1, n)
+        ),
+        "a two-sided window holds exactly `window` keys, one side less by one where it is even": (
+            lambda n, window, *, causal=True: (
+                sum(pairs_of()(n, side + 1) for side in ([window - 1] if causal else [window // 2, (window - 1) // 2]))
+                - (0 if causal else n)
+            )
+        ),
+        "a causal window is cut to n - 1, where it is n": (
+            lambda n, window, *, causal=True: pairs_of()(
+                n, min(window, max(n - 1, 1)) if causal else window, causal=causal
+            )
+        ),
+        "the missing corner is half a square, window² / 2": (
+            lambda n, window, *, causal=True: (
+                n * window - window * window // 2 if causal and window < n else pairs_of()(n, window, causal=causal)
+            )
+        ),
+        "half · (half - 1) is taken away at the ends of a two-sided window, where it is half · (half + 1)": pairs_of(
+            two_sided_pairs=lambda n, half: n * (2 * half + 1) - half * (half - 1)
+        ),
+        "a causal window wider than the text counts its own triangle, not the text's": (
+            lambda n, window, *, causal=True: (
+                window * (window + 1) // 2 + max(n - window, 0) * window
+                if causal
+                else pairs_of()(n, window, causal=False)
+            )
+        ),
+        "two tokens that see each other count once, where they are two pairs": pairs_of(
+            two_sided_pairs=lambda n, half: n * (half + 1) - half * (half + 1) // 2
+        ),
+        "a two-sided window counts the token itself on both sides": pairs_of(
+            two_sided_pairs=lambda n, half: n * (2 * half + 2) - half * (half + 1)
+        ),
+        "two causal windows of window // 2 are joined, which leaves out the farthest key of each side": (
+            lambda n, window, *, causal=True: (
+                pairs_of()(n, window) if causal else max(2 * pairs_of()(n, window // 2) - n, n)
+            )
+        ),
+        "a two-sided window counts `window` keys in the middle, and sees every pair from 2 n on": (
+            lambda n, window, *, causal=True: (
+                pairs_of()(n, window)
+                if causal
+                else n * n
+                if window // 2 >= n
+                else n * window - window // 2 * (window // 2 + 1)
+            )
+        ),
     },
 )
 
@@ -496,6 +668,23 @@ def reach_from(
         return torch.tensor(join(band, others) if join else sorted({*band, *others}), dtype=torch.long)
 
     return keys_in_reach
+
+
+def all_where(sees_all):
+    """The right keys, and all of them in a two-sided block where sees_all(start, stop, window, sinks, tokens)."""
+
+    def reach(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
+        if not causal and sees_all(start, stop, window, sinks, global_tokens or ()):
+            return torch.arange(n)
+        return keys_in_reach(start, stop, n, window, causal=causal, sinks=sinks, global_tokens=global_tokens)
+
+    return reach
+
+
+def from_key_0(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
+    keys = keys_in_reach(start, stop, n, window, causal=causal, sinks=sinks, global_tokens=global_tokens)
+    near = keys_in_reach(start, stop, n, window, causal=causal, sinks=sinks)
+    return torch.cat([keys, torch.arange(int(near.max()) + 1)]).unique() if sinks else keys
 
 
 def from_first_to_last(band, others):
@@ -579,6 +768,23 @@ REACH = Exercise(
         ),
         Case("global token 0, in a causal block", lambda normal: (0, 3, 20, 4), reach_of(global_tokens=[0])),
         Case("global token 0, before a causal block", lambda normal: (9, 12, 20, 4), reach_of(global_tokens=[0])),
+        Case("two-sided, a block among 4 sinks", lambda normal: (0, 3, 20, 2), reach_of(causal=False, sinks=4)),
+        Case(
+            "two-sided, a block that begins among 2 sinks",
+            lambda normal: (1, 4, 20, 2),
+            reach_of(causal=False, sinks=2),
+        ),
+        Case("two-sided, 2 sinks far before the block", lambda normal: (9, 12, 20, 4), reach_of(causal=False, sinks=2)),
+        Case("2 sinks and global token 0", lambda normal: (9, 12, 20, 3), reach_of(sinks=2, global_tokens=[0])),
+        Case(
+            "2 sinks and a global token in a two-sided block",
+            lambda normal: (9, 12, 20, 3),
+            reach_of(causal=False, sinks=2, global_tokens=[11]),
+        ),
+        Case("a list of no global tokens", lambda normal: (9, 12, 20, 3), reach_of(causal=False, global_tokens=[])),
+        Case(
+            "two global tokens in the block", lambda normal: (4, 8, 20, 3), reach_of(causal=False, global_tokens=[5, 6])
+        ),
         Case(
             "2 sinks and global token 6, two-sided",
             lambda normal: (9, 12, 20, 4),
@@ -682,7 +888,7 @@ REACH = Exercise(
             start_of_band, end_of_band, join=lambda band, others: sorted([*band, *others])
         ),
         "sinks and global tokens stand behind the band, not in ascending order": reach_from(
-            start_of_band, end_of_band, join=lambda band, others: [*band, *(key for key in others if key not in band)]
+            start_of_band, end_of_band, join=lambda band, others: list(dict.fromkeys([*band, *others]))
         ),
         "the keys are a list, where they are a tensor": (
             lambda *sizes, **pattern: keys_in_reach(*sizes, **pattern).tolist()
@@ -694,6 +900,43 @@ REACH = Exercise(
         "a global token outside the block is not fetched": reach_from(start_of_band, end_of_band, globals_too=False),
         "a global token in the block fetches only the band, though it sees everything": reach_from(
             start_of_band, end_of_band, sees_all=sees_nothing_more
+        ),
+        "a two-sided block that holds a sink fetches all, as if sinks were global tokens": all_where(
+            lambda start, stop, window, sinks, chosen: start < sinks
+        ),
+        "a two-sided block that lies among the sinks fetches all, as if they were global tokens": all_where(
+            lambda start, stop, window, sinks, chosen: stop <= sinks
+        ),
+        "a global token in the band beside a two-sided block makes it fetch all": all_where(
+            lambda start, stop, window, sinks, chosen: any(
+                start - window // 2 <= token < stop + window // 2 for token in chosen
+            )
+        ),
+        "a two-sided block fetches only the sinks before its end, though all are seen from it": reach_from(
+            start_of_band, end_of_band, sinks_are=lambda sinks, stop, n, causal: min(sinks, stop)
+        ),
+        "the sinks are forgotten in a two-sided block": reach_from(
+            start_of_band, end_of_band, sinks_are=lambda sinks, stop, n, causal: min(sinks, stop) if causal else 0
+        ),
+        "a causal band starts `window` before the block's end, and its first queries lose keys": reach_from(
+            lambda start, stop, window, causal: stop - window if causal else start - window // 2, end_of_band
+        ),
+        "a causal band ends one key too late": reach_from(
+            start_of_band, lambda start, stop, window, causal: stop + (1 if causal else window // 2)
+        ),
+        "everything from key 0 on is fetched where there are sinks": from_key_0,
+        "sinks and global tokens stand before the band, and twice where it holds them": reach_from(
+            start_of_band, end_of_band, join=lambda band, others: [*others, *band]
+        ),
+        "a mask over all tokens is given, where the positions of those to fetch are asked for": (
+            lambda start, stop, n, *given, **pattern: torch.isin(
+                torch.arange(n), keys_in_reach(start, stop, n, *given, **pattern)
+            )
+        ),
+        "global token 0 is forgotten in a causal block": (
+            lambda *sizes, causal=True, sinks=0, global_tokens=None: keys_in_reach(
+                *sizes, causal=causal, sinks=sinks, global_tokens=None if causal else global_tokens
+            )
         ),
     },
 )
@@ -712,7 +955,8 @@ def blocks(**pattern):
 def in_linear_memory_and_time(**pattern):
     """The outcome, unless a tensor is too large or too much is multiplied.
 
-    For each head: n · (2 window + block) entries, and as many pairs of query and key, and n · sinks more.
+    For each head: n · (2 window + block) entries, and as many pairs of query and key, n · sinks more, and block · n for
+    each two-sided block that holds a global token.
     """
 
     def outcome(function, q, k, v, window, block):
@@ -724,13 +968,17 @@ def in_linear_memory_and_time(**pattern):
                 f"the largest tensor made has {largest.entries:,} entries ({largest.what}), "
                 f"and the budget is {budget:,}, n · (2 window + block) for each head"
             )
-        sinks = pattern.get("sinks", 0) + len(pattern.get("global_tokens", ()))
+        tokens = pattern.get("global_tokens", ())
+        sinks = pattern.get("sinks", 0) + len(tokens)
         pairs = q[..., 0].numel() * (2 * window + block + sinks)
+        seeing_all = set() if pattern.get("causal", True) else {token // block for token in tokens}
+        pairs += q[..., 0].numel() * block * len(seeing_all)
         spent, budget = counter.get_total_flops() // 2, pairs * (q.shape[-1] + v.shape[-1])
         if spent > budget:
+            more = f", and for all keys in {len(seeing_all)} of the blocks" * bool(seeing_all)
             raise Rejected(
                 f"your function multiplies {spent:,} times, and the budget is {budget:,}, which is enough for "
-                f"n · (2 window + block{' + sinks' if sinks else ''}) pairs of query and key in each head"
+                f"n · (2 window + block{' + sinks' if sinks else ''}) pairs of query and key in each head{more}"
             )
         return out
 
@@ -739,6 +987,8 @@ def in_linear_memory_and_time(**pattern):
 
 def unfolded(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
     """All blocks in one product: queries (blocks, block, d), and for each block the keys at its places, as indices."""
+    if global_tokens and not causal:  # a block that sees all would make all others as wide
+        return by_blocks()(q, k, v, window, causal=causal, sinks=sinks, global_tokens=global_tokens, block=block)
     n, heads = q.shape[-2], q.shape[-3]
     k, v = (each.repeat_interleave(heads // each.shape[-3], dim=-3) for each in (k, v))
     block = min(block, n)
@@ -841,12 +1091,52 @@ def heads_in_turn(q, k, v, *, mask=None):
     return attention(q, k, v, mask=mask)
 
 
-def band_of_tokens(n, window, block, heads=(1,), kv_heads=None, d_value=5):
+def as_many_as_block(q, k, v, window, *, block=64, **pattern):
+    """`block` blocks, each of the size that this takes."""
+    return by_blocks()(q, k, v, window, block=-(-q.shape[-2] // block), **pattern)
+
+
+def whole_if(makes_all):
+    """The band in blocks, unless makes_all(window, block, causal, global tokens)."""
+
+    def sliding_window_attention(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
+        all_at_once = makes_all(window, block, causal, global_tokens)
+        pattern = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)
+        return (masked_whole if all_at_once else by_blocks())(q, k, v, window, block=block, **pattern)
+
+    return sliding_window_attention
+
+
+def rest_left_at_zero(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, block=64):
+    n, pattern = q.shape[-2], dict(causal=causal, sinks=sinks, global_tokens=global_tokens)
+    out = q.new_zeros(*q.shape[:-1], v.shape[-1])
+    for start in range(0, n // block * block, block):
+        rows = torch.arange(start, start + block)
+        keys = keys_in_reach(start, start + block, n, window, **pattern)
+        mask = window_mask(rows, keys, window, **pattern)
+        out[..., rows, :] = grouped_attention(q[..., rows, :], k[..., keys, :], v[..., keys, :], mask=mask)
+    return out
+
+
+def neighbours_only(q, k, v, window, *, block=64, **pattern):
+    """Of the keys in reach, a block takes its own, those of the block beside it, and what is seen from everywhere."""
+
+    def reach(start, stop, n, window, causal, sinks, global_tokens):
+        keys = keys_in_reach(start, stop, n, window, causal=causal, sinks=sinks, global_tokens=global_tokens)
+        chosen = torch.tensor(global_tokens or [], dtype=torch.long)
+        near = (keys >= start - block) & (keys < stop + block)
+        everywhere = not causal and bool(((chosen >= start) & (chosen < stop)).any())
+        return keys[near | (keys < sinks) | torch.isin(keys, chosen) | everywhere]
+
+    return by_blocks(reach)(q, k, v, window, block=block, **pattern)
+
+
+def band_of_tokens(n, window, block, heads=(1,), kv_heads=None, d=8, d_value=5):
     def inputs(normal):
         *batch, count = heads
         return (
-            normal(*batch, count, n, 8),
-            normal(*batch, kv_heads or count, n, 8),
+            normal(*batch, count, n, d),
+            normal(*batch, kv_heads or count, n, d),
             normal(*batch, kv_heads or count, n, d_value),
             window,
             block,
@@ -878,6 +1168,13 @@ BAND = Exercise(
         Case("one block is longer than the text", band_of_tokens(10, 3, 64), blocks()),
         Case("two-sided, a window of 6", band_of_tokens(21, 6, 4), blocks(causal=False)),
         Case("2 sinks", band_of_tokens(22, 4, 8), blocks(sinks=2)),
+        Case("3 sinks, two-sided", band_of_tokens(22, 4, 8), blocks(causal=False, sinks=3)),
+        Case("one token", band_of_tokens(1, 3, 4), blocks()),
+        Case(
+            "2 sinks and global token 9, two-sided",
+            band_of_tokens(19, 3, 4),
+            blocks(causal=False, sinks=2, global_tokens=[9]),
+        ),
         Case("global tokens 3 and 17", band_of_tokens(22, 4, 8), blocks(causal=False, global_tokens=[3, 17])),
         Case(
             "global tokens at the edges of a block",
@@ -904,12 +1201,27 @@ BAND = Exercise(
             blocks(),
         ),
         Case("memory and time: 120 tokens", band_of_tokens(120, 8, 16), in_linear_memory_and_time()),
-        Case("memory and time: two-sided", band_of_tokens(96, 8, 16), in_linear_memory_and_time(causal=False)),
-        Case("memory and time: a window wider than a block", band_of_tokens(100, 20, 8), in_linear_memory_and_time()),
-        Case("memory and time: 2 sinks", band_of_tokens(96, 8, 16), in_linear_memory_and_time(sinks=2)),
+        Case("memory and time: two-sided", band_of_tokens(64, 8, 16), in_linear_memory_and_time(causal=False)),
+        Case("memory and time: a window wider than a block", band_of_tokens(70, 20, 8), in_linear_memory_and_time()),
+        Case("memory and time: 2 sinks", band_of_tokens(64, 8, 16), in_linear_memory_and_time(sinks=2)),
+        Case(
+            "memory and time: 2 sinks, two-sided",
+            band_of_tokens(64, 4, 16),
+            in_linear_memory_and_time(causal=False, sinks=2),
+        ),
+        Case(
+            "memory and time: global tokens 3 and 37, two-sided",
+            band_of_tokens(64, 2, 8),
+            in_linear_memory_and_time(causal=False, global_tokens=[3, 37]),
+        ),
+        Case(
+            "memory and time: 31 tokens in blocks of 3",
+            band_of_tokens(31, 2, 3, d=4, d_value=3),
+            in_linear_memory_and_time(),
+        ),
         Case(
             "memory and time: global token 0",
-            band_of_tokens(96, 8, 16),
+            band_of_tokens(64, 8, 16),
             in_linear_memory_and_time(global_tokens=[0]),
         ),
     ),
@@ -987,6 +1299,53 @@ BAND = Exercise(
             reach=lambda start, stop, n, window, sinks, **others: keys_in_reach(start, stop, n, window, **others)
         ),
         "attention is called, which knows no shared key heads (grouped_attention does)": by_blocks(attend=attention),
+        "`block` is not looked at: 64 queries are always taken": (
+            lambda q, k, v, window, *, block=64, **pattern: by_blocks()(q, k, v, window, **pattern)
+        ),
+        "`block` is taken for the number of blocks, where it is the queries of one": as_many_as_block,
+        "a two-sided block that holds a sink scores all keys, as if sinks were global tokens": by_blocks(
+            reach=all_where(lambda start, stop, window, sinks, chosen: start < sinks)
+        ),
+        "only a causal window goes in blocks, and a two-sided one makes the whole score matrix": whole_if(
+            lambda window, block, causal, tokens: not causal
+        ),
+        "a window wider than a block makes the whole score matrix": whole_if(
+            lambda window, block, causal, tokens: window > block
+        ),
+        "global tokens make the whole score matrix, also for blocks that hold none": whole_if(
+            lambda window, block, causal, tokens: bool(tokens)
+        ),
+        "a block reads no further than the block beside it, and a window wider than a block is cut": neighbours_only,
+        "sinks that lie in the band are fetched once more, and count twice in the softmax": by_blocks(
+            reach=lambda start, stop, n, window, sinks, **others: torch.cat(
+                [torch.arange(min(sinks, n)), keys_in_reach(start, stop, n, window, **others)]
+            )
+        ),
+        "the mask counts the fetched keys 0, 1, 2, ..., where their positions decide": by_blocks(
+            mask=lambda rows, keys, window, **pattern: window_mask(rows, torch.arange(len(keys)), window, **pattern)
+        ),
+        "the mask counts the fetched keys, and takes the queries for the last of them": by_blocks(
+            mask=lambda rows, keys, window, **pattern: window_mask(
+                torch.arange(len(keys))[-len(rows) :], torch.arange(len(keys)), window, **pattern
+            )
+        ),
+        "the last, shorter block is never computed and stays 0": rest_left_at_zero,
+        "a two-sided window reaches `window` keys to each side, where it is window // 2": (
+            lambda q, k, v, window, *, causal=True, **others: by_blocks()(
+                q, k, v, window if causal else 2 * window, causal=causal, **others
+            )
+        ),
+        "a two-sided mask is told window // 2, which it halves again": by_blocks(
+            mask=lambda rows, keys, window, causal, **others: window_mask(
+                rows, keys, window if causal else max(window // 2, 1), causal=causal, **others
+            )
+        ),
+        "the scores are not divided by √d": lambda q, k, v, *others, **pattern: by_blocks()(
+            q * q.shape[-1] ** 0.5, k, v, *others, **pattern
+        ),
+        "the scores are divided by √d_value, where it is √d": lambda q, k, v, *others, **pattern: by_blocks()(
+            q * (q.shape[-1] / v.shape[-1]) ** 0.5, k, v, *others, **pattern
+        ),
     },
 )
 
@@ -1079,6 +1438,33 @@ FIELD = Exercise(
         "the reach is `window` tokens a layer, one too many": lambda layers, window, *, causal=True: (
             1 + layers * (window if causal else 2 * (window // 2))
         ),
+        "layers · window is halved, where it is the window: odd ones reach too far": (
+            lambda layers, window, *, causal=True: 1 + (layers * (window - 1) if causal else 2 * (layers * window // 2))
+        ),
+        "half of a two-sided window is rounded up": lambda layers, window, *, causal=True: (
+            1 + layers * (window - 1 if causal else 2 * ((window + 1) // 2))
+        ),
+        "each layer doubles the reach, where it adds the same again": lambda layers, window, *, causal=True: (
+            1 + (window - 1 if causal else 2 * (window // 2)) * 2 ** (layers - 1)
+        ),
+        "each layer reaches twice as far as the one below, as dilated windows do": (
+            lambda layers, window, *, causal=True: 1 + (window - 1 if causal else 2 * (window // 2)) * (2**layers - 1)
+        ),
+        "one layer too many is counted": lambda layers, window, *, causal=True: (
+            1 + (layers + 1) * (window - 1 if causal else 2 * (window // 2))
+        ),
+        "causal and two-sided are exchanged": lambda layers, window, *, causal=True: (
+            1 + layers * (2 * (window // 2) if causal else window - 1)
+        ),
+        "the token itself is counted on both sides of a two-sided stack": lambda layers, window, *, causal=True: (
+            1 + layers * (window - 1) if causal else 2 + layers * 2 * (window // 2)
+        ),
+        "what a layer adds is raised to the power of layers": lambda layers, window, *, causal=True: (
+            1 + (window - 1 if causal else 2 * (window // 2)) ** layers
+        ),
+        "the count is a float, where it is a whole number": lambda layers, window, *, causal=True: (
+            1.0 + layers * (window - 1 if causal else 2 * (window // 2))
+        ),
     },
 )
 
@@ -1120,6 +1506,10 @@ PATTERN = Exercise(
         Case("LG, 5 layers", lambda normal: ("LG", 5)),
         Case("L, 3 layers", lambda normal: ("L", 3)),
         Case("a unit longer than the stack", lambda normal: ("GLLLG", 3)),
+        Case("GGL, 7 layers", lambda normal: ("GGL", 7)),
+        Case("LGGLL, 12 layers", lambda normal: ("LGGLL", 12)),
+        Case("GLLG, 10 layers", lambda normal: ("GLLG", 10)),
+        Case("G, 4 layers", lambda normal: ("G", 4)),
     ),
     right_answers=(pattern_by_slices, pattern_from(lambda unit, layer, layers: (unit * (layer + 1))[layer])),
     mistakes={
@@ -1160,6 +1550,21 @@ PATTERN = Exercise(
         "the unit is given as it is, not repeated": lambda unit, layers: tuple(KIND[letter] for letter in unit),
         "every third layer is global whatever the unit says": pattern_from(
             lambda unit, layer, layers: "L" if layer % 3 else "G"
+        ),
+        "only the first G of the unit is full": pattern_from(
+            lambda unit, layer, layers: "G" if layer % len(unit) == unit.find("G") else "L"
+        ),
+        "only the last G of the unit is full": pattern_from(
+            lambda unit, layer, layers: "G" if layer % len(unit) == unit.rfind("G") else "L"
+        ),
+        "only whole units are placed, and the layers that are left are windows": pattern_from(
+            lambda unit, layer, layers: unit[layer % len(unit)] if layer < layers // len(unit) * len(unit) else "L"
+        ),
+        "the last layer is always full, whatever the unit says": pattern_from(
+            lambda unit, layer, layers: "G" if layer == layers - 1 else unit[layer % len(unit)]
+        ),
+        "the unit is not repeated, and only cut to the layers": lambda unit, layers: tuple(
+            KIND[letter] for letter in unit[:layers]
         ),
         "each letter of the unit stands for a stretch of layers, one after the other": pattern_from(
             lambda unit, layer, layers: unit[layer * len(unit) // layers]
@@ -1218,6 +1623,7 @@ SAVING = Exercise(
         Case("all full", kinds("G", 6, 50, 8)),
         Case("all local", kinds("L", 6, 50, 8)),
         Case("a text shorter than the window", kinds("GLL", 6, 20, 64)),
+        Case("a text as long as the window, two-sided", kinds("GLL", 7, 30, 30), saved_two_sided),
     ),
     right_answers=(saving_by_shares, saving_by_hand),
     mistakes={
@@ -1288,6 +1694,38 @@ SAVING = Exercise(
         ),
         "the share that is saved is given, where a factor is asked": lambda layer_types, n, window, *, causal=True: (
             1 - 1 / saving_by_hand(layer_types, n, window, causal=causal)
+        ),
+        "the factor is rounded to two decimals": lambda layer_types, n, window, *, causal=True: round(
+            saving_by_hand(layer_types, n, window, causal=causal), 2
+        ),
+        "the factor is rounded to four decimals": lambda layer_types, n, window, *, causal=True: round(
+            saving_by_hand(layer_types, n, window, causal=causal), 4
+        ),
+        "a full layer is counted as a window of n, which two-sided reaches only n // 2 to each side": (
+            lambda layer_types, n, window, *, causal=True: saved_with(
+                layer_types,
+                local_global.window_pairs(n, n, causal=causal),
+                local_global.window_pairs(n, window, causal=causal),
+            )
+        ),
+        "only the stack that it is compared with counts a full layer as a window of n, too few pairs two-sided": (
+            lambda layer_types, n, window, *, causal=True: (
+                len(layer_types)
+                * local_global.window_pairs(n, n, causal=causal)
+                / pattern_pairs(layer_types, n, window, causal=causal)
+            )
+        ),
+        "a window layer counts a whole window for every query, up to a full layer's pairs": (
+            lambda layer_types, n, window, *, causal=True: saved_with(
+                layer_types,
+                full := n * (n + 1) // 2 if causal else n * n,
+                min(n * (window if causal else 2 * (window // 2) + 1), full),
+            )
+        ),
+        "only the stack that it is compared with counts a full causal layer as n² / 2": (
+            lambda layer_types, n, window, *, causal=True: (
+                len(layer_types) * n * n / (2 if causal else 1) / pattern_pairs(layer_types, n, window, causal=causal)
+            )
         ),
     },
 )
@@ -1400,6 +1838,27 @@ KV_BYTES = Exercise(
         "head_dim is forgotten": kv_bytes(each=lambda heads, d, e: 2 * heads * e),
         "numbers are counted, and not bytes": kv_bytes(each=lambda heads, d, e: 2 * heads * d),
         "every number counts 2 bytes, whatever element_bytes says": kv_bytes(each=lambda heads, d, e: 4 * heads * d),
+        "the bytes of a token multiply the tokens of the window layers only (brackets are missing)": (
+            lambda layer_types, n, window, kv_heads, head_dim, element_bytes=2: (
+                (full := list(layer_types).count("full")) * n
+                + (len(layer_types) - full) * min(n, window) * 2 * kv_heads * head_dim * element_bytes
+            )
+        ),
+        "each kind of layer is counted once, as if its layers shared a cache": (
+            lambda layer_types, *sizes: kv_layer_by_layer(tuple(set(layer_types)), *sizes)
+        ),
+        "a window layer holds the larger of n and window, where it is the smaller": kv_bytes(
+            tokens=lambda kind, n, window: n if kind == "full" else max(n, window)
+        ),
+        "a window layer counts its keys and not its values": kv_bytes(
+            tokens=lambda kind, n, window: n if kind == "full" else min(n, window) / 2
+        ),
+        "the window is taken for a two-sided one, of 2 · (window // 2) + 1 tokens": kv_bytes(
+            tokens=lambda kind, n, window: n if kind == "full" else min(n, 2 * (window // 2) + 1)
+        ),
+        "a full layer holds a window beside all its tokens": kv_bytes(
+            tokens=lambda kind, n, window: min(n, window) + (n if kind == "full" else 0)
+        ),
         "the layers are not added up: one full layer and one window layer are counted": (
             lambda layer_types, n, window, kv_heads, head_dim, element_bytes=2: (
                 2 * (n + min(n, window)) * kv_heads * head_dim * element_bytes
@@ -1532,14 +1991,20 @@ def cut_for_the_last(q, k, v, cache):
     return local_global.cached_window_attention(q, k, v, cache)
 
 
+def heads_along_the_first(q, k, v, *, mask=None):
+    group = q.shape[-3] // k.shape[-3]
+    return attention(q, k.repeat_interleave(group, dim=0), v.repeat_interleave(group, dim=0), mask=mask)
+
+
 def swapped(cache, k, v):
     all_v, all_k = cache.append(v, k)
     return all_k, all_v
 
 
-def stream_of(n, heads=2, kv_heads=None, d_value=5):
+def stream_of(n, heads=2, kv_heads=None, d_value=5, batch=()):
     kv_heads = kv_heads or heads
-    return lambda normal: (normal(heads, n, 8), normal(kv_heads, n, 8), normal(kv_heads, n, d_value))
+    shapes = ((heads, n, 8), (kv_heads, n, 8), (kv_heads, n, d_value))
+    return lambda normal: tuple(normal(*batch, *shape) for shape in shapes)
 
 
 def stream_in(window, sinks, *lengths, **shape):
@@ -1576,6 +2041,7 @@ CACHE = Exercise(
         Case("more sinks than tokens", stream_in(2, 12, 4, 3, 1), streamed),
         Case("6 heads on 2 key heads, chunks of 3", stream_in(4, 1, 3, 3, 2, heads=6, kv_heads=2), streamed),
         Case("values of 19 numbers", stream_in(4, 0, 5, 3, d_value=19), streamed),
+        Case("a batch of 2, 6 heads on 3 key heads", stream_in(3, 1, 4, 3, heads=6, kv_heads=3, batch=(2,)), streamed),
         Case("every chunk length from 1 to 9", stream_whole(9, 3, 0), streamed_in_every_length),
         Case("every chunk length from 1 to 9, 1 sink", stream_whole(9, 2, 1), streamed_in_every_length),
         Case("what the cache holds after 11 tokens", stream_in(4, 0, *[1] * 11), kept_positions),
@@ -1661,6 +2127,25 @@ CACHE = Exercise(
         ),
         "only the future is masked: in a long chunk keys older than the window are seen": cached_by(
             mask=lambda queries, cache: cache.position <= queries[:, None]
+        ),
+        "the key heads are laid out 0 1 0 1 (repeat), where a group of query heads shares one (repeat_interleave)": (
+            cached_by(attend=heads_in_turn)
+        ),
+        "the key heads are repeated along dimension 0, which is the batch where there is one": cached_by(
+            attend=heads_along_the_first
+        ),
+        "the sinks are counted among the window - 1 tokens that are kept": cached_by(
+            keep=lambda position, cache, following: (
+                (position >= following - max(cache.window - 1 - cache.sinks, 0)) | (position < cache.sinks)
+            )
+        ),
+        "between calls the cache holds the whole chunk, and what the chunk's first token sees": cached_by(
+            following=lambda queries, cache: int(queries[0])
+        ),
+        "the sinks are seen from before them": cached_by(
+            mask=lambda queries, cache: (
+                window_mask(queries, cache.position, cache.window) | (cache.position < cache.sinks)
+            )
         ),
         "the chunk attends to itself only": cached_by(
             mask=lambda queries, cache: (

@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from solutions import quadratic
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor, far_below, felt, large_products, tensors
+from solutions.checks.tools import LargestTensor, far_below, felt, large_products, tensors, wider
 from solutions.quadratic import KVCache, attention_scores, causal_mask, grouped_attention
 
 INF = math.inf
@@ -95,6 +95,7 @@ TURN = Exercise(
             product_of_turned,
         ),
         Case("the gradient", lambda normal: (normal(2), 3, 0.5), felt("pair")),
+        Case("bfloat16", lambda normal: (normal(2), 4, 0.4), dtype=torch.bfloat16),
     ),
     right_answers=(turn_by_matrix, turn_by_complex),
     mistakes={
@@ -128,6 +129,13 @@ TURN = Exercise(
             lambda position, theta: math.radians(position * theta)
         ),
         "the angle is 2 π times too large": turned_by(lambda position, theta: 2 * math.pi * position * theta),
+        "the position is cut to a whole number": turned_by(lambda position, theta: int(position) * theta),
+        "whole turns are taken off the position, where they may be taken off the angle": turned_by(
+            lambda position, theta: position % (2 * math.pi) * theta
+        ),
+        "the pair of half precision comes back as float32": lambda pair, position, theta: quadratic.turn_pair(
+            *wider(pair), position, theta
+        ),
         "nothing turns": lambda pair, position, theta: pair.clone(),
     },
 )
@@ -162,6 +170,48 @@ def nothing_where_empty(weights, scores):
 
 def row_max(scores):
     return scores.amax(-1, keepdim=True)
+
+
+def of_safe_sum(measured_from, power=torch.exp, rounds=lambda weights, dtype: weights):
+    """A softmax in float32 at least, rounded once, whose sums of 0 become 1: no nan, and an empty row is 0."""
+
+    def softmax(scores):
+        (wide,) = wider(scores)
+        weights = rounds(power(wide - measured_from(wide)), scores.dtype)
+        total = weights.sum(-1, keepdim=True)
+        return (weights / total.masked_fill(total == 0, 1)).to(scores.dtype)
+
+    return softmax
+
+
+def finite_max(scores, over=row_max):
+    """The maximum, and 0 where it is -inf."""
+    return (largest := over(scores)).masked_fill(largest == -INF, 0)
+
+
+def mean_of_finite(scores):
+    there = scores > -INF
+    return scores.masked_fill(~there, 0).sum(-1, keepdim=True) / there.sum(-1, keepdim=True).clamp(min=1)
+
+
+def no_row_below(least, scores):
+    """A row whose scores are all below that number counts as empty."""
+    (wide,) = wider(scores)
+    low = row_max(wide) < least
+    return wide.masked_fill(low, 0).softmax(-1).masked_fill(low, 0).to(scores.dtype)
+
+
+def sum_of_narrow_terms(scores):
+    """Differences and exponentials in the dtype of the scores, and their sum in float32."""
+    weights = torch.exp(scores - finite_max(scores))
+    total = weights.sum(-1, keepdim=True, dtype=torch.promote_types(scores.dtype, torch.float32))
+    return (weights / total.clamp(min=1)).to(scores.dtype)
+
+
+def nothing_beside_minus_inf(scores):
+    (wide,) = wider(scores)
+    some = (wide == -INF).any(-1, keepdim=True)
+    return wide.masked_fill(some, 0).softmax(-1).masked_fill(some, 0).to(scores.dtype)
 
 
 def made_safe_first(scores):
@@ -244,6 +294,7 @@ SOFTMAX = Exercise(
         Case("scores too large for float16", lambda normal: (torch.tensor([[12.0, 11.0, 1.0]]).half(),)),
         Case("two rows of very different size", lambda normal: (torch.tensor([[0.0, 1.0], [200.0, 201.0]]),)),
         Case("one score far above the rest", lambda normal: (torch.tensor([[0.0] * 15 + [1000.0]]),)),
+        Case("scores around -3", lambda normal: (normal(3, 5) - 3,)),
         Case("very negative scores", lambda normal: (normal(3, 5) - 200,)),
         Case("one key, with a score of -200,000", lambda normal: (torch.tensor([[-200_000.0], [1.5]]),)),
         Case("some scores are -inf", lambda normal: (normal(3, 4).masked_fill(causal_mask(3, 4).logical_not(), -INF),)),
@@ -369,6 +420,33 @@ SOFTMAX = Exercise(
         "the scores are divided by their sum, without an exponential": lambda scores: (
             scores / scores.sum(-1, keepdim=True)
         ),
+        "the maximum of the whole matrix is taken from every row, and in rows far below it all weights are 0": (
+            of_safe_sum(lambda scores: finite_max(scores, torch.max))
+        ),
+        "nothing is subtracted before the exponential, in float32 too": of_safe_sum(torch.zeros_like),
+        "the mean of the row's finite scores is subtracted, not its maximum: a score far above it overflows": (
+            of_safe_sum(mean_of_finite)
+        ),
+        "the largest size of a score is subtracted, |s| for s, so that rows of very negative scores become 0": (
+            of_safe_sum(lambda scores: scores.masked_fill(scores == -INF, 0).abs().amax(-1, keepdim=True))
+        ),
+        "the maximum is never less than 0 and the sum never less than 1, so that weights of low rows are too small": (
+            lambda scores: (
+                (weights := torch.exp(wider(scores)[0] - row_max(wider(scores)[0]).clamp(min=0)))
+                / weights.sum(-1, keepdim=True).clamp(min=1)
+            ).to(scores.dtype)
+        ),
+        "a row whose scores are all below -10,000 counts as empty": lambda scores: no_row_below(-1e4, scores),
+        "a row that holds -inf anywhere counts as empty": nothing_beside_minus_inf,
+        "powers of 2 are taken, where they are powers of e": of_safe_sum(finite_max, torch.exp2),
+        "0.000001 is added to the sum, and the weights of a row add to a little less than 1": lambda scores: (
+            (weights := torch.exp(wider(scores)[0] - finite_max(wider(scores)[0])))
+            / (weights.sum(-1, keepdim=True) + 1e-6)
+        ).to(scores.dtype),
+        "the exponentials are rounded to half precision before they are added up": of_safe_sum(
+            finite_max, rounds=lambda weights, dtype: weights.to(dtype).to(weights.dtype)
+        ),
+        "differences and exponentials are made in half precision, and only their sum in float32": sum_of_narrow_terms,
     },
 )
 
@@ -488,6 +566,24 @@ SCORES = Exercise(
             lambda q, k: 1 / q.shape[-1], given=lambda q, scale: scale * scale
         ),
         "the softmax is taken here already": lambda q, k, scale=None: quadratic.softmax(attention_scores(q, k, scale)),
+        "the scores are divided by the whole part of √d, which is √d only where d is a square": scaled_by(
+            lambda q, k: 1 / math.isqrt(q.shape[-1])
+        ),
+        "a product beyond float16 becomes its last number, 65,504, and is scaled from there": (
+            lambda q, k, scale=None: torch.nan_to_num(q @ k.mT) * (root(q) if scale is None else scale)
+        ),
+        "a given scale comes after the product, which float16 cannot hold beyond 65,504, and only 1 / √d before it": (
+            lambda q, k, scale=None: attention_scores(q, k) if scale is None else scaled_after(q, k, scale)
+        ),
+        "float16 goes through bfloat16, which holds large products but only 8 binary digits": lambda q, k, scale=None: (
+            scaled_after(q.bfloat16(), k.bfloat16(), scale).half()
+            if q.dtype == torch.float16
+            else attention_scores(q, k, scale)
+        ),
+        "the keys are reshaped to (d, keys), where they must be transposed": lambda q, k, scale=None: attention_scores(
+            q, k.reshape(*k.shape[:-2], k.shape[-1], k.shape[-2]).mT, scale
+        ),
+        "the axis of a single query is dropped": lambda q, k, scale=None: attention_scores(q, k, scale).squeeze(-2),
     },
 )
 
@@ -576,6 +672,27 @@ MASK = Exercise(
             causal_mask(keys, keys, device)
         ),
         "device is not used": lambda queries, keys, device=None: causal_mask(queries, keys),
+        "the triangle of the new tokens stands before the keys that all of them may see": from_ones(
+            lambda ones, ahead: torch.cat([ones[:, ahead:].tril(), ones[:, :ahead]], dim=1)
+        ),
+        "the keys before the new tokens are hidden, and a chunk sees only itself": from_ones(
+            lambda ones, ahead: torch.cat([~ones[:, :ahead], ones[:, ahead:].tril()], dim=1)
+        ),
+        "the new tokens see the past and themselves, but not each other": from_ones(
+            lambda ones, ahead: torch.cat([ones[:, :ahead], ones[:, ahead:].tril().triu()], dim=1)
+        ),
+        "the rows are upside down: query 0 is taken for the last token": from_ones(
+            lambda ones, ahead: ones.tril(ahead).flip(0)
+        ),
+        "nothing is hidden where there are fewer queries than keys": from_ones(
+            lambda ones, ahead: ones if ahead else ones.tril()
+        ),
+        "the mask holds the whole numbers 1 and 0, where it should hold True and False": from_ones(
+            lambda ones, ahead: ones.tril(ahead).long()
+        ),
+        "the mask has axes for batch and heads, (1, 1, queries, keys) for (queries, keys)": from_ones(
+            lambda ones, ahead: ones.tril(ahead)[None, None]
+        ),
     },
 )
 
@@ -678,6 +795,17 @@ def added_mask(scores, visible):
     """-inf added, not filled in, and the nan of empty rows set to 0 afterwards: right numbers, a gradient of nan."""
     hidden = torch.zeros(visible.shape, dtype=scores.dtype).masked_fill(~visible, -INF)
     return nothing_where_empty(torch.softmax(scores + hidden, dim=-1), scores + hidden)
+
+
+def added_truth(q, k, v, *, causal=False, mask=None, scale=None):
+    scores = attention_scores(q, k, scale) + (0 if mask is None else mask)
+    return hidden_before(scores, visible_pairs(q, k, causal, None)) @ v
+
+
+def emptied_by_mask_alone(q, k, v, *, causal=False, mask=None, scale=None):
+    empty = torch.tensor(False) if mask is None else ~mask.any(-1, keepdim=True)
+    scores = attention_scores(q, k, scale).masked_fill(~visible_pairs(q, k, causal, mask), -INF)
+    return scores.masked_fill(empty, 0).softmax(-1).masked_fill(empty, 0) @ v
 
 
 def causally(function, q, k, v):
@@ -885,6 +1013,18 @@ ATTENTION = Exercise(
         "an empty row is left as it comes from torch.softmax, which is nan": assembled(
             weights=hidden_before_torch_softmax
         ),
+        "the given scale comes on top of 1 / √d, not in its place": assembled(
+            scores=lambda q, k, scale: attention_scores(q, k) * (1 if scale is None else scale)
+        ),
+        "mask is added to the scores as 1 and 0, and hides nothing": added_truth,
+        "a row counts as empty only where mask empties it: one that mask and causal empty together is nan": (
+            emptied_by_mask_alone
+        ),
+        "the mask of the first text serves all of them": assembled(
+            visible=lambda q, k, causal, mask: visible_pairs(
+                q, k, causal, mask[0] if mask is not None and mask.dim() > 2 else mask
+            )
+        ),
         "the softmax is left out": assembled(weights=lambda scores, visible: scores.masked_fill(~visible, 0)),
         "each query takes the value of its best key only, without a softmax": assembled(weights=best_key_only),
     },
@@ -960,6 +1100,13 @@ SPLIT = Exercise(
         "the heads stand before the batch": lambda x, heads: split(x, heads).transpose(0, 1),
         "`heads` is taken for the size of a head": lambda x, heads: x.unflatten(-1, (-1, heads)).transpose(1, 2),
         "the heads come in reversed order": lambda x, heads: split(x, heads).flip(1),
+        "the tokens of all texts stand in one row before heads and tokens change places, and the texts mix": (
+            lambda x, heads: x.reshape(-1, heads, x.shape[2] // heads).transpose(0, 1).reshape(split(x, heads).shape)
+        ),
+        "tokens and columns change places, and one reshape cuts what comes of it": (
+            lambda x, heads: x.transpose(1, 2).reshape(split(x, heads).shape)
+        ),
+        "the heads are float32, where they have the dtype of x": lambda x, heads: split(x.float(), heads),
         "only the first head comes back": lambda x, heads: split(x, heads)[:, :1],
         "the whole width is repeated for every head, where each has its own slice": (
             lambda x, heads: x[:, None].expand(-1, heads, -1, -1)
@@ -1025,6 +1172,13 @@ def merge_by_reshape(out):
 
 def first_head_everywhere(q, k, v, causal):
     return quadratic.attention(q[:, :1], k[:, :1], v[:, :1], causal=causal).expand_as(q)
+
+
+def in_heads_of_mean_queries(x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False):
+    kv_heads = heads if kv_heads is None else kv_heads
+    q = split(x @ w_q, heads).unflatten(1, (kv_heads, -1)).mean(2)
+    out = quadratic.attention(q, split(x @ w_k, kv_heads), split(x @ w_v, kv_heads), causal=causal)
+    return merge(out.repeat_interleave(heads // kv_heads, dim=1)) @ w_o
 
 
 def repeated(y, times, dim):
@@ -1152,6 +1306,30 @@ HEADS = Exercise(
         ),
         "causal is not handed on": in_heads(attend=lambda q, k, v, causal: quadratic.attention(q, k, v)),
         "the last projection, w_o, is left out": in_heads(project=lambda merged, w_o: merged),
+        "head h takes every heads-th column, (head_dim, heads), and they are merged like that": in_heads(
+            split=lambda y, heads: y.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2),
+            merge=lambda out: out.permute(0, 2, 3, 1).flatten(-2),
+        ),
+        "the input is added to the result, as a whole layer does": lambda x, *weights, causal=False: (
+            x + in_heads()(x, *weights, causal=causal)
+        ),
+        "all query heads read the first key head where key heads are shared": in_heads(
+            share=lambda y, times, dim: y if times == 1 else y[:, :1].repeat_interleave(times * y.shape[1], dim=1)
+        ),
+        "the queries of a group are averaged, and its heads give the same": in_heads_of_mean_queries,
+        "head h reads key head h // kv_heads, where it is h // (heads // kv_heads)": in_heads(
+            share=lambda y, times, dim: (
+                y[:, [head // y.shape[1] % y.shape[1] for head in range(times * y.shape[1])]] if times > 1 else y
+            )
+        ),
+        "the texts of a batch are joined to one, and read each other": lambda x, *weights, causal=False: in_heads()(
+            x.reshape(1, -1, x.shape[2]), *weights, causal=causal
+        ).reshape(x.shape),
+        "causal hides the past, where it hides the future": in_heads(
+            attend=lambda q, k, v, causal: quadratic.attention(
+                q, k, v, mask=causal_mask(q.shape[2], k.shape[2]).T if causal else None
+            )
+        ),
         "the heads are not split, so that one attention sees the whole width": in_heads(
             split=lambda y, heads: y[:, None], share=lambda y, times, dim: y
         ),
@@ -1290,6 +1468,37 @@ def swapped_in_the_cache(q, k, v, cache):
     return grouped_attention(q, all_k, all_v, causal=True)
 
 
+def first_kept(q, k, v, cache):
+    return never_appended(q, k, v, cache) if len(cache) else quadratic.cached_attention(q, k, v, cache)
+
+
+def last_kept(q, k, v, cache):
+    out = quadratic.cached_attention(q, k, v, cache)
+    cache.k, cache.v = k, v
+    return out
+
+
+def emptied_by_a_chunk(q, k, v, cache):
+    if q.shape[-2] > 1:
+        cache.k = cache.v = None
+    return quadratic.cached_attention(q, k, v, cache)
+
+
+def seen_twice(q, k, v, cache):
+    cache.append(k, v)
+    return grouped_attention(q, torch.cat([cache.k, k], dim=-2), torch.cat([cache.v, v], dim=-2), causal=True)
+
+
+def scaled_in_the_cache(q, k, v, cache):
+    return quadratic.cached_attention(q / root(q), k * root(k), v, cache)
+
+
+def heads_along_the_first(q, k, v, cache):
+    group = q.shape[-3] // k.shape[-3]
+    all_k, all_v = (each.repeat_interleave(group, dim=0) for each in cache.append(k, v))
+    return quadratic.attention(q, all_k, all_v, causal=True)
+
+
 def only_the_heads_laid_out(lay_out):
     """Attention whose key heads are laid out by lay_out(heads, group) and kept like that, or not kept at all."""
 
@@ -1311,14 +1520,14 @@ def heads_not_grouped(q, k, v, cache):
     return quadratic.attention(q, *cache.append(k, v), causal=True)
 
 
-def text(n, heads=2, kv_heads=None):
+def text(n, heads=2, kv_heads=None, batch=()):
     """q, k, v of n tokens."""
     kv_heads = kv_heads or heads
-    return lambda normal: (normal(heads, n, 8), normal(kv_heads, n, 8), normal(kv_heads, n, 5))
+    return lambda normal: tuple(normal(*batch, *shape) for shape in ((heads, n, 8), (kv_heads, n, 8), (kv_heads, n, 5)))
 
 
-def text_in(*lengths, heads=2, kv_heads=None):
-    return lambda normal: (*text(sum(lengths), heads, kv_heads)(normal), *lengths)
+def text_in(*lengths, **shape):
+    return lambda normal: (*text(sum(lengths), **shape)(normal), *lengths)
 
 
 CACHE = Exercise(
@@ -1342,6 +1551,7 @@ CACHE = Exercise(
         Case("every chunk length from 1 to 7", text(7, heads=1), every_chunk_length),
         Case("6 heads on 2 key heads, chunks of 3", text_in(3, 3, 1, heads=6, kv_heads=2), in_chunks),
         Case("3 heads on 1 key head, every chunk length", text(7, heads=3, kv_heads=1), every_chunk_length),
+        Case("a batch of 2, 6 heads on 3 key heads", text_in(3, 2, heads=6, kv_heads=3, batch=(2,)), in_chunks),
         Case("how many tokens the cache holds after 7", text(7), tokens_cached),
         Case("what cache.k holds after chunks of 2", text(5, heads=6, kv_heads=2), held("k", 2)),
         Case("what cache.v holds after chunks of 2", text(5, heads=6, kv_heads=2), held("v", 2)),
@@ -1382,6 +1592,24 @@ CACHE = Exercise(
         "the new keys stand before the old ones": newest_first,
         "the chunk is appended twice": appended_twice,
         "the chunk is appended a second time, after it has attended": appended_again,
+        "only the first chunk is kept in the cache": first_kept,
+        "the cache keeps the last chunk only": last_kept,
+        "only the first chunk is causal, and in later ones tokens see those that come after them": masked_by(
+            lambda every, ahead: every if ahead else every.tril()
+        ),
+        "the first chunk is read without a mask, and only later ones are causal": masked_by(
+            lambda every, ahead: every.tril(ahead) if ahead else every
+        ),
+        "the tokens of a chunk see the past and themselves, but not each other": masked_by(
+            lambda every, ahead: torch.cat([every[:, :ahead], every[:, ahead:].tril().triu()], dim=1)
+        ),
+        "a chunk of several tokens is taken for a new text, and the cache is emptied": emptied_by_a_chunk,
+        "a chunk of several tokens attends to itself only": lambda q, k, v, cache: (
+            chunk_alone(q, k, v, cache) if q.shape[-2] > 1 else quadratic.cached_attention(q, k, v, cache)
+        ),
+        "the chunk stands twice among the keys that are attended to": seen_twice,
+        "the cache holds keys that are divided by √d already": scaled_in_the_cache,
+        "the key heads are repeated along dimension 0, which is the batch where there is one": heads_along_the_first,
     },
 )
 
@@ -1485,6 +1713,30 @@ COUNT = Exercise(
             each=lambda head_dim, heads: head_dim * heads / 2
         ),
         "the heads are forgotten": count_of(each=lambda head_dim, heads: 2 * head_dim),
+        "head_dim is taken for the width of all heads, and divided by their number": count_of(
+            each=lambda head_dim, heads: 2 * (head_dim // heads) * heads
+        ),
+        "the count is a float, which holds whole numbers up to 2**53 only": (
+            lambda n, head_dim, heads=1, *, causal=False: 2.0 * heads * head_dim * visible_count(n, causal)
+        ),
+        "the pairs are computed in floats and made whole, when digits beyond 2**53 are lost": count_of(
+            pairs=lambda n, causal: int(n * (n + 1) / 2) if causal else int(float(n) ** 2)
+        ),
+        "P V is counted for one head only": count_of(each=lambda head_dim, heads: head_dim * (heads + 1)),
+        "a pair costs one multiplication in P V, where it costs head_dim": count_of(
+            each=lambda head_dim, heads: (head_dim + 1) * heads
+        ),
+        "n + 1 is halved first, rounded down, and an even n loses pairs": count_of(
+            pairs=lambda n, causal: (n + 1) // 2 * n if causal else n * n
+        ),
+        "the four projections are counted too, each as wide as all heads": (
+            lambda n, head_dim, heads=1, *, causal=False: (
+                2 * heads * head_dim * visible_count(n, causal) + 4 * n * (heads * head_dim) ** 2
+            )
+        ),
+        "the heads are forgotten when it is causal": lambda n, head_dim, heads=1, *, causal=False: (
+            2 * head_dim * visible_count(n, causal) * (1 if causal else heads)
+        ),
         "the heads and P V are forgotten": count_of(each=lambda head_dim, heads: head_dim),
         "the additions are counted too": count_of(each=lambda head_dim, heads: 4 * head_dim * heads),
         "every token counts once, where every pair does": count_of(pairs=lambda n, causal: n),
@@ -1550,13 +1802,13 @@ def fused_whole(q, k, v, *, causal=False, block=64):
     return scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
-def by_blocks(attend, starts=lambda queries, block: range(0, queries, block), gather=lambda out, q: torch.cat(out, -2)):
+def by_blocks(attend, starts=lambda queries, block: range(0, queries, block)):
     """Blocked attention from attend(q_block, k, v, causal, start, offset), so that a mistake can replace a part."""
 
     def blocked_attention(q, k, v, *, causal=False, block=64):
         queries, offset = q.shape[-2], k.shape[-2] - q.shape[-2]
         out = [attend(q[..., at : at + block, :], k, v, causal, at, offset) for at in starts(queries, block)]
-        return gather(out, q)
+        return torch.cat(out, dim=-2)
 
     return blocked_attention
 
@@ -1566,10 +1818,65 @@ def rows_of(q_block, k, v, causal, start, offset):
     return quadratic.attention(q_block, k, v, mask=torch.arange(k.shape[-2]) <= positions if causal else None)
 
 
-def padded(out, q):
-    done = torch.cat(out, -2) if out else q.new_zeros(*q.shape[:-2], 0, q.shape[-1])
-    missing = q.shape[-2] - done.shape[-2]
-    return torch.cat([done, done.new_zeros(*done.shape[:-2], missing, done.shape[-1])], -2)
+def rest_left_at_zero(q, k, v, *, causal=False, block=64):
+    out = q.new_zeros(*q.shape[:-1], v.shape[-1])
+    for start in range(0, q.shape[-2] // block * block, block):
+        here = slice(start, start + block)
+        out[..., here, :] = rows_of(q[..., here, :], k, v, causal, start, k.shape[-2] - q.shape[-2])
+    return out
+
+
+def rest_not_causal(q, k, v, *, causal=False, block=64):
+    out = quadratic.blocked_attention(q, k, v, causal=causal, block=block)
+    whole = q.shape[-2] // block * block
+    return torch.cat([out[..., :whole, :], quadratic.attention(q, k, v)[..., whole:, :]], dim=-2)
+
+
+def unlike_each_other(q_block, k, v, causal, start, offset):
+    """Queries of a block see what stands before it and themselves."""
+    if not causal:
+        return quadratic.attention(q_block, k, v)
+    mask = torch.arange(k.shape[-2]) < start + offset
+    own = torch.arange(k.shape[-2]) == torch.arange(q_block.shape[-2])[:, None] + start + offset
+    return quadratic.attention(q_block, k, v, mask=mask | own)
+
+
+def in_half_all_the_way(q_block, k, v, causal, start, offset):
+    scores = q_block @ k.mT * root(k)
+    if causal:
+        positions = torch.arange(q_block.shape[-2])[:, None] + start + offset
+        scores = scores.masked_fill(torch.arange(k.shape[-2]) > positions, -INF)
+    return scores.softmax(-1) @ v
+
+
+def weights_joined(q, k, v, *, causal=False, block=64):
+    offset, weights = k.shape[-2] - q.shape[-2], []
+    for start in range(0, q.shape[-2], block):
+        scores = attention_scores(q[..., start : start + block, :], k)
+        if causal:
+            positions = torch.arange(scores.shape[-2])[:, None] + start + offset
+            scores = scores.masked_fill(torch.arange(k.shape[-2]) > positions, -INF)
+        weights.append(quadratic.softmax(scores))
+    return torch.cat(weights, dim=-2) @ v
+
+
+def each_from_its_own_maximum(q, k, v, *, causal=False, block=64):
+    """Blocks of keys, whose sums are added up although each is measured from a maximum of its own."""
+    queries, keys = q.shape[-2], k.shape[-2]
+    wide_q, wide_k, wide_v = wider(q, k, v)
+    visible = of_positions(queries, keys) if causal else torch.ones(queries, keys, dtype=torch.bool)
+    top = bottom = 0
+    for columns in torch.arange(keys).split(block):
+        scores = attention_scores(wide_q, wide_k[..., columns, :]).masked_fill(~visible[:, columns], -INF)
+        terms = torch.exp(scores - finite_max(scores))
+        top, bottom = top + terms @ wide_v[..., columns, :], bottom + terms.sum(-1, keepdim=True)
+    return (top / bottom).to(q.dtype)
+
+
+def as_many_as_block(q, k, v, *, causal=False, block=64):
+    """`block` blocks, each of the size that this takes."""
+    size = -(-q.shape[-2] // block)
+    return quadratic.blocked_attention(q, k, v, causal=causal, block=size)
 
 
 def whole_mask_from(make, always=False):
@@ -1648,6 +1955,11 @@ def long_text(normal):
     return normal(1, 2, 200, 8), normal(1, 2, 200, 8), normal(1, 2, 200, 8), 16
 
 
+def many_blocks(normal):
+    """So many tokens that `block` blocks of them would be too large."""
+    return normal(1, 2, 250, 4), normal(1, 2, 250, 4), normal(1, 2, 250, 4), 7
+
+
 def tokens_in_blocks(queries, keys, block, heads=(), d_value=5):
     return lambda normal: (normal(*heads, queries, 8), normal(*heads, keys, 8), normal(*heads, keys, d_value), block)
 
@@ -1699,6 +2011,8 @@ BLOCKS = Exercise(
             within_budget(False),
         ),
         Case("memory: 200 tokens, causal", long_text, within_budget(True)),
+        Case("memory: 250 tokens, blocks of 7", many_blocks, within_budget(True)),
+        Case("memory: 250 tokens in bfloat16, blocks of 7", many_blocks, within_budget(False), dtype=torch.bfloat16),
     ),
     right_answers=(blocks_preallocated, blocks_fused, fused_whole, by_blocks(rows_of)),
     mistakes={
@@ -1740,9 +2054,7 @@ BLOCKS = Exercise(
         "the last, shorter block is left out": by_blocks(
             rows_of, starts=lambda queries, block: range(0, max(queries - block, 0) + 1, block)
         ),
-        "the last, shorter block is never computed and stays 0": by_blocks(
-            rows_of, starts=lambda queries, block: range(0, queries // block * block, block), gather=padded
-        ),
+        "the last, shorter block is never computed and stays 0": rest_left_at_zero,
         "the causal mask begins anew in every block, as if its queries were the last tokens": by_blocks(
             lambda q_block, k, v, causal, start, offset: quadratic.attention(q_block, k, v, causal=causal)
         ),
@@ -1765,6 +2077,22 @@ BLOCKS = Exercise(
         ),
         "each block of queries sees only the keys of its own block": by_blocks(own_keys_only),
         "blocks of keys are averaged, each with a softmax of its own": averaged_over_key_blocks,
+        "`block` is taken for the number of blocks, where it is the queries of one": as_many_as_block,
+        "the last, shorter block is not causal": rest_not_causal,
+        "the queries of a block see what stands before it and themselves, but not each other": by_blocks(
+            unlike_each_other
+        ),
+        "blocks of keys are added up, each measured from its own maximum": each_from_its_own_maximum,
+        "the weights of all blocks are joined to the whole matrix before they meet the values": weights_joined,
+        "products of half precision stay in it: large ones are inf, and softmax makes nan of them": by_blocks(
+            in_half_all_the_way
+        ),
+        "the output is float32, whatever dtype q has": lambda q, k, v, **others: quadratic.blocked_attention(
+            q, k, v, **others
+        ).float(),
+        "the scores are not divided by √d": lambda q, k, v, **others: quadratic.blocked_attention(
+            q / root(q), k, v, **others
+        ),
     },
 )
 

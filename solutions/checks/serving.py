@@ -5,6 +5,7 @@ grouped, latent, windowed), contexts shorter than a window, a node on which noth
 """
 
 import math
+from collections import Counter
 from itertools import pairwise
 
 import torch
@@ -50,10 +51,10 @@ def rows_in_turn(function, n, ranks):
 def fair(function, n, ranks):
     """Where the pieces can't be equal: is every row held once, in order, and the work within 10 % of the mean?"""
     parts = parts_of(function(n, ranks), ranks)
-    held = torch.cat(parts).tolist()
+    held = Counter(torch.cat(parts).tolist())
     for row in range(n):
-        if held.count(row) != 1:
-            raise Rejected(f"row {row:,} is held {held.count(row)} times; expected once")
+        if held[row] != 1:
+            raise Rejected(f"row {row:,} is held {held[row]} times; expected once")
     for rank, part in enumerate(parts):
         if (part.diff() <= 0).any():
             at = int((part.diff() <= 0).nonzero()[0])
@@ -99,6 +100,12 @@ def cut_by_size(n, ranks, end):
     size = n // (2 * ranks)
     edges = [*range(0, 2 * ranks * size, size), end(n, 2 * ranks * size)]
     pieces = [torch.arange(*each) for each in pairwise(edges)]
+    return [torch.cat((pieces[rank], pieces[-1 - rank])) for rank in range(ranks)]
+
+
+def rounded_up(n, ranks):
+    size = -(-n // (2 * ranks))
+    pieces = [torch.arange(n)[piece * size : (piece + 1) * size] for piece in range(2 * ranks)]
     return [torch.cat((pieces[rank], pieces[-1 - rank])) for rank in range(ranks)]
 
 
@@ -160,15 +167,21 @@ ZIGZAG = Exercise(
         "the pieces have n // (2 · ranks) rows, and the last has all the rest too": lambda n, ranks: cut_by_size(
             n, ranks, lambda n, held: n
         ),
-        "rows are dealt out one by one, to and fro: the work is equal, but there are no pieces to skip": row_after_row,
+        "rows are dealt out one by one, to and fro: in a long text nearly equal work, no pieces to skip": row_after_row,
         "the rows of a rank are a list, where they are a tensor": lambda n, ranks: [
             rows.tolist() for rows in ring.zigzag_rows(n, ranks)
         ],
         "the ranks stand in reverse: the last has the outermost pieces": lambda n, ranks: ring.zigzag_rows(n, ranks)[
             ::-1
         ],
-        "rows are dealt out one by one: the work is equal, but there are no pieces to skip": lambda n, ranks: [
+        "rows are dealt out one by one: in a long text nearly equal work, but no pieces to skip": lambda n, ranks: [
             torch.arange(rank, n, ranks) for rank in range(ranks)
+        ],
+        "the pieces have n / (2 · ranks) rows, rounded up, and the last are short or empty": rounded_up,
+        "chunk makes fewer pieces than it is asked for, and there is none for the first rank": lambda n, ranks: [
+            torch.cat((pieces[rank], pieces[2 * ranks - 1 - rank]))
+            for pieces in [torch.arange(n).chunk(2 * ranks)]
+            for rank in range(ranks)
         ],
         "chunk cuts, which makes fewer pieces than it is asked for": lambda n, ranks: [
             torch.cat((pieces[rank], pieces[-1 - rank]))
@@ -242,6 +255,12 @@ def parts_of_groups(model, tokens, *, bits=16, group=None):
     numbers = slots_of(model, tokens) * each(model)
     total = numbers * bits / 8 + (4 * numbers / group if group else 0)
     return int(total) if total.is_integer() else total
+
+
+def groups_layer_by_layer(model, tokens, *, bits=16, group=None):
+    layers = [tokens] * model.global_layers + [min(tokens, model.window or tokens)] * model.local_layers
+    groups = sum(math.ceil(held * each(model) / group) for held in layers) if group else 0
+    return bits_of(slots_of(model, tokens) * each(model), bits) + 4 * groups
 
 
 def bytes_not_rounded(model, tokens, *, bits=16, group=None):
@@ -358,6 +377,10 @@ KV_BYTES = Exercise(
             groups=groups_of_a_slot
         ),
         "the last, short group has a part of a scale: the groups are not rounded up": parts_of_groups,
+        "the last, short group has a part of a scale, and all is rounded up together": (
+            lambda *given, **bits: math.ceil(parts_of_groups(*given, **bits))
+        ),
+        "every layer has groups of its own, where they run on over all numbers": groups_layer_by_layer,
         "there is one group more than it takes": bytes_with(
             groups=lambda model, slots, numbers, group: slots * numbers // group + 1
         ),
@@ -515,6 +538,11 @@ FIT = Exercise(
         "requests are rounded to the nearest whole number": fit(whole=lambda requests: max(0, round(requests))),
         "a request is divided: the result is not rounded": fit(whole=lambda requests: max(0, requests)),
         "the number is a float: // of a float is one": fit(whole=lambda requests: max(0, requests // 1)),
+        "the number is a float, 0.0 where nothing fits": fit(whole=lambda requests: max(0.0, requests // 1)),
+        "there are fewer than 0 requests where the weights do not fit, cut towards 0": fit(whole=int),
+        "the cache of one token is multiplied by the tokens, and windows never fill": fit(
+            cache=lambda model, tokens, bits, group: tokens * kv_bytes(model, 1, bits=bits, group=group)
+        ),
         "a device has 80 GB, whatever device_bytes says": fit(
             memory=lambda device_bytes, devices, usable: devices * H100_BYTES * usable
         ),
@@ -586,15 +614,23 @@ def ends_with(
     middle=lambda seen, asked, z: (seen + z * z / (2 * asked)) / (1 + z * z / asked),
     error=lambda seen, asked, z: math.sqrt(seen * (1 - seen) / asked + z * z / (4 * asked**2)) / (1 + z * z / asked),
     z_of=lambda z: z,
+    cut=True,
 ):
     """Ends made of a middle and an error, so that a mistake can replace one."""
 
     def needle_interval(right, asked, z=1.96):
         z = z_of(z)
         centre, reach = middle(right / asked, asked, z), z * error(right / asked, asked, z)
-        return max(0.0, centre - reach), min(1.0, centre + reach)
+        return (max(0.0, centre - reach), min(1.0, centre + reach)) if cut else (centre - reach, centre + reach)
 
     return needle_interval
+
+
+def ends_of_a_sample(right, asked, z=1.96):
+    seen, n = right / asked, max(asked - 1, 1)
+    middle = (seen + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * math.sqrt(seen * (1 - seen) / n + z * z / (4 * n * n))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def seen_as_it_is(seen, asked, z):
@@ -717,6 +753,28 @@ NEEDLE = Exercise(
         "z stands where z² belongs": ends_with(
             lambda seen, asked, z: (seen + z / (2 * asked)) / (1 + z / asked),
             lambda seen, asked, z: math.sqrt(seen * (1 - seen) / asked + z / (4 * asked**2)) / (1 + z / asked),
+        ),
+        "z² / (4 asked²) is left out of the root": ends_with(
+            error=lambda seen, asked, z: error_of_the_seen(seen, asked, z) / (1 + z * z / asked)
+        ),
+        "z² / (2 asked²) stands in the root, where it is z² / (4 asked²)": ends_with(
+            error=lambda seen, asked, z: (
+                math.sqrt(seen * (1 - seen) / asked + z * z / (2 * asked**2)) / (1 + z * z / asked)
+            ),
+            cut=False,
+        ),
+        "z stands in the root, where it is z²": ends_with(
+            error=lambda seen, asked, z: math.sqrt(seen * (1 - seen) / asked + z / (4 * asked**2)) / (1 + z * z / asked)
+        ),
+        "the plain error is taken at the moved middle, and the ends are not cut to 0 and 1": ends_with(
+            error=error_of_the_moved, cut=False
+        ),
+        "the reach is not divided by 1 + z² / asked, and the ends are not cut to 0 and 1": ends_with(
+            error=lambda seen, asked, z: math.sqrt(seen * (1 - seen) / asked + z * z / (4 * asked**2)), cut=False
+        ),
+        "everything is divided by asked - 1, as the spread of a sample is": ends_of_a_sample,
+        "the ends are rounded to three digits": lambda right, asked, z=1.96: tuple(
+            round(end, 3) for end in serving.needle_interval(right, asked, z)
         ),
         "the misses are counted, and not what was found": lambda right, asked, z=1.96: serving.needle_interval(
             asked - right, asked, z

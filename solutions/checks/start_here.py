@@ -13,6 +13,20 @@ def row_after_row(values):
     return total / len(values)
 
 
+def halved_with_each(values):
+    mean = values[0]
+    for row in values[1:]:
+        mean = (mean + row) / 2
+    return mean
+
+
+def collected_in_float32(values):
+    total = torch.zeros(values.shape[1])
+    for row in values:
+        total = total + row.float()
+    return total / len(values)
+
+
 EXERCISES = (
     Exercise(
         title="equal attention",
@@ -32,6 +46,7 @@ EXERCISES = (
             Case("6 rows, two of them alike", lambda normal: (normal(5, 3)[[0, 1, 2, 0, 3, 4]],)),
             Case("float64", lambda normal: (normal(7, 2),), dtype=torch.float64),
             Case("a transposed matrix", lambda normal: (normal(3, 6).T,)),
+            Case("5 rows, some of them 0", lambda normal: (normal(5, 4) * torch.tensor([1, 0, 1, 1, 0])[:, None],)),
         ),
         right_answers=(
             lambda values: values.sum(0) / values.shape[0],
@@ -60,6 +75,32 @@ EXERCISES = (
                 values.cumsum(0) / torch.arange(1, len(values) + 1)[:, None]
             ),
             "the median of each column is taken, not the mean": lambda values: values.median(0).values,
+            "the middle between the smallest and the largest entry of each column is taken": lambda values: (
+                (values.amin(0) + values.amax(0)) / 2
+            ),
+            "the first and the last row are averaged, and those between are left out": lambda values: (
+                (values[0] + values[-1]) / 2
+            ),
+            "each row is averaged with the mean so far, and the last row has half of the weight": halved_with_each,
+            "the mean over the whole matrix is taken, once for every column": lambda values: values.mean().expand(
+                values.shape[1]
+            ),
+            "the sum is halved, however many rows there are": lambda values: values.sum(0) / 2,
+            "the sum is divided by the root of the number of rows": lambda values: values.sum(0) / len(values) ** 0.5,
+            "the sum is divided without its fraction (// for /)": lambda values: values.sum(0) // len(values),
+            "row i counts i + 1 times, so that later rows weigh more": lambda values: (
+                (weights := torch.arange(1, len(values) + 1, dtype=values.dtype)) @ values / weights.sum()
+            ),
+            "entries of 0 are not counted among the rows": lambda values: (
+                values.sum(0) / (values != 0).sum(0).clamp(min=1)
+            ),
+            "each column has a softmax of its own for weights, where all weights are equal": lambda values: (
+                values.softmax(0) * values
+            ).sum(0),
+            "the rows attend to each other by their products before the mean is taken": lambda values: (
+                (values @ values.T).softmax(-1) @ values
+            ).mean(0),
+            "the mean is float32, where it has the dtype of the values": collected_in_float32,
         },
     ),
 )

@@ -71,8 +71,8 @@ def gathered_attention(q: Tensor, k: Tensor, v: Tensor, indices: Tensor, *, scal
     q: (batch, heads, n, d); k: (batch, kv_heads, m, d); v: (batch, kv_heads, m, d_value)
     indices: (batch, n, k), positions of keys, each once, or -1: the same for all heads; they alone say what is seen
     scale: 1 / √d when it is None
-    Returns (batch, heads, n, d_value). A query of nothing but -1 gets 0. (What stands around the function refuses
-    positions out of range, given twice, or of another shape: the body need not.)
+    Returns (batch, heads, n, d_value), in the dtype of q. A query of nothing but -1 gets 0. (What stands around the
+    function refuses positions out of range, given twice, or of another shape: the body need not.)
     """
     group = q.shape[1] // k.shape[1]
     q = q.transpose(1, 2).unflatten(2, (-1, group))  # (batch, n, kv_heads, group, d): a group shares its keys
@@ -157,8 +157,8 @@ def index_target(probabilities: Tensor) -> Tensor:
 
     probabilities: (batch, heads, n, candidates), of the attention, after its softmax; of a row the candidates may hold
     a part only, and sum to less than 1
-    Returns (batch, n, candidates), without a gradient: the attention must not be pulled towards its indexer. A query
-    whose probabilities are all 0 gets zeros.
+    Returns (batch, n, candidates), in their dtype and without a gradient: the attention must not be pulled towards its
+    indexer. A query whose probabilities are all 0 gets zeros.
     """
     summed = probabilities.detach().sum(dim=1)
     return summed / summed.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(summed.dtype).tiny)
@@ -170,9 +170,9 @@ def divergence(scores: Tensor, target: Tensor) -> Tensor:
     """KL(target ‖ softmax(scores)), the mean over all queries, in nats.
 
     scores: (batch, n, candidates), -inf where there is no candidate; target: the same shape, 0 there
-    Returns one number, 0 when scores = log(target) + a constant. Its gradient by the scores is softmax(scores) - target
-    over batch · n. A query's target sums to 1; without any candidate it is all 0, counts 0, and its gradient is 0.
-    DeepSeek adds the queries up where we take the mean, which changes the step's size and nothing else.
+    Returns one number, a tensor () in their dtype, 0 when scores = log(target) + a constant. Its gradient by the scores
+    is softmax(scores) - target over batch · n. A query's target sums to 1; without any candidate it is all 0, counts 0,
+    and its gradient is 0. DeepSeek adds the queries up where we take the mean, which changes the step's size alone.
     """
     hidden = scores == -math.inf
     log_softmax = scores.masked_fill(hidden.all(dim=-1, keepdim=True), 0).log_softmax(dim=-1)
@@ -199,7 +199,8 @@ def sparse_loss(scores: Tensor, probabilities: Tensor, indices: Tensor) -> Tenso
 
     scores: (batch, n, m), of the indexer; indices: (batch, n, k), its choice, -1 for no key
     probabilities: (batch, heads, n, k), what attention to the chosen keys pays to each
-    Returns one number, the mean over all queries, whose gradient reaches the scores of chosen keys alone.
+    Returns one number as `divergence` does, the mean over all queries; its gradient reaches the scores of chosen keys
+    alone.
     """
     chosen = scores.gather(-1, indices.clamp(min=0))
     chosen = chosen.masked_fill(indices < 0, -math.inf)

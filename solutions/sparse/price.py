@@ -111,7 +111,10 @@ def saving_limit(phase: str, sizes: Sizes = V32) -> float:
 
 @shapes(check=phase_is_known)
 def flops_crossover(phase: str, sizes: Sizes = V32) -> float:
-    """The position from which sparse attention takes fewer FLOPs than dense."""
+    """The position from which sparse attention takes fewer FLOPs than dense, whole or not.
+
+    sizes: of a model whose dense pair costs more than the indexer's; otherwise there is no such position.
+    """
     return sizes.top_k * sizes.absorbed / (sizes.dense[phase] - sizes.indexer)
 
 

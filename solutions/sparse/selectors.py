@@ -131,8 +131,8 @@ def page_bound(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     q: (..., n, d); low, high: (..., pages, d), the smallest and largest entry of the page's keys in each dimension
     Returns (..., n, pages): at least q · k for every key k of the page, and equal for a page of one key. A positive q_i
-    takes high_i, a negative one low_i. Nothing with n · pages · d entries is made: beside what is returned, no tensor
-    has more than twice the entries of q or of low.
+    takes high_i, a negative one low_i. Nothing with n · pages · d entries is made: no tensor has more than twice those
+    of q, of low or of what is returned, whichever has most.
     """
     return q.clamp(min=0) @ high.transpose(-2, -1) + q.clamp(max=0) @ low.transpose(-2, -1)
 
