@@ -95,6 +95,7 @@ def update_delta(k: Tensor, v: Tensor, memory: Tensor, z: Tensor) -> tuple[Tenso
     """Write of each value only what the memory does not say already (Infini-attention, eq. 9, "Linear + Delta").
 
     Arguments and result as in `update_linear`. z counts every write all the same; an empty memory knows nothing yet.
+    The gradient passes through what is read, too.
     """
     # so a pair that comes in every segment is read back as v / 2; update_gamma and update_unit mend that in two ways
     return update_linear(k, v - retrieve(k, memory, z), memory, z)
@@ -641,8 +642,8 @@ def needle_share(q: Tensor, needle: Tensor, filler: Tensor, tokens: int) -> Tens
     """How much of a read is the needle's value, when the memory holds it once and `tokens` tokens of filler.
 
     q: (d_key,), the query; needle: (d_key,), its key; filler: (n, d_key), the keys that the rest repeats in equal parts
-    Returns a number from 0 to 1: a / (a + tokens * b), where a and b are σ(q) · σ(key) of the needle and, on average,
-    of the filler. Half is left after a / b tokens.
+    Returns a number from 0 to 1, as a tensor or a float: a / (a + tokens * b), where a and b are σ(q) · σ(key) of the
+    needle and, on average, of the filler. Half is left after a / b tokens.
     """
     a = feature(q) @ feature(needle)
     b = (feature(filler) @ feature(q)).mean()

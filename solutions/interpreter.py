@@ -28,6 +28,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, SimpleNamespace
@@ -193,6 +194,31 @@ def _heard_by(listener: Listener) -> Iterator[None]:
             yield
         finally:
             _listeners.remove(listener)
+
+
+class Numbering(NamedTuple):
+    """The first program's number along each axis, and of each tensor the bytes that programs before it have."""
+
+    first: tuple[int, int, int]
+    before: dict[str, int]
+
+
+_numbering: ContextVar[Numbering | None] = ContextVar("how programs are numbered", default=None)
+
+
+@contextmanager
+def numbered_from(first: tuple[int, int, int], before: dict[str, int]) -> Iterator[None]:
+    """While it lasts, programs are numbered from `first` on, and what those before them have lies before each tensor.
+
+    before: name of a tensor -> bytes between the address that the kernel gets and the tensor's first element
+    So a kernel meets the large offsets of program 8,388,608 in tensors that hold that program's part and no other.
+    Listeners hear the numbers of the grid, from 0 on.
+    """
+    token = _numbering.set(Numbering(first, before))
+    try:
+        yield
+    finally:
+        _numbering.reset(token)
 
 
 # Launching -----------------------------------------------------------------------------------------------------------
@@ -388,6 +414,9 @@ def _patched(running: Launch) -> Iterator[None]:
             patches.enter_context(_replaced(private.ReduceScanOpInterface, check_tensor=_check_reduced))
             patches.enter_context(_replaced(private.interpreter_builder, **_bfloat16_operations()))
             patches.enter_context(_replaced(private.interpreter_builder, **_memory_operations(running)))
+            if (numbering := _numbering.get()) is not None:
+                patches.enter_context(_replaced(private.interpreter_builder, **_numbered(numbering)))
+                patches.enter_context(_replaced(private, _implicit_cvt=_begun_before(running, numbering)))
             yield
     finally:
         scope.restore()
@@ -395,6 +424,29 @@ def _patched(running: Launch) -> Iterator[None]:
 
 def _call_helper(helper, *args, **kwargs):
     return _rewritten(helper.fn).rewrite()(*args, **kwargs)
+
+
+def _numbered(numbering: Numbering) -> dict[str, Callable]:
+    builder = private.interpreter_builder
+
+    def create_get_program_id(axis):
+        number = builder.grid_idx[axis] + numbering.first[axis]
+        return private.TensorHandle(np.array([number], dtype=np.int32), tl.int32)
+
+    return {"create_get_program_id": create_get_program_id}
+
+
+def _begun_before(running: Launch, numbering: Numbering) -> Callable:
+    """What makes a kernel's arguments of tensors and numbers, with the pointers that the numbering asks for."""
+    convert, before = private._implicit_cvt, {a.start: numbering.before.get(a.name, 0) for a in running.arguments}
+
+    def implicit_cvt(argument):
+        converted = convert(argument)
+        if hasattr(argument, "data_ptr"):
+            converted.handle.data = converted.handle.data - np.uint64(before[argument.data_ptr()])
+        return converted
+
+    return implicit_cvt
 
 
 def _memory_operations(running: Launch) -> dict[str, Callable]:

@@ -11,6 +11,7 @@ import torch
 from solutions import first_kernels, interpreter
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.kernels import (
+    Parts,
     changed,
     drawn,
     each_changed,
@@ -34,9 +35,9 @@ def case(label, *sizes, outcome) -> Case:
 def copied(kernel, n, width, block, dtype=torch.float32):
     x = drawn(n, width).to(dtype)
     outputs = {"y": unwritten(n, width, dtype=dtype)}
-    owner = rows_each(n, width, block)
+    parts = rows_each(n, width, block)
     grid = (triton.cdiv(n, block),)
-    return launched(kernel, grid, {"x": x}, outputs, n, owner=owner, WIDTH=width, BLOCK=block)["y"]
+    return launched(kernel, grid, {"x": x}, outputs, n, parts=parts, WIDTH=width, BLOCK=block)["y"]
 
 
 @triton.jit
@@ -51,6 +52,18 @@ def copied_flat(x, y, n, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK * WIDTH + tl.arange(0, BLOCK * WIDTH)
     tl.store(y + at, tl.load(x + at, mask=at < n * WIDTH, other=0.0), mask=at < n * WIDTH)
 
+
+@triton.jit
+def all_rows_each(x, y, n, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    for start in range(0, n, BLOCK):
+        at = (start + tl.arange(0, BLOCK))[:, None] * WIDTH + tl.arange(0, WIDTH)
+        tl.store(y + at, tl.load(x + at, mask=at < n * WIDTH, other=0.0), mask=at < n * WIDTH)
+
+
+APART = (
+    "tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)",
+    "tl.program_id(0) + tl.num_programs(0) * tl.arange(0, BLOCK)",
+)
 
 COPY = Exercise(
     title="a tile of rows",
@@ -103,8 +116,19 @@ COPY = Exercise(
                 " + tl.arange(0, WIDTH)\n",
                 "\n",
             ),
+            "a program's rows lie as far apart as there are programs, where they follow one another": APART,
+            "the mask compares places with n, so that n numbers are copied, not n rows": (
+                "inside = rows[:, None] < n",
+                "inside = at < n",
+            ),
+            "rows past the end come round to the first ones, which are copied again": (
+                "tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)",
+                "(tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)) % n",
+            ),
+            "the numbers are rounded to half precision on the way": ("other=0.0)", "other=0.0).to(tl.float16)"),
         },
-    ),
+    )
+    | {"every program copies all rows": all_rows_each},
     unjudged=interpreter.why_not,
 )
 
@@ -113,9 +137,9 @@ COPY = Exercise(
 
 
 def summed(kernel, n, width, block, columns, size=1.0):
-    x, outputs, owner = size * drawn(n, width), {"out": unwritten(n)}, rows_each(n, 1, block)
+    x, outputs, parts = size * drawn(n, width), {"out": unwritten(n)}, rows_each(n, 1, block)
     grid = (triton.cdiv(n, block),)
-    return launched(kernel, grid, {"x": x}, outputs, n, width, owner=owner, BLOCK=block, COLUMNS=columns)["out"]
+    return launched(kernel, grid, {"x": x}, outputs, n, width, parts=parts, BLOCK=block, COLUMNS=columns)["out"]
 
 
 @triton.jit
@@ -131,6 +155,14 @@ def sums_row_by_row(x, out, n, width, BLOCK: tl.constexpr, COLUMNS: tl.constexpr
     columns = tl.arange(0, COLUMNS)
     for row in range(tl.program_id(0) * BLOCK, tl.minimum(n, tl.program_id(0) * BLOCK + BLOCK)):
         tl.store(out + row, tl.sum(tl.load(x + row * width + columns, mask=columns < width, other=0.0), 0))
+
+
+@triton.jit
+def last_number_again(x, out, n, width, BLOCK: tl.constexpr, COLUMNS: tl.constexpr):
+    rows, columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, COLUMNS)
+    at = rows[:, None] * width + tl.minimum(columns, width - 1)
+    tile = tl.where(columns < width, tl.load(x + at, mask=rows[:, None] < n, other=0.0), 0.0)
+    tl.store(out + rows, tl.sum(tile, 1), mask=rows < n)
 
 
 SUMS = Exercise(
@@ -181,8 +213,23 @@ SUMS = Exercise(
             ),
             "the last, shorter block of rows is left out": ("mask=rows < n", "mask=rows < n // BLOCK * BLOCK"),
             "rows are not multiplied by their width, and overlap": ("rows[:, None] * width", "rows[:, None]"),
+            "a program's rows lie as far apart as there are programs, where they follow one another": APART,
+            "the mask ends with the matrix, not with the row, and numbers of the next row are added": (
+                "(columns < width)",
+                "(rows[:, None] * width + columns < n * width)",
+            ),
+            "columns past the width come round to the first ones, which count twice": (
+                "tl.arange(0, COLUMNS)",
+                "tl.arange(0, COLUMNS) % width",
+            ),
+            "the sums are added to what stands in out, which nobody has set": ("tl.store", "tl.atomic_add"),
+            "the numbers are rounded to half precision before they are added": (
+                "other=0.0)",
+                "other=0.0).to(tl.float16).to(tl.float32)",
+            ),
         },
-    ),
+    )
+    | {"columns past the width load the row's last number again, and hide it afterwards": last_number_again},
     unjudged=interpreter.why_not,
 )
 
@@ -193,14 +240,15 @@ SUMS = Exercise(
 def scored(kernel, n, head_dim, block_m, block_n, dtype=torch.float32):
     q, k = (drawn(side, n, head_dim)[0].to(dtype) for side in (1, 2))
 
-    def owner(name, entry):
+    def words(name, entry):
         row, key = divmod(entry, n)
         tile = f"{span('rows', row, block_m, n)}, {span('columns', key, block_n, n)} of {name}"
-        return (row // block_m, key // block_n), tile, f"row {row}, column {key},"
+        return tile, f"row {row}, column {key},"
 
+    parts = Parts(lambda name, entry: (entry // n // block_m, entry % n // block_n), words)
     grid, sizes = (triton.cdiv(n, block_m), triton.cdiv(n, block_n)), (n, 0.8 * head_dim**-0.5)
     meta = {"HEAD_DIM": head_dim, "BLOCK_M": block_m, "BLOCK_N": block_n}
-    return launched(kernel, grid, {"q": q, "k": k}, {"s": unwritten(n, n)}, *sizes, owner=owner, **meta)["s"]
+    return launched(kernel, grid, {"q": q, "k": k}, {"s": unwritten(n, n)}, *sizes, parts=parts, **meta)["s"]
 
 
 def score_bytes(n, head_dim, block_m, block_n, dtype=torch.float32):
@@ -228,6 +276,23 @@ def scores_turned(q, k, s, n, scale, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constex
     turned = tl.dot(keys, tl.trans(queries), input_precision="ieee") * scale
     tl.store(s + tl.trans(i) * n + j, turned, mask=(tl.trans(i) < n) & (j < n))
 
+
+@triton.jit
+def all_keys_each(q, k, s, n, scale, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.arange(0, HEAD_DIM)
+    q_tile = tl.load(q + rows[:, None] * HEAD_DIM + columns, mask=rows[:, None] < n, other=0.0)
+    for start in range(0, n, BLOCK_N):
+        keys = start + tl.arange(0, BLOCK_N)
+        k_tile = tl.load(k + keys[:, None] * HEAD_DIM + columns, mask=keys[:, None] < n, other=0.0)
+        scores = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * scale
+        tl.store(s + rows[:, None] * n + keys, scores, mask=(rows[:, None] < n) & (keys < n))
+
+
+ROWS_APART = (
+    "tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)",
+    "tl.program_id(0) + tl.num_programs(0) * tl.arange(0, BLOCK_M)",
+)
 
 SCORES = Exercise(
     title="a tile of scores",
@@ -296,8 +361,25 @@ SCORES = Exercise(
                 "s + rows[:, None] * n + keys, scores.to(q_tile.dtype),",
             ),
             "the last, shorter block of keys is left out": ("& (keys < n)", "& (keys < n // BLOCK_N * BLOCK_N)"),
+            "a program's queries lie as far apart as there are programs, where they follow one another": ROWS_APART,
+            "a program's queries and keys lie as far apart as there are programs, where they follow one another": (
+                *ROWS_APART,
+                "tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)",
+                "tl.program_id(1) + tl.num_programs(1) * tl.arange(0, BLOCK_N)",
+            ),
+            "the queries are multiplied by the scale, and rounded to half precision, before the product": (
+                "tl.dot(q_tile,",
+                "tl.dot((q_tile.to(tl.float32) * scale).to(q_tile.dtype),",
+                '"ieee") * scale',
+                '"ieee")',
+            ),
+            "the mask of the store ends with the matrix, not with the row": (
+                "mask=(rows[:, None] < n) & (keys < n)",
+                "mask=rows[:, None] * n + keys < n * n",
+            ),
         },
-    ),
+    )
+    | {"every program makes the scores of its queries with all keys": all_keys_each},
     unjudged=interpreter.why_not,
 )
 
@@ -310,8 +392,8 @@ def log_sums(kernel, n, width, block_m, block_n, shift=0.0, size=2.0, hidden=(0,
     s = size * drawn(n, width) + shift
     s[1:2, slice(*hidden)] = -math.inf
     grid, meta = (triton.cdiv(n, block_m),), {"BLOCK_M": block_m, "BLOCK_N": block_n}
-    outputs, owner = {"lse": unwritten(n)}, rows_each(n, 1, block_m)
-    return launched(kernel, grid, {"s": s}, outputs, n, width, owner=owner, **meta)["lse"]
+    outputs, parts = {"lse": unwritten(n)}, rows_each(n, 1, block_m)
+    return launched(kernel, grid, {"s": s}, outputs, n, width, parts=parts, **meta)["lse"]
 
 
 @triton.jit
@@ -438,6 +520,8 @@ LOG_SUMS = Exercise(
                 "range(0, tl.maximum(BLOCK_N, width // BLOCK_N * BLOCK_N), BLOCK_N)",
             ),
             "every program computes the first BLOCK_M rows": ("tl.program_id(0) * BLOCK_M + ", ""),
+            "a program's rows lie as far apart as there are programs, where they follow one another": ROWS_APART,
+            "m begins at -10,000, above scores that are smaller": ("[BLOCK_M], -1e30", "[BLOCK_M], -1e4"),
         },
     )
     | {"every score is read twice, once for the maximum and once for the sum": in_two_passes},
@@ -468,11 +552,9 @@ def rescaled(function, rows, columns, first=False, shift=0.0):
     ell = torch.zeros(rows) if first else 1 + drawn(rows, 3)[:, 0].abs()
     outputs = {name: unwritten(rows) for name in ("new_m", "new_ell", "alpha")} | {"p": unwritten(rows, columns)}
 
-    def owner(name, entry):
-        return (0,), f"all of {name}", f"entry {entry}"
-
+    parts = Parts(lambda name, entry: (0 * entry,), lambda name, entry: (f"all of {name}", f"entry {entry}"))
     inputs, kernel = {"m": m, "ell": ell, "scores": scores}, changed(caller, rescale=function)
-    launched(kernel, (1,), inputs, outputs, owner=owner, ROWS=rows, COLUMNS=columns)
+    launched(kernel, (1,), inputs, outputs, parts=parts, ROWS=rows, COLUMNS=columns)
     return {"m": outputs["new_m"], "ell": outputs["new_ell"], "alpha": outputs["alpha"], "p": outputs["p"]}
 
 
@@ -536,6 +618,16 @@ RESCALE = Exercise(
             ),
             "powers of 2 are taken, where the log-sum-exp is natural": ("tl.exp", "tl.math.exp2"),
             "the sum is the tile's own, and the one before is forgotten": ("alpha * ell + ", ""),
+            "one maximum is taken for all rows of the tile": ("tl.max(scores, 1)", "tl.max(tl.max(scores, 1), 0)"),
+            "alpha is measured from the tile's own maximum, and is above 1 where the tile is lower": (
+                "tl.exp(m - m_new)",
+                "tl.exp(m - tl.max(scores, 1))",
+            ),
+            "alpha is returned as a column, where it has one number a row": ("alpha, p\n", "alpha[:, None], p\n"),
+            "p is rounded to half precision, and so is what is summed": (
+                "tl.exp(scores - m_new[:, None])",
+                "tl.exp(scores - m_new[:, None]).to(tl.float16).to(tl.float32)",
+            ),
         },
     ),
     unjudged=interpreter.why_not,

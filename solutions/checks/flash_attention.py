@@ -7,6 +7,7 @@ divide nothing, maxima come late, blocks differ, and budgets of room and traffic
 
 import inspect
 import math
+import re
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from solutions import flash
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.running import Rejected
+from solutions.checks.running import Rejected, place_of
 from solutions.checks.tools import LargestMade, far_below, large_products, storage, tensors, wider
 from solutions.flash import SRAMOverflow, TileMachine, forward_bytes
 from solutions.quadratic import attention
@@ -144,6 +145,12 @@ def streamed(
     return online_softmax
 
 
+def wide_at_the_end(maximum, total):
+    """What was kept in half precision, as float32, and the maximum of an empty row as it should be."""
+    maximum, total = wider(maximum, total)
+    return maximum.masked_fill(total == 0, torch.finfo(total.dtype).min), total
+
+
 def begun_in_half(chunks):
     """A stream whose maximum begins at the most negative number of the chunks' dtype."""
     return streamed(begin=lambda chunk: torch.finfo(chunks[0].dtype).min)(chunks)
@@ -229,6 +236,7 @@ ONLINE = Exercise(
         Case("a row that sees nothing", all_hidden, row_in_chunks),
         Case("a row that sees nothing, in float16", all_hidden, row_in_chunks, dtype=torch.float16),
         Case("2 heads of 3 rows", split_row((2, 3, 2), 2, 3), row_in_chunks),
+        Case("a row that nothing stands in front of", split_row((3, 1, 4)), row_in_chunks),
         Case("float64", split_row((3, 4), 4), row_in_chunks, dtype=torch.float64),
         Case("1,003 equal scores in bfloat16, 7 a chunk", flat(1_003, 7), row_in_chunks, dtype=torch.bfloat16),
         Case("4,103 equal scores in float16, 2,051 a chunk", flat(4_103, 2_051), row_in_chunks, dtype=torch.float16),
@@ -293,6 +301,14 @@ ONLINE = Exercise(
         "no maximum is taken off before the exponential, which overflows": unprotected,
         "the largest maximum is sought first, and then every chunk is read a second time": two_passes,
         "the chunks are joined to one row again: the right numbers, and the whole row in memory": joined,
+        "half precision is turned to float32 at the end alone, when the sum has stopped growing long since": streamed(
+            kept=lambda chunk: chunk, back=wide_at_the_end
+        ),
+        "everything is float32, also of float64": streamed(kept=lambda chunk: chunk.float()),
+        "a chunk that is nothing but -inf wipes out the total so far": streamed(
+            add=lambda total, part, alpha: torch.where(part == 0, 0 * total, alpha * total) + part
+        ),
+        "the maximum begins at -1e30, not at the most negative finite number": streamed(begin=lambda chunk: -1e30),
     },
 )
 
@@ -427,9 +443,39 @@ def overflowing(out_a, lse_a, out_b, lse_b):
     return weighted(torch.exp(lse_a), out_a, torch.exp(lse_b), out_b)
 
 
+def overflowing_or_unseen(out_a, lse_a, out_b, lse_b):
+    weight_a, weight_b = torch.exp(lse_a), torch.exp(lse_b)
+    total = weight_a + weight_b
+    out = weight_a[..., None] * out_a + weight_b[..., None] * out_b
+    return out / total.masked_fill(total == 0, 1)[..., None], torch.log(total)
+
+
 def in_float32(function):
     """The same of parts that are float32 at least, so that half precision is not one more mistake."""
     return lambda *parts: function(*wider(*parts))
+
+
+def seen(lse):
+    return ~torch.isneginf(lse)
+
+
+def seen_or_0(lse):
+    return lse.masked_fill(~seen(lse), 0)
+
+
+def over_the_first(out_a, lse_a, out_b, lse_b):
+    out, lse = flash.merge(out_a, lse_a, out_b, lse_b)
+    return (out_a.copy_(out) if out.dtype == out_a.dtype else out), lse
+
+
+def with_half_weights(out_a, lse_a, out_b, lse_b):
+    lse_a, lse_b = wider(lse_a, lse_b)
+    lse = torch.logaddexp(lse_a, lse_b)
+    weight_a, weight_b = (
+        torch.exp(part - lse.clamp(min=torch.finfo(lse.dtype).min))[..., None].to(out_a.dtype)
+        for part in (lse_a, lse_b)
+    )
+    return wider(weight_a * out_a + weight_b * out_b)[0], lse
 
 
 def half_kept(*parts):
@@ -573,6 +619,20 @@ MERGE = Exercise(
         "the log-sum-exps are rounded to the half precision of the outputs before they are used": (
             with_half_log_sum_exps
         ),
+        "a log-sum-exp of -inf becomes 0, so that a part which saw no key has a mass of 1": in_float32(
+            lambda out_a, lse_a, out_b, lse_b: flash.merge(out_a, seen_or_0(lse_a), out_b, seen_or_0(lse_b))
+        ),
+        "the output of a row that one of the parts did not see is 0": joined_by(
+            lambda out_a, lse_a, out_b, lse_b: right_out(out_a, lse_a, out_b, lse_b).masked_fill(
+                ~(seen(lse_a) & seen(lse_b))[..., None], 0
+            )
+        ),
+        "e^lse is taken without a maximum, and a sum of 0 is taken for a row that nobody saw": in_float32(
+            overflowing_or_unseen
+        ),
+        "the result is written over out_a": over_the_first,
+        "everything is float32, also of float64": lambda *parts: flash.merge(*(part.float() for part in parts)),
+        "the weights are rounded to the outputs' half precision": with_half_weights,
         "half precision is returned for half precision": half_kept,
         "what is merged is rounded to half precision on the way: near 9.7 the next bfloat16 is 0.0625 away": (
             half_carried
@@ -595,10 +655,12 @@ def told_apart(out, lse):
 
 
 def a_block_at_a_time(function, q, k, v, block_n):
-    """The outcome, unless a tensor is larger than a block's scores, the output, or q, k and v themselves."""
-    with LargestMade(q.shape, k.shape) as largest:
+    """The outcome, unless a tensor is larger than a block's scores, a block of keys, or the output."""
+    with LargestMade() as largest:
         result = out_and_lse(function, q, k, v, block_n)
-    largest.refuse_above(len(q) * max(block_n, q.shape[1]), "a block's scores, or the output")
+    d = q.shape[1]
+    budget = max(len(q) * block_n, len(q) * d, block_n * d)
+    largest.refuse_above(budget, "the largest of a block's scores, a block of keys and the output")
     return result
 
 
@@ -614,25 +676,33 @@ def pieced(
     chosen=lambda tiles: tiles,
     sums_in=lambda dtype: torch.promote_types(dtype, torch.float32),
     back=lambda out, dtype: out.to(dtype),
+    told=lambda lse, dtype: lse,
+    met=lambda weights, dtype: weights,
+    tally=lambda alpha, total, new: alpha * total + new,
+    made=lambda q, k: wider(q)[0] @ wider(k)[0].mT,
+    product=lambda weights, v: weights @ v.to(weights.dtype),
+    each_time=lambda acc, total: acc,
+    ready=lambda wide, k, v: (k, v),
 ):
     """A block of queries in which a mistake can replace a part."""
 
     def online_attention(q, k, v, block_n):
         wide = torch.promote_types(q.dtype, torch.float32)
+        k, v = ready(wide, k, v)
         m = torch.full((len(q),), begin, dtype=wide)
         total, acc = torch.zeros(len(q), dtype=wide), torch.zeros(q.shape, dtype=sums_in(q.dtype))
         for start in chosen(list(range(0, len(k), block_n))):
-            k_tile = k[start : start + block_n].to(wide)
-            v_tile = values(k, v)[start : start + block_n].to(wide)
-            scores = q.to(wide) @ k_tile.mT / scale(q.shape[1])
+            k_tile, v_tile = k[start : start + block_n], values(k, v)[start : start + block_n]
+            scores = made(q, k_tile).to(wide) / scale(q.shape[1])
             new_max = latest(m, scores)
             for_sum, for_acc = unit(torch.exp(m - new_max))
             weights = weigh(scores, new_max, m)
-            total = for_sum * total + weights.sum(dim=1)
-            acc = mix(for_acc[:, None], acc, weights @ v_tile).to(sums_in(q.dtype))
+            total = tally(for_sum, total, weights.sum(dim=1))
+            new = product(met(weights, q.dtype).to(wide), v_tile).to(wide)
+            acc = each_time(mix(for_acc[:, None], acc, new).to(sums_in(q.dtype)), total)
             m = new_max
         out, lse = finish(acc, m, total)
-        return back(out, q.dtype), lse
+        return back(out, q.dtype), told(lse, q.dtype)
 
     return online_attention
 
@@ -640,9 +710,9 @@ def pieced(
 def pieces_merged(q, k, v, block_n):
     wide = torch.promote_types(q.dtype, torch.float32)
     parts = []
-    for k_tile, v_tile in zip(k.to(wide).split(block_n), v.to(wide).split(block_n), strict=True):
-        scores = q.to(wide) @ k_tile.T * q.shape[1] ** -0.5
-        parts.append((scores.softmax(dim=1) @ v_tile, scores.logsumexp(dim=1)))
+    for k_tile, v_tile in zip(k.split(block_n), v.split(block_n), strict=True):
+        scores = q.to(wide) @ k_tile.to(wide).T * q.shape[1] ** -0.5
+        parts.append((scores.softmax(dim=1) @ v_tile.to(wide), scores.logsumexp(dim=1)))
     out, lse = parts[0]
     for part in parts[1:]:
         out, lse = flash.merge(out, lse, *part)
@@ -667,6 +737,31 @@ def one_head(queries, keys, block_m, block_n, d=8, scale=1.0, capacity=None, apa
         if apart:
             q[:, 0], k[:, 0] = apart, -apart
         return (q, k, v, block_m, block_n, *([] if capacity is None else [capacity]))
+
+    return inputs
+
+
+def one_far_above(inputs):
+    """The same, but that all scores of query 2 are a thousand times as large."""
+
+    def inputs_with_one(normal):
+        q, *rest = inputs(normal)
+        q[2] *= 1_000
+        return (q, *rest)
+
+    return inputs_with_one
+
+
+def values_that_cancel(*before, keys=24, d=6):
+    """Each key comes twice, with values of some 1,000 and with minus those: what is rounded on the way is left over.
+
+    The keys grow, so that their weights are measured from another maximum the second time.
+    """
+
+    def inputs(normal):
+        q, k, v = normal(3, d), normal(keys, d), 1000 + 300 * normal(keys, d)
+        k = (k * torch.linspace(0.1, 1, keys)[:, None]).to(k.dtype)
+        return (q, torch.cat([k, k]), torch.cat([v, -v]), *before)
 
     return inputs
 
@@ -713,7 +808,26 @@ ONLINE_ATTENTION = Exercise(
             out_and_lse,
             dtype=torch.float16,
         ),
+        Case("5 keys, one a block", a_block_of_queries(3, 5, 1), out_and_lse),
+        Case(
+            "one query a thousand times as large",
+            one_far_above(a_block_of_queries(4, 13, 5)),
+            out_and_lse,
+            dtype=torch.float64,
+        ),
+        Case(
+            "half precision, values of a thousand that cancel",
+            values_that_cancel(5),
+            out_and_lse,
+            dtype=torch.float16,
+        ),
         Case("memory: 6 queries, 90 keys, 10 a block", a_block_of_queries(6, 90, 10), a_block_at_a_time),
+        Case(
+            "memory: 7 queries, 60 keys, 9 a block, in half precision",
+            a_block_of_queries(7, 60, 9),
+            a_block_at_a_time,
+            dtype=torch.float16,
+        ),
     ),
     right_answers=(pieced(), pieces_merged),
     mistakes={
@@ -741,9 +855,7 @@ ONLINE_ATTENTION = Exercise(
         ),
         "the scores are not divided by √d": pieced(scale=lambda d: 1.0),
         "the scores are divided by d, not by √d": pieced(scale=lambda d: d),
-        "the output is not divided by the row's sum": pieced(
-            finish=lambda acc, m, total: (acc, m + torch.log(total))
-        ),
+        "the output is not divided by the row's sum": pieced(finish=lambda acc, m, total: (acc, m + torch.log(total))),
         "the log-sum-exp lacks the maximum": pieced(
             finish=lambda acc, m, total: (acc / total[:, None], torch.log(total))
         ),
@@ -764,6 +876,29 @@ ONLINE_ATTENTION = Exercise(
             back=lambda out, dtype: out
         ),
         "the scores of all keys are made at once": all_at_once,
+        "one maximum is taken for all queries, and those far below it are 0 / 0": pieced(
+            latest=lambda m, scores: torch.maximum(m, scores.max())
+        ),
+        "the weights are rounded to half precision before they meet the values": pieced(
+            met=lambda weights, dtype: weights.to(dtype)
+        ),
+        "the scores are made in half precision, and turned to float32 afterwards": pieced(made=lambda q, k: q @ k.mT),
+        "the scores are made and divided by √d in half precision": pieced(
+            made=lambda q, k: q @ k.mT / math.sqrt(q.shape[1]), scale=lambda d: 1.0
+        ),
+        "weights and values are multiplied in half precision": pieced(
+            product=lambda weights, v: weights.to(v.dtype) @ v
+        ),
+        "all keys or all values are turned to float32 at once, before the loop": pieced(
+            ready=lambda wide, k, v: (k.to(wide), v.to(wide))
+        ),
+        "acc is divided by the row's sum in every step, not once": pieced(
+            each_time=lambda acc, total: acc / total[:, None], finish=lambda acc, m, total: (acc, m + torch.log(total))
+        ),
+        "the log-sum-exp is returned in half precision": pieced(told=lambda lse, dtype: lse.to(dtype)),
+        "the row's sum is multiplied by alpha after the block's was added, which has the new unit already": pieced(
+            tally=lambda alpha, total, new: alpha * (total + new)
+        ),
     },
 )
 
@@ -800,18 +935,26 @@ def rounded_on_machine(function, q, k, v, block_m, block_n):
 
 
 class PastTheMachine(Watch):
-    """Rejects arithmetic on tensors that lie in HBM, and tensors larger than a tile; the machine itself may do all."""
+    """Rejects what passes the machine by; the machine itself may do all.
+
+    That is arithmetic on tensors that lie in HBM, a tensor larger than a tile, and a tile that is still used after
+    another was loaded, and is not held. One or two numbers a row are no tile.
+    """
 
     def __init__(self, machine: TileMachine, hbm: dict[str, Tensor], entries: int):
         super().__init__()
         self.machine, self.hbm, self.entries = machine, hbm, entries
-        self.inside = self.held = 0  # held: the most bytes that results of arithmetic had together
+        self.inside = self.held = self.loads = 0  # held: the most bytes that results of arithmetic had together
+        self.made: dict[int, int] = {}  # the memory of a tensor -> how many tiles were loaded before it was made
         for name in ("hbm", "empty", "load", "hold", "dot", "store", "drop"):
-            setattr(machine, name, self.allowed(getattr(machine, name)))
+            setattr(machine, name, self.allowed(getattr(machine, name), name))
 
-    def allowed(self, method):
+    def allowed(self, method, name):
         def call(*args, **kwargs):
+            if name in ("dot", "store"):
+                self.refuse_unheld((args, kwargs))
             self.inside += 1
+            self.loads += name == "load"
             try:
                 result = method(*args, **kwargs)
                 self.held = max(self.held, self.machine.held)
@@ -821,12 +964,28 @@ class PastTheMachine(Watch):
 
         return call
 
+    def refuse_unheld(self, given) -> None:
+        known = *self.machine.live.values(), *self.machine.tensors.values()
+        here = {storage(tensor) for tensor in known}
+        for tensor in tree_leaves(given):
+            if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or storage(tensor) in here:
+                continue
+            made = self.made.get(storage(tensor), self.loads)
+            if tensor.dim() > 1 and min(tensor.shape) > 2 and made < self.loads:
+                shape = " × ".join(map(str, tensor.shape))
+                raise Rejected(
+                    f"a tile of {shape}, made after load {made} of the machine, is used after load {self.loads} "
+                    "and was not held; machine.hold what is still needed when another tile is loaded"
+                )
+
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
+        given = {storage(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        made = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+        self.made |= {storage(tensor): self.loads for tensor in made if storage(tensor) not in given}
         if self.inside:
             return result
         name = operation.overloadpacket.__name__
-        made = [tensor for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
         slow = {storage(tensor): key for key, tensor in (self.hbm | self.machine.tensors).items()}
         views = {storage(tensor) for tensor in made}
         for tensor in tree_leaves((args, kwargs)):
@@ -837,11 +996,30 @@ class PastTheMachine(Watch):
                         f"{slow[storage(tensor)]} is used where it lies in HBM (by {name}); "
                         "machine.load brings a tile of it to SRAM, and machine.store writes one back"
                     )
+        if not (given <= views or name.endswith("_like") or name.startswith("new_")):  # they use no number of a tile
+            self.refuse_unheld((args, kwargs))
         for tensor in made:
             if tensor.numel() > self.entries:
                 shape = " × ".join(map(str, tensor.shape))
                 raise Rejected(f"a tensor of {shape} is made (by {name}), larger than any tile of these blocks")
         return result
+
+
+def too_much(overflow: SRAMOverflow, function, capacity: int, row: int) -> Rejected:
+    """The machine's words about a tile that doesn't fit; the names, which are a reader's own, stand in the place.
+
+    row: bytes of two numbers a row, which need not be held, and are not told
+    """
+    told = re.match(r"tile '.*' (\(.*?\)) needs ([\d,]+) bytes, .* are free \((.*)\);", str(overflow))
+    if told is None:
+        return Rejected(f"SRAMOverflow: {overflow}")
+    shape, needed, held = told.groups()
+    sizes = [int(size.replace(",", "")) for size in re.findall(r" ([\d,]+)(?:, |$)", held)]
+    beside = " and ".join(f"{size:,}" for size in sorted(sizes, reverse=True) if size > row)
+    return Rejected(
+        f"SRAMOverflow: a tile {shape} of {needed} bytes does not fit in {capacity:,} beside tiles of {beside} bytes",
+        place_of(overflow, function).removesuffix(" with ") + f" where SRAM holds {held} bytes: ",
+    )
 
 
 def within_budgets(**pattern):
@@ -858,11 +1036,11 @@ def within_budgets(**pattern):
         try:
             with PastTheMachine(machine, {"q": q, "k": k, "v": v}, side * max(block_n, q.shape[1])) as watch:
                 result = plain(machine, q, k, v, **settings)
-        except SRAMOverflow:
+        except SRAMOverflow as overflow:
             roomy = TileMachine()
             plain(roomy, q, k, v, **settings)
             refuse_programs(roomy, len(q), block_m)  # wrong blocks say more than a tile that doesn't fit
-            raise
+            raise too_much(overflow, plain, capacity, 8 * block_m) from None
         out, lse = tensors(result, out=q.shape, lse=q.shape[:1])
         refuse_programs(machine, len(q), block_m)
         budget = sum(forward_bytes(len(q), len(k), q.shape[1], block_m, block_n, **pattern).values())
@@ -871,8 +1049,8 @@ def within_budgets(**pattern):
         least = 4 * block_m * (block_n + q.shape[1])
         if watch.held < least:
             raise Rejected(
-                f"the tiles held took {watch.held:,} bytes at most, but the scores of a block and the output, both in "
-                f"float32, need {least:,} at once; machine.hold what is made, in float32"
+                f"the tiles held never have {least:,} bytes together, which the scores of a block and the output need "
+                "in float32; machine.hold what is made, in float32"
             )
         return told_apart(out, lse)
 
@@ -888,7 +1066,6 @@ def tiled(
     end=lambda first, block_m, block_n, offset, keys, causal: min(keys, first + block_m + offset) if causal else keys,
     starts=lambda end, block_n: range(0, end, block_n),
     sums_in=lambda dtype: torch.promote_types(dtype, torch.float32),
-    hold_scores=True,
     drop_k=True,
     causal_is=lambda causal: causal,
     begin=lambda dtype: -math.inf,
@@ -901,6 +1078,20 @@ def tiled(
     values=lambda k, v: v,
     out_in=lambda dtype: dtype,
     statistics_in=lambda dtype: torch.promote_types(dtype, torch.float32),
+    latest=lambda m, scores: torch.maximum(m, scores.amax(dim=1)),
+    tally=lambda alpha, total, new: alpha * total + new,
+    told=lambda lse, dtype: lse,
+    met=lambda weights, dtype: weights,
+    masked=lambda start, end, block_n: True,
+    drop_v=True,
+    hold_weights=True,
+    hold_acc=(True, True),
+    rounded=lambda acc, dtype: acc,
+    wide_q=False,
+    weights_beside=False,
+    q_again=False,
+    v_with_k=False,
+    store_each_time=False,
 ):
     """Tiled attention in which a mistake can replace a part."""
 
@@ -912,36 +1103,48 @@ def tiled(
         out = machine.empty("out", (queries, d), out_in(q.dtype))
         lse = machine.empty("lse", (queries,), statistics_in(q.dtype))
         offset = keys - queries
-        hold = machine.hold if hold_scores else lambda name, tile: tile
+        unheld = lambda name, tile: tile  # noqa: E731
+        weights_name = "weights" if weights_beside else "s"
         for first in firsts(queries, block_m):
             with machine.program(program(first // block_m)):
                 rows = slice(first, first + block_m)
                 q_tile = machine.load("queries", q, rows)
-                acc = machine.hold("o", torch.zeros(len(q_tile), d, dtype=sums_in(q.dtype)))
+                q_tile = q_tile.to(wide) if wide_q else q_tile
+                begun, kept = (machine.hold if held else unheld for held in hold_acc)
+                acc = begun("o", torch.zeros(len(q_tile), d, dtype=sums_in(q.dtype)))
                 m = machine.hold("maximum", torch.full((len(q_tile),), begin(wide), dtype=wide))
                 total = machine.hold("total", torch.zeros_like(m))
                 row = torch.arange(first, first + len(q_tile))[:, None]
-                for start in starts(end(first, block_m, block_n, offset, keys, causal), block_n):
+                last = end(first, block_m, block_n, offset, keys, causal)
+                for start in starts(last, block_n):
+                    if q_again:
+                        q_tile = machine.load("queries", q, rows)
                     k_tile = machine.load("keys", k, slice(start, start + block_n))
-                    plain = scores = hold("s", q_tile.to(wide) @ k_tile.to(wide).T / scale(d))
-                    if causal:
+                    if v_with_k:
+                        machine.load("values", v, slice(start, start + block_n))
+                    plain = scores = machine.hold("s", q_tile.to(wide) @ k_tile.to(wide).T / scale(d))
+                    if causal and masked(start, last, block_n):
                         key = torch.arange(start, start + len(k_tile))
-                        scores = hold("s", scores.masked_fill(ahead(key, row, offset), hidden))
+                        scores = machine.hold("s", scores.masked_fill(ahead(key, row, offset), hidden))
                     if drop_k:
                         machine.drop("keys")
-                    new_max = machine.hold("new maximum", torch.maximum(m, scores.amax(dim=1)))
+                    new_max = machine.hold("new maximum", latest(m, scores))
                     for_sum, for_acc = unit(torch.exp(m - new_max))
-                    weights = hold("s", weigh(scores, new_max))
+                    weights = (machine.hold if hold_weights else unheld)(weights_name, weigh(scores, new_max))
                     counted = summed(weights, torch.exp(plain - new_max[:, None]))
-                    total = machine.hold("total", for_sum * total + counted.sum(dim=1))
+                    total = machine.hold("total", tally(for_sum, total, counted.sum(dim=1)))
                     v_tile = machine.load("values", values(k, v), slice(start, start + block_n))
-                    acc = mix(for_acc[:, None], acc, weights @ v_tile.to(wide))
-                    acc = machine.hold("o", acc.to(sums_in(q.dtype)))
-                    machine.drop("values")
+                    acc = mix(for_acc[:, None], acc, met(weights, q.dtype).to(wide) @ v_tile.to(wide))
+                    acc = kept("o", rounded(acc.to(sums_in(q.dtype)), q.dtype))
+                    if drop_v:
+                        machine.drop("values")
                     m = machine.hold("maximum", new_max)
+                    if store_each_time:
+                        machine.store(out, rows, finish(acc, m, total)[0])
                 result, row_lse = finish(acc, m, total)
-                machine.store(out, rows, result)
-                machine.store(lse, rows, row_lse)
+                if not store_each_time:
+                    machine.store(out, rows, result)
+                machine.store(lse, rows, told(row_lse, q.dtype))
         return out, lse
 
     return tiled_attention
@@ -1011,7 +1214,7 @@ def full(**parts):
     return without_causal(tiled(**parts))
 
 
-HALF = {"dtype": torch.float16}
+HALF, BFLOAT = {"dtype": torch.float16}, {"dtype": torch.bfloat16}
 KB_48, KB_64 = 48 * 1024, 64 * 1024
 
 IN_TILES = Exercise(
@@ -1034,6 +1237,12 @@ IN_TILES = Exercise(
         Case("7 queries, 40 keys, blocks of 4 × 16", one_head(7, 40, 4, 16), on_machine()),
         Case("one token", one_head(1, 1, 16, 16), on_machine()),
         Case("scores 30 times as large", one_head(20, 20, 8, 8, scale=30.0), on_machine()),
+        Case(
+            "one query a thousand times as large",
+            one_far_above(one_head(7, 12, 4, 5)),
+            on_machine(),
+            dtype=torch.float64,
+        ),
         Case("float64", one_head(30, 30, 16, 8), on_machine(), dtype=torch.float64),
         Case("scores around -20,000", one_head(12, 12, 8, 4, apart=240), on_machine(), dtype=torch.float64),
         Case(
@@ -1049,7 +1258,7 @@ IN_TILES = Exercise(
             **HALF,
         ),
     ),
-    right_answers=(full(), without_causal(divided_each_time)),
+    right_answers=(full(), full(met=lambda weights, dtype: weights.to(dtype)), without_causal(divided_each_time)),
     mistakes={
         "acc is not brought to the new maximum's unit: alpha is missing there": full(
             unit=lambda a: (a, torch.ones_like(a))
@@ -1107,10 +1316,28 @@ IN_TILES = Exercise(
         "the last, shorter block of keys is left out": full(
             starts=lambda end, block_n: range(0, max(end - block_n, 0) + 1, block_n)
         ),
-        "the scores are not held, though they are a tile too": full(hold_scores=False),
+        "the weights are not held in the scores' place, though v is loaded before they are used": full(
+            hold_weights=False
+        ),
         "the output is summed up in half precision": full(sums_in=lambda dtype: dtype),
         "float64 is summed up in float32": full(sums_in=lambda dtype: torch.float32),
         "the whole score matrix is made beside the machine": without_causal(whole_beside),
+        "alpha multiplies the block's own sum as well, which has the new unit already": full(
+            tally=lambda alpha, total, new: alpha * (total + new)
+        ),
+        "one maximum is taken for all queries, and those far below it are 0 / 0": full(
+            latest=lambda m, scores: torch.maximum(m, scores.max())
+        ),
+        "the log-sum-exp is rounded to half precision before it is stored": full(told=lambda lse, dtype: lse.to(dtype)),
+        "the queries are loaded again for every block of keys": full(q_again=True),
+        "the output so far is stored after every block of keys": full(store_each_time=True),
+        "the new output is not held, and the machine keeps the one of the beginning": full(hold_acc=(True, False)),
+        "the output so far is not held, from the beginning on": full(hold_acc=(False, True)),
+        "the queries are turned to float32 at once, and kept beside those that were loaded": full(wide_q=True),
+        "the output so far is rounded to half precision after every block": full(
+            rounded=lambda acc, dtype: acc.to(dtype)
+        ),
+        "the weights are held beside the scores, and do not take their place": full(weights_beside=True, drop_k=False),
     },
 )
 
@@ -1137,6 +1364,12 @@ TILED = Exercise(
         Case("causal, 9 queries, 38 keys, blocks of 4 × 8", one_head(9, 38, 4, 8), on_machine(causal=True)),
         Case("one token", one_head(1, 1, 16, 16), on_machine(causal=True)),
         Case("scores 30 times as large", one_head(20, 20, 8, 8, scale=30.0), on_machine(causal=True)),
+        Case(
+            "one query a thousand times as large",
+            one_far_above(one_head(7, 12, 4, 5)),
+            on_machine(causal=False),
+            dtype=torch.float64,
+        ),
         Case("float64", one_head(30, 30, 16, 8), on_machine(causal=True), dtype=torch.float64),
         Case(
             "scores of -2,500,000,000",
@@ -1163,8 +1396,14 @@ TILED = Exercise(
             within_budgets(causal=True),
             **HALF,
         ),
+        Case(
+            "half precision in 1,000 bytes, causal: 20 queries, 25 keys, d = 16, blocks of 6 × 5",
+            one_head(20, 25, 6, 5, d=16, capacity=1_000),
+            within_budgets(causal=True),
+            **HALF,
+        ),
     ),
-    right_answers=(tiled(), divided_each_time),
+    right_answers=(tiled(), tiled(met=lambda weights, dtype: weights.to(dtype)), divided_each_time),
     mistakes={
         "causal is not looked at": tiled(causal_is=lambda causal: False),
         "causal is not asked, and taken for true": tiled(causal_is=lambda causal: True),
@@ -1209,9 +1448,56 @@ TILED = Exercise(
             end=lambda first, block_m, block_n, offset, keys, causal: keys
         ),
         "k stays while v arrives: both at once do not fit": tiled(drop_k=False),
-        "the scores are not held, though they are a tile too": tiled(hold_scores=False),
+        "the weights are not held in the scores' place, though v is loaded before they are used": tiled(
+            hold_weights=False
+        ),
         "the whole score matrix is made beside the machine": whole_beside,
         "the tiles are small, but the mask is made for all pairs at once": whole_mask,
+        "a block of keys after the last one that anybody sees is masked, but loaded": tiled(
+            end=lambda first, block_m, block_n, offset, keys, causal: (
+                min(keys, first + block_m + offset + block_n) if causal else keys
+            )
+        ),
+        "the loop goes on for block_n keys from the last query's own on, often into a block that nobody sees": tiled(
+            end=lambda first, block_m, block_n, offset, keys, causal: (
+                min(keys, first + block_m + offset - 1 + block_n) if causal else keys
+            )
+        ),
+        "the loop ends at the diagonal, causal or not": tiled(
+            end=lambda first, block_m, block_n, offset, keys, causal: min(keys, first + block_m + offset)
+        ),
+        "the loop ends before the last query's own key, which is lost where it begins a block": tiled(
+            end=lambda first, block_m, block_n, offset, keys, causal: (
+                max(1, min(keys, first + block_m + offset) - 1) if causal else keys
+            )
+        ),
+        "only a program's last block of keys is masked": tiled(
+            masked=lambda start, end, block_n: start + block_n >= end
+        ),
+        "v stays while the next k arrives: both at once do not fit": tiled(drop_v=False),
+        "v is loaded with k: both at once do not fit": tiled(v_with_k=True, drop_k=False),
+        "every block of queries runs as program 0": tiled(program=lambda index: 0),
+        "the log-sum-exp is stored in half precision": tiled(statistics_in=lambda dtype: dtype),
+        "the output is summed up in half precision": tiled(sums_in=lambda dtype: dtype),
+        "float64 is summed up in float32": tiled(sums_in=lambda dtype: torch.float32),
+        "alpha multiplies the block's own sum as well, which has the new unit already": tiled(
+            tally=lambda alpha, total, new: alpha * (total + new)
+        ),
+        "one maximum is taken for all queries, and those far below it are 0 / 0": tiled(
+            latest=lambda m, scores: torch.maximum(m, scores.max())
+        ),
+        "the log-sum-exp is rounded to half precision before it is stored": tiled(
+            told=lambda lse, dtype: lse.to(dtype)
+        ),
+        "the queries are loaded again for every block of keys": tiled(q_again=True),
+        "the output so far is stored after every block of keys": tiled(store_each_time=True),
+        "the new output is not held, and the machine keeps the one of the beginning": tiled(hold_acc=(True, False)),
+        "the output so far is not held, from the beginning on": tiled(hold_acc=(False, True)),
+        "the queries are turned to float32 at once, and kept beside those that were loaded": tiled(wide_q=True),
+        "the output so far is rounded to half precision after every block": tiled(
+            rounded=lambda acc, dtype: acc.to(dtype)
+        ),
+        "the weights are held beside the scores, and do not take their place": tiled(weights_beside=True),
     },
 )
 
@@ -1285,6 +1571,12 @@ def first_query_keys(n, block_m, block_n, causal):
 def one_block_more(n, block_m, block_n, causal):
     ends = [min(first + block_m, n) if causal else n for first in range(0, n, block_m)]
     return sum(min((end // block_n + 1) * block_n, n) for end in ends)
+
+
+def unrounded(n, head_dim, block_m, block_n, causal=False):
+    if causal:
+        return issued()(n, head_dim, block_m, block_n, causal)
+    return int(n * (4 * head_dim + 4) + 4 * head_dim * n * n / block_m)
 
 
 ISSUED = Exercise(
@@ -1363,6 +1655,14 @@ ISSUED = Exercise(
         ),
         "with causal the keys end with those of a block's first query": issued(rows=first_query_keys),
         "with causal a block of keys too many is loaded where the last query ends one": issued(rows=one_block_more),
+        "where it isn't causal, n / block_m blocks load keys and values, not rounded up": unrounded,
+        "with causal a program loads as many keys as there are queries up to its block's end, whatever block_n is": (
+            issued(
+                rows=lambda n, block_m, block_n, causal: (
+                    sum(range(block_m, n + block_m, block_m)) if causal else kv_rows(n, block_m, block_n, causal)
+                )
+            )
+        ),
     },
 )
 
@@ -1432,10 +1732,6 @@ def combined(combine, parts=all_parts):
         return combine(*partials(q, k, v, splits, parts)).to(q.dtype)
 
     return split_attention
-
-
-def seen(lse):
-    return ~torch.isneginf(lse)
 
 
 def wide_inside(function):
@@ -1537,9 +1833,54 @@ def floor_parts(k, splits):
     return [slice(i * size, (i + 1) * size) for i in range(splits)]
 
 
-def rest_in_the_last(k, splits):
-    size = k.shape[-2] // splits
-    return [slice(i * size, (i + 1) * size if i < splits - 1 else None) for i in range(splits)]
+def highest(scores):
+    """The largest score of all queries and keys, (..., 1, 1)."""
+    return scores.amax(dim=(-2, -1), keepdim=True)
+
+
+def all_others_in_the_last(k, splits):
+    size = max(1, k.shape[-2] // splits)
+    starts = range(0, min(splits * size, k.shape[-2]), size)
+    return [slice(start, None if start == starts[-1] else start + size) for start in starts]
+
+
+def rest_in_the_last(q, k, v, splits):
+    """Parts of keys // splits keys, one at least, in float64; the last goes to the end."""
+    size, keys = max(1, k.shape[-2] // splits), k.shape[-2]
+    starts, so_far = range(0, min(splits * size, keys), size), None
+    for start in starts:
+        part = slice(start, keys if start == starts[-1] else start + size)
+        scores = q.double() @ k[..., part, :].double().mT / math.sqrt(q.shape[-1])
+        found = scores.softmax(dim=-1) @ v[..., part, :].double(), scores.logsumexp(dim=-1)
+        so_far = flash.merge(*so_far, *found) if so_far else found
+    return so_far[0].to(q.dtype)
+
+
+def parts_of(
+    lse_of=lambda scores: torch.logsumexp(scores, dim=-1),
+    weigh=lambda scores, lse: torch.exp(scores - lse[..., None]),
+    met=lambda weights, dtype: weights,
+    made=lambda q, k: wider(q)[0] @ wider(k)[0].mT,
+    begin=-math.inf,
+    kept=lambda out, dtype: out,
+    back=lambda out, dtype: out.to(dtype),
+):
+    """The parts, merged one after the other, in which a mistake can replace a piece."""
+
+    def split_attention(q, k, v, splits):
+        out = torch.zeros_like(q[..., :1] * v[..., :1, :], dtype=torch.float64)
+        lse = torch.full_like(q[..., 0], begin, dtype=torch.float64)
+        for part in all_parts(k, splits):
+            if not k[..., part, :].shape[-2]:
+                continue
+            scores = wider(made(q, k[..., part, :]))[0] / math.sqrt(q.shape[-1])
+            part_lse = lse_of(scores)
+            weights = wider(met(weigh(scores, part_lse), q.dtype))[0]
+            out, lse = flash.merge(out, lse, weights @ wider(v[..., part, :])[0], part_lse)
+            out = kept(out, q.dtype)
+        return back(out, q.dtype)
+
+    return split_attention
 
 
 @wide_inside
@@ -1651,6 +1992,8 @@ SPLIT = Exercise(
             "float16, dot products of 100,000",
             lambda normal: (large_products(normal, 3), large_products(normal, 7), normal(7, 3).half(), 2),
         ),
+        Case("one query a thousand times as large", one_far_above(decoding(4, 21, 3)), dtype=torch.float64),
+        Case("values of a thousand that cancel, 48 keys in 5 parts, bfloat16", values_that_cancel(5), **BFLOAT),
         Case("memory: 403 keys in 12 parts", decoding(2, 403, 12, heads=(2,), d=3, d_value=5), in_parts),
         Case("memory: 37 queries, no part longer than 34 keys", decoding(37, 403, 12, d=3, d_value=2), in_parts),
     ),
@@ -1690,8 +2033,9 @@ SPLIT = Exercise(
         "the last keys are left out: keys // splits rounds down": combined(
             lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), floor_parts
         ),
-        "the last part has what keys // splits leaves over, and is longer than the others": combined(
-            lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), rest_in_the_last
+        "the last part has what keys // splits leaves over, and is longer than the others": rest_in_the_last,
+        "parts have keys // splits keys, and the last one takes all that is left": combined(
+            lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), all_others_in_the_last
         ),
         "the last part is left out": combined(
             lambda out, lse: (torch.softmax(lse, dim=0)[..., None] * out).sum(dim=0), all_but_the_last
@@ -1708,6 +2052,25 @@ SPLIT = Exercise(
         "the scores are divided by √d_value": scaled_by_the_values,
         "all scores are made at once": lambda q, k, v, splits: attention(q, k, v),
         "the queries are split, not the keys: each part still makes a score of every key": queries_split,
+        "one maximum is taken for all queries of a part, and those far below it are lost": parts_of(
+            lse_of=lambda scores: (top := highest(scores))[..., 0] + torch.log(torch.exp(scores - top).sum(dim=-1)),
+            weigh=lambda scores, lse: (
+                (weights := torch.exp(scores - highest(scores))) / weights.sum(dim=-1, keepdim=True)
+            ),
+        ),
+        "the weights are rounded to half precision before they meet the values": parts_of(
+            met=lambda weights, dtype: weights.to(dtype)
+        ),
+        "the scores are made in half precision, and turned to float32 afterwards": parts_of(made=lambda q, k: q @ k.mT),
+        "a part has one log-sum-exp for all its queries, where each has its own": parts_of(
+            lse_of=lambda scores: torch.logsumexp(scores, dim=(-2, -1), keepdim=True)[..., 0].expand(scores.shape[:-1]),
+            weigh=lambda scores, lse: scores.softmax(dim=-1),
+        ),
+        "what is merged begins with a log-sum-exp of 0, as if a part had found zeros with a mass of 1": parts_of(
+            begin=0.0
+        ),
+        "what is merged is rounded to half precision after each part": parts_of(kept=lambda out, dtype: out.to(dtype)),
+        "the dtype of what is merged is returned, not that of q": parts_of(back=lambda out, dtype: out),
         "log-sum-exps are kept in half precision: near 9.7 the next bfloat16 is 0.0625 away": half_inside,
     },
 )

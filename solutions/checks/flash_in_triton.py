@@ -12,7 +12,17 @@ from torch import Tensor
 
 from solutions import flash, flash_kernels, interpreter, quadratic
 from solutions.checks.exercise import Case, Exercise
-from solutions.checks.kernels import Exponentials, changed, each_changed, launched, span, unwritten, within_budget
+from solutions.checks.kernels import (
+    Exponentials,
+    Parts,
+    changed,
+    each_changed,
+    far_away,
+    launched,
+    span,
+    unwritten,
+    within_budget,
+)
 from solutions.checks.running import Rejected
 from solutions.checks.tools import tensors, wider
 from solutions.flash import forward_bytes, peak_tile_bytes
@@ -41,15 +51,19 @@ def attend(kernel, q, k, v, block_m, block_n) -> tuple[Tensor, Tensor]:
     inputs = {"q": q, "k": k, "v": v}
     outputs = {"out": unwritten(heads, n, head_dim, dtype=q.dtype), "lse": unwritten(heads, n)}
 
-    def owner(name, entry):
+    def program(name, entry):
+        head, row = divmod(entry // (head_dim if name == "out" else 1), n)
+        return row // block_m, head
+
+    def words(name, entry):
         row, column = divmod(entry, head_dim if name == "out" else 1)
         head, row = divmod(row, n)
         place = f"row {row}{f', column {column},' if column else ''} of head {head}"
-        return (row // block_m, head), f"{span('rows', row, block_m, n)} of head {head} of {name}", place
+        return f"{span('rows', row, block_m, n)} of head {head} of {name}", place
 
     grid, numbers = (triton.cdiv(n, block_m), heads), (0.8 * head_dim**-0.5, n)
     sizes = dict(HEAD_DIM=head_dim, BLOCK_M=block_m, BLOCK_N=block_n)
-    launched(kernel, grid, inputs, outputs, *numbers, owner=owner, **sizes)
+    launched(kernel, grid, inputs, outputs, *numbers, parts=Parts(program, words), **sizes)
     return outputs["out"], outputs["lse"]
 
 
@@ -69,6 +83,11 @@ def sums_in_float32(kernel, n) -> dict[str, Tensor]:
     v[0], v[1], q[1], k[1, 1:] = 1000.0, 1.0, 1.0, -3.28125  # of head 1 the scores are 0 and -10.5, at a scale of 0.2
     out, lse = attend(kernel, q, k, v, 128, 16)
     return {"the output": out, "the log-sum-exp": lse}
+
+
+def before_head(head, heads, n, head_dim, *sizes) -> dict[str, int]:
+    """The bytes of each tensor, in float32, that lie before a head."""
+    return {name: 4 * head * n * (1 if name == "lse" else head_dim) for name in ("q", "k", "v", "out", "lse")}
 
 
 def forward_budget(causal, heads, n, head_dim, block_m, block_n):
@@ -97,7 +116,7 @@ def case(label, *sizes, outcome=output) -> Case:
 def with_natural_powers(
     q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 ):
-    block, head = tl.program_id(0), tl.program_id(1)
+    block, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
     d = tl.arange(0, HEAD_DIM)
     i = block * BLOCK_M + tl.arange(0, BLOCK_M)
     of_head = head * n * HEAD_DIM
@@ -125,7 +144,7 @@ def with_natural_powers(
 def from_the_last_key(
     q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 ):
-    head = tl.program_id(1)
+    head = tl.program_id(1).to(tl.int64)
     rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)[:, None]
     columns = tl.arange(0, HEAD_DIM)[None, :]
     q_tile = tl.load(q + (head * n + rows) * HEAD_DIM + columns, mask=rows < n, other=0.0)
@@ -154,7 +173,7 @@ def from_the_last_key(
 def mask_only_at_the_end(
     q, k, v, out, lse, scale, n, HEAD_DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 ):
-    block, head = tl.program_id(0), tl.program_id(1)
+    block, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
     d = tl.arange(0, HEAD_DIM)
     i = block * BLOCK_M + tl.arange(0, BLOCK_M)
     of_head = head * n * HEAD_DIM
@@ -194,6 +213,16 @@ from_the_diagonal_back = changed(
 
 
 # Mistakes of the loop, whoever may look at whom ------------------------------------------------------------------
+
+
+APART = (
+    "tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)",
+    "tl.program_id(0) + tl.num_programs(0) * tl.arange(0, BLOCK_M)",
+)
+AGAIN = (
+    "        scores = tl.dot(",
+    "        q_tile = tl.load(q + q_at, mask=rows[:, None] < n, other=0.0)\n        scores = tl.dot(",
+)
 
 
 def mistakes_of_the_loop(*chosen: str) -> dict:
@@ -302,6 +331,9 @@ def mistakes_of_the_loop(*chosen: str) -> dict:
             "range(0, n, BLOCK_N)",
             "range(0, n, BLOCK_M)",
         ),
+        "a head's first row is counted in 32 bits, which end at two billion": (".to(tl.int64)", ""),
+        "a program's queries lie as far apart as there are programs, where they follow one another": APART,
+        "the queries are loaded again for every block of keys": AGAIN,
         "the last block of keys is left out when it is not full, also where it is the only one": (
             "range(0, n, BLOCK_N)",
             "range(0, n // BLOCK_N * BLOCK_N, BLOCK_N)",
@@ -326,6 +358,11 @@ FAR_SCORES = (
     case("scores around -11,000, in half precision", 1, 20, 16, 32, 16, *LOW, outcome=output_alone),
     case("half precision, sums that only float32 carries", 96, outcome=sums_in_float32),
 )
+FAR_HEAD = case(
+    "one head, which more than two billion numbers stand before",
+    *(1, 16, 16, 16, 16),
+    outcome=far_away(output, 1, before_head),
+)
 OF_ALL_KEYS = within_budget(output, functools.partial(forward_budget, False))
 OF_THOSE_SEEN = within_budget(output, functools.partial(forward_budget, True))
 
@@ -347,6 +384,7 @@ FLASH_FORWARD = Exercise(
         *FEW_QUERIES,
         case("20 queries, 16 a block, 64 keys a block", 1, 20, 32, 16, 64),
         *FAR_SCORES,
+        FAR_HEAD,
         case("the bytes of 20 queries", 1, 20, 64, 16, 32, outcome=OF_ALL_KEYS),
     ),
     right_answers=(with_natural_powers, from_the_last_key),
@@ -369,8 +407,10 @@ IN_BASE_2 = Exercise(
     ),
     cases=(
         *FEW_QUERIES,
-        case("large scores, in half precision", 1, 48, 16, 64, 16, *LARGE, outcome=output_alone),
+        *FAR_SCORES,
+        FAR_HEAD,
         case("20 queries, by powers of 2 alone", 1, 20, 32, 32, 16, outcome=by_powers_of_2),
+        case("the bytes of 20 queries", 1, 20, 64, 16, 32, outcome=OF_ALL_KEYS),
     ),
     right_answers=(
         from_the_last_key,
@@ -384,7 +424,9 @@ IN_BASE_2 = Exercise(
             "top * 0.6931471805599453 + tl.log(total)",
         ).made,
     ),
-    mistakes=mistakes_of_the_loop("log2(e)", "base 2", "turned around", "as it was before")
+    mistakes=mistakes_of_the_loop(
+        "log2(e)", "base 2", "turned around", "as it was before", "so far", "32 bits", "one maximum"
+    )
     | each_changed(
         flash_kernels.flash_forward_in_base_2,
         {
@@ -406,6 +448,24 @@ IN_BASE_2 = Exercise(
             "the logarithm of ell is multiplied by ln(2) too, though it is natural": (
                 "m + tl.log(ell)",
                 "m + 0.6931471805599453 * tl.log(ell)",
+            ),
+            "m is turned back to base e in every step of the loop": (
+                "        m = m_new\n",
+                "        m = m_new * 0.6931471805599453\n",
+                "    m = m * 0.6931471805599453",
+                "    m = m",
+            ),
+            "log2(e) is rounded to 1.44, and divided out again at the end": (
+                "scale * 1.4426950408889634",
+                "scale * 1.44",
+                "m * 0.6931471805599453",
+                "m / 1.44",
+            ),
+            "log2(e) and ln(2) are rounded to 1.4427 and 0.6931": (
+                "1.4426950408889634",
+                "1.4427",
+                "0.6931471805599453",
+                "0.6931",
             ),
         },
     ),
@@ -433,6 +493,7 @@ CAUSAL_FLASH_FORWARD = Exercise(
         *FEW_QUERIES,
         case("40 queries, 16 a block, 32 keys a block", 1, 40, 64, 16, 32),
         *FAR_SCORES,
+        FAR_HEAD,
         case("the bytes of 40 queries", 1, 40, 16, 16, 16, outcome=OF_THOSE_SEEN),
         case("the bytes of 40 queries, 32 a block", 1, 40, 16, 32, 16, outcome=OF_THOSE_SEEN),
     ),
@@ -487,6 +548,10 @@ CAUSAL_FLASH_FORWARD = Exercise(
                 HIDDEN.replace("-1e30", "0.0"),
             ),
             "hidden scores are -10,000, above scores that are smaller": (HIDDEN, HIDDEN.replace("-1e30", "-1e4")),
+            "a query sees all keys up to the end of its block": ("keys <= rows[:, None]", "keys < end"),
+            "a head's first row is counted in 32 bits, which end at two billion": (".to(tl.int64)", ""),
+            "a program's queries lie as far apart as there are programs, where they follow one another": APART,
+            "the queries are loaded again for every block of keys": AGAIN,
             "what a query may not see is hidden after ell has counted it": (
                 HIDDEN,
                 "pass",

@@ -1,6 +1,7 @@
 """Judge a Triton kernel: launch it under the interpreter, hear what it stores and moves, and change one for a mistake.
 
-Outputs start as nan, so that what was never written is seen, and is told by the program whose part it is.
+Outputs start as nan, so that what was never written is seen, and is told by the program whose part it is. Who writes
+to another program's part is told too, right as the numbers may be.
 """
 
 import functools
@@ -10,15 +11,25 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from solutions.checks.running import Rejected
-from solutions.interpreter import Access, Launch, Listener, interpreted, listening
+from solutions.interpreter import Access, Launch, Listener, OutOfBounds, interpreted, listening, numbered_from
 
-Owner = Callable[[str, int], tuple[tuple[int, ...], str, str]]
+
+class Parts(NamedTuple):
+    """Which program has which entries of the outputs.
+
+    program(name, entry): the number along each axis of the program that stores an entry; of many entries, arrays
+    words(name, entry): that program's part, and the entry's place, in words
+    """
+
+    program: Callable
+    words: Callable[[str, int], tuple[str, str]]
 
 
 class Written(Listener):
@@ -43,20 +54,40 @@ class Written(Listener):
             self.stored[argument.name][entries] = True
             self.entries.setdefault((access.program[: self.axes], argument.name), []).extend(entries.tolist())
 
-    def refuse_gaps(self, owner: Owner) -> None:
+    def refuse_gaps(self, parts: Parts) -> None:
         """Reject what leaves entries of an output as they were, in the words of the program that owns the first."""
         for name, stored in self.stored.items():
             if stored.all():
                 continue
             entry = int(np.argmin(stored))
-            program, part, place = owner(name, entry)
-            who, theirs = f"program {program if self.axes > 1 else program[0]}", self.entries.get((program, name))
+            program, (part, place) = parts.program(name, entry), parts.words(name, entry)
+            theirs = self.entries.get((program, name))
             if not theirs:
-                raise Rejected(f"{who} stores nothing to {name}; {part} are its part")
-            if any(owner(name, each)[0] == program for each in theirs):
-                raise Rejected(f"{who} leaves {place} of {name} as it was; {part} are its part")
-            begins = owner(name, min(theirs))[2]
-            raise Rejected(f"{who} stores nothing to {part}: what it stores begins at {begins}")
+                raise Rejected(f"{self.called(program)} stores nothing to {name}; {part} are its part")
+            if any(parts.program(name, each) == program for each in theirs):
+                raise Rejected(f"{self.called(program)} leaves {place} of {name} as it was; {part} are its part")
+            begins = parts.words(name, min(theirs))[1]
+            raise Rejected(
+                f"{self.called(program)} stores nothing to {part}: what it stores begins at {begins.rstrip(',')}"
+            )
+
+    def refuse_strangers(self, parts: Parts) -> None:
+        """Reject a program that stores to a part that is another's, also where the numbers are right."""
+        for (program, name), stored in sorted(self.entries.items()):
+            entries = np.unique(stored)
+            owners = parts.program(name, entries)
+            strange = np.any([owner != own for owner, own in zip(owners, program, strict=True)], axis=0)
+            if strange.any():
+                entry = int(entries[np.argmax(strange)])
+                part, place = parts.words(name, entry)
+                numbers = "1 number" if strange.sum() == 1 else f"{int(strange.sum())} numbers"
+                raise Rejected(
+                    f"{self.called(program)} stores {numbers} to parts of others, the first to {place.rstrip(',')}: "
+                    f"{part} are the part of {self.called(parts.program(name, entry))}"
+                )
+
+    def called(self, program: tuple[int, ...]) -> str:
+        return f"program {program if self.axes > 1 else program[0]}"
 
 
 class Issued(Listener):
@@ -95,22 +126,22 @@ def span(what: str, index: int, block: int, end: int) -> str:
     return f"{what} {first} to {min(end, first + block) - 1}"
 
 
-def rows_each(n: int, width: int, block: int) -> Owner:
-    """The owner of an entry of an output (n, width) whose programs have `block` rows each."""
+def rows_each(n: int, width: int, block: int) -> Parts:
+    """The parts of an output (n, width) whose programs have `block` rows each."""
 
-    def owner(name, entry):
+    def words(name, entry):
         row, column = divmod(entry, width)
         place = f"row {row}, column {column}," if width > 1 else f"row {row}"
-        return (row // block,), f"{span('rows', row, block, n)} of {name}", place
+        return f"{span('rows', row, block, n)} of {name}", place
 
-    return owner
+    return Parts(lambda name, entry: (entry // width // block,), words)
 
 
-def launched(kernel, grid, inputs: dict[str, Tensor], outputs: dict[str, Tensor], *numbers, owner: Owner, **meta):
+def launched(kernel, grid, inputs: dict[str, Tensor], outputs: dict[str, Tensor], *numbers, parts: Parts, **meta):
     """The outputs of a kernel that takes inputs, outputs and numbers in this order.
 
-    owner(name, entry): the program that stores an entry of an output, and words for that program's part and the entry
-    Rejects what writes to an input, leaves an output as it was, or brings what no load defined into it.
+    Rejects what writes to an input, leaves an output as it was, brings what no load defined into it, or stores to
+    another program's part.
     """
     given = {name: tensor.clone() for name, tensor in inputs.items()}
     kernel = kernel.made if isinstance(kernel, changed) else kernel
@@ -120,13 +151,33 @@ def launched(kernel, grid, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
     for name, tensor in inputs.items():
         if not torch.equal(tensor, given[name]):
             raise Rejected(f"your kernel writes to {name}; store to {' and '.join(outputs)} only")
-    written.refuse_gaps(owner)
+    written.refuse_gaps(parts)
     if written.undefined and any(tensor.isnan().any() for tensor in outputs.values()):
-        raise Rejected(
-            f"your kernel loads {written.undefined} with a mask and without other=: lanes that are off hold anything, "
-            "here nan, and it reaches the output"
-        )
+        where = f"your kernel loads {written.undefined} with a mask and without other=: "
+        raise Rejected("lanes that are off hold anything, here nan, and it reaches the output", where)
+    written.refuse_strangers(parts)
     return outputs
+
+
+def far_away(outcome: Callable, axis: int, before: Callable[..., dict[str, int]]) -> Callable:
+    """The outcome for programs with so large a number on an axis that 32 bits no longer count what lies before them.
+
+    before(number, *sizes): the bytes of each tensor that lie before what the program of that number has
+    """
+    number = 2**23 + 5
+    first = tuple(number * (each == axis) for each in range(3))
+
+    def counted(kernel, *sizes):
+        with numbered_from(first, before(number, *sizes)):
+            try:
+                return outcome(kernel, *sizes)
+            except OutOfBounds:
+                raise Rejected(
+                    f"program {first[: axis + 1]} has more than 2,147,483,647 numbers before its own, and 32 bits "
+                    f"count no further: make tl.program_id({axis}) an int64 before it is multiplied"
+                ) from None
+
+    return counted
 
 
 def within_budget(outcome: Callable, budget: Callable[..., int]) -> Callable:

@@ -43,7 +43,14 @@ class TimeUp(BaseException):
 
 
 class Rejected(Exception):
-    """Raised by a case that sees at once what is wrong with an answer; its text is told as it is."""
+    """Raised by a case that sees at once what is wrong with an answer; its text is told as it is.
+
+    place: words before it about the reader's own code, which two answers with the same mistake need not share
+    """
+
+    def __init__(self, text: str, place: str = ""):
+        super().__init__(text)
+        self.place = place
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ def run(function: Callable, outcome: Callable, build: Callable[[], tuple], names
         except TimeUp:
             raise
         except Rejected as rejection:
-            error = str(rejection)
+            error, place = str(rejection), rejection.place
         except BaseException as failure:
             error, place = one_line(failure), place_of(failure, function)
     changed = tuple(name for name, now, before in zip(names, inputs, kept, strict=False) if not untouched(now, before))

@@ -67,9 +67,9 @@ def online_attention(q: Tensor, k: Tensor, v: Tensor, block_n: int) -> tuple[Ten
     """Attention of a few queries that read keys and values block_n at a time, each once.
 
     q: (queries, d); k, v: (keys, d), of which the last block may be shorter
-    Returns (out, lse), (queries, d) in q's dtype and (queries,), the log-sum-exp of each row's scores. All between, and
-    lse, is float32 also of half precision, and float64 of float64. No tensor it makes has more than queries × keys of
-    a block, or × d.
+    Returns (out, lse), (queries, d) in q's dtype and (queries,), the log-sum-exp of each row's scores. All between, the
+    weights too, and lse are float32 also of half precision, and float64 of float64. No tensor that it makes is larger
+    than a block's scores (queries × block_n), a block of keys (block_n × d) or the output (queries × d).
     """
     wide = torch.promote_types(q.dtype, torch.float32)
     row_max = torch.full_like(q[:, 0], -math.inf, dtype=wide)
@@ -90,10 +90,10 @@ def split_attention(q: Tensor, k: Tensor, v: Tensor, splits: int) -> Tensor:
     """Attention over the keys in `splits` parts that need nothing from each other, then merged (flash-decoding).
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
-    Returns (..., queries, d_value) in q's dtype. No part has more than ceil(keys / splits) keys; the last ones may be
-    shorter, or empty. Nothing it makes is larger than all keys, all values or the scores of one part. Of half precision
-    scores, log-sum-exps and what is merged are float32 or better, and the result is rounded once. (Ours merges in
-    float64, since 200 roundings in float32 add up; Apple's MPS has none.)
+    Returns (..., queries, d_value) in q's dtype. No part has more than ceil(keys / splits) keys; some may have fewer,
+    or none. Nothing it makes is larger than all keys, all values, the output or the scores of one part. Of half
+    precision scores, weights, log-sum-exps and what is merged are float32 or better, and the result is rounded once.
+    (Ours merges in float64, since 200 roundings in float32 add up; Apple's MPS has none.)
     """
     size, wide = math.ceil(k.shape[-2] / splits), torch.promote_types(q.dtype, torch.float32)
     q_wide = q.to(wide)

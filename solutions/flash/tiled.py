@@ -37,7 +37,8 @@ def attend_in_tiles(
     """Attention in tiles: each program keeps block_m queries and their output in SRAM, and streams the keys past them.
 
     q: (queries, d); k, v: (keys, d); block_m, block_n: queries and keys of a tile, of which the last may be smaller
-    Returns (out, lse), (queries, d) in q's dtype and (queries,) in float32 at least. (Dao, 2023, algorithm 1.)
+    Returns (out, lse), (queries, d) in q's dtype and (queries,) in float32 at least. (Dao, 2023, algorithm 1.) What is
+    held is float32 at least; weights may be rounded to v's dtype where they meet the values.
     """
     queries, keys, wide = len(q), len(k), torch.promote_types(q.dtype, torch.float32)  # sums stay in float32
     q, k, v = machine.hbm("q", q), machine.hbm("k", k), machine.hbm("v", v)
@@ -72,7 +73,8 @@ def tiled_attention(
     """Flash attention: `attend_in_tiles`, which can also be causal, and in which K leaves before V arrives.
 
     q: (queries, d); k, v: (keys, d); block_m, block_n: queries and keys of a tile
-    causal: query i sees the keys up to i + keys - queries, and blocks that no query of a program sees are not loaded
+    causal: query i sees the keys up to i + keys - queries, of no fewer keys than queries; what no query of a program
+    sees is not loaded
     Returns (out, lse), (queries, d) in q's dtype and (queries,) in float32 at least. (Dao, 2023, algorithm 1.)
     Raises SRAMOverflow when `peak_tile_bytes` does not fit.
     """
@@ -239,9 +241,9 @@ def backward_tile(
     """What one tile of scores adds to the gradients (Dao et al., 2022, algorithm 4, lines 11 to 22).
 
     q, grad_out: (rows, d); k, v: (columns, d); visible: boolean (rows, columns), None for all
-    lse: (rows,), of each query over all its keys; delta: (rows,), the row sums of out · grad_out
+    lse: (rows,), finite, of each query over all its keys; delta: (rows,), the row sums of out · grad_out
     Returns (grad_q, grad_k, grad_v), (rows, d) and twice (columns, d). Summed over all tiles they are the gradients, so
-    they, lse and delta are float32 also of half precision.
+    they, lse, delta and all between, the weights too, are float32 also of half precision.
     """
     q, k, v, grad_out = (each.to(torch.promote_types(each.dtype, torch.float32)) for each in (q, k, v, grad_out))
     scale = 1 / math.sqrt(q.shape[-1])

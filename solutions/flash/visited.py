@@ -28,8 +28,8 @@ def key_range(
 ) -> tuple[int, int]:
     """The keys [lo, hi) that the program of queries first_row ... first_row + block_m - 1 must step over by block_n.
 
-    The queries are the last tokens of the keys. window: each sees the last `window` keys, its own included. lo is
-    a multiple of block_n, and hi is not rounded up: the last step reads past it. (Whoever gives a window gives causal.)
+    The queries are the last tokens, no more than keys. window: each sees the last `window` keys, its own too. lo is a
+    multiple of block_n, and hi is not rounded up: the last step reads past it. (Whoever gives a window gives causal.)
     """
     position = first_row + keys - queries  # of the first query, among the keys
     lo = 0 if window is None else max(0, (position - window + 1) // block_n * block_n)
