@@ -30,10 +30,15 @@ export function ofHead(head) {
   return says.text("head", { head });
 }
 
+/** What stands on the stage beside a lane. @param {"crossed" | "stands" | "ratio" | "ghost" | "stored"} name */
+export function laneWords(name, facts) {
+  return says.text(name, facts);
+}
+
 /** The sentence of a frame. @param {Facts} now */
 export function sentence(now) {
   const { live, limit, risen, total, ended, other } = now;
-  if (ended) return says.parts("ended", now);
+  if (ended) return says.parts("ended", { ...now, other: { ...other, more: other.total / total } });
   const [rises, rows] = risen ?? [null, null];
   const facts = { ...now, rises, rows, over: live - limit };
   if (!other) return says.parts("now", facts);
