@@ -147,6 +147,109 @@ def test_nothing_scrolls_sideways_but_code(visit, name, width):
     assert cut == []
 
 
+# Every word that a canvas was last given, as [text, left, top, right, bottom, pixels of its font], by the canvas.
+HEAR = """() => {
+  window.heard = new Map();
+  const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+    window.heard.set(this.canvas, []);
+    return clearRect.apply(this, box);
+  };
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+    const { actualBoundingBoxLeft: left, actualBoundingBoxRight: right, actualBoundingBoxAscent: up,
+            actualBoundingBoxDescent: down } = this.measureText(text);
+    const size = parseFloat(this.font.match(/([\\d.]+)px/)[1]);
+    window.heard.get(this.canvas)?.push([text, x - left, y - up, x + right, y + down, size]);
+    return fillText.call(this, text, x, y);
+  };
+}"""
+MEETING = """(steps) => {
+  const found = new Set();
+  const slider = document.querySelector('.al-player input');
+  return new Promise((done) => {
+    let step = 0;
+    const next = () => {
+      for (const [canvas, words] of window.heard) {
+        const edge = canvas.clientWidth;
+        words.forEach(([a, left, top, right, bottom, size], i) => {
+          if (size < 12 || left < -1 || right > edge + 1) found.add(`${a}: ${size} px, ${left} to ${right} of ${edge}`);
+          for (const [b, l, t, r, u] of words.slice(i + 1))
+            if (left < r && l < right && top < u && t < bottom) found.add(`${a} | ${b}`);
+        });
+      }
+      if (step > steps) return done([...found]);
+      slider.value = Math.round((step * slider.max) / steps);
+      slider.dispatchEvent(new Event('input'));
+      step += 1;
+      return requestAnimationFrame(() => requestAnimationFrame(next));
+    };
+    next();
+  });
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 700, 390])
+@pytest.mark.parametrize("name", ["knobs", "product", "outer"])
+def test_no_words_meet_at_any_stop(page, folder, name, width):
+    page.add_init_script(f"({HEAR})()")
+    for visit in visits(page, folder):
+        opened(visit(name, width, reduced_motion="reduce"))
+        assert page.evaluate("[...window.heard.values()].filter((words) => words.length > 3).length") >= 3
+        assert page.evaluate(MEETING, 24) == []
+
+
+@pytest.mark.parametrize("width, height, column", [(1440, 900, 0), (1280, 800, 0), (1280, 800, 799), (390, 844, 0)])
+def test_picture_and_player_are_seen_together(page, folder, width, height, column):
+    """The card takes at most 85 % of the window, wherever the player stands, and has at most seven controls."""
+    for visit in visits(page, folder, height):
+        visit("knobs", width)
+        page.add_style_tag(content=f"main {{ max-width: {column or 1120}px; margin: 0 auto }}")
+        heights = set()
+        for key in ("Home", "End"):
+            pressed(page, key)
+            heights.add(page.locator(".al").bounding_box()["height"])
+        assert len(heights) == 1 and heights.pop() <= 0.85 * height
+        stage, time = (page.locator(each).first.bounding_box() for each in (".al-theatre-stage", ".al-player"))
+        assert 0 <= time["y"] - stage["y"] - stage["height"] <= 12
+        controls = page.locator(".al :is(button, input, select, summary)").evaluate_all(
+            "(all) => all.filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().toJSON())"
+        )
+        assert len(controls) <= 7 and all(min(one["width"], one["height"]) >= 24 for one in controls)
+
+
+def test_every_target_is_24_pixels_high(visit):
+    page = opened(visit("knobs", 390))
+    small = page.locator(".al :is(button, input, select, summary)").evaluate_all(
+        """(all) => all.filter((one) => one.checkVisibility()).filter((one) => one.getBoundingClientRect().height < 24)
+        .map((one) => one.outerHTML.slice(0, 90))"""
+    )
+    assert small == []
+
+
+def test_the_stage_glides_and_stands_at_once_with_reduced_motion(page, folder):
+    pictures = set()
+    for visit in visits(page, folder):
+        for motion in ("no-preference", "reduce"):
+            visit("two", reduced_motion=motion)
+            goes(page, 100)
+            page.wait_for_timeout(1000)
+            glides = page.evaluate("performance.getEntriesByName('theatre glides').length")
+            shown = page.locator(".al-theatre-stage canvas").evaluate("(canvas) => canvas.toDataURL()")
+            assert glides == 0 if motion == "reduce" else glides > 3
+            pictures.add(shown)
+        assert len(pictures) == 1  # both end on the same
+
+
+def test_forced_colours_keep_what_is_chosen_apart(visit):
+    page = opened(visit("two"))
+    page.emulate_media(forced_colors="active")
+    settle(page)
+    ground = "(one) => getComputedStyle(one).backgroundColor"
+    pressed_or_not = (page.locator(f".al-segment [aria-pressed={on}]").first for on in ("true", "false"))
+    assert len({one.evaluate(ground) for one in pressed_or_not}) == 2
+    assert page.locator(".al-player input").evaluate("(one) => getComputedStyle(one).forcedColorAdjust") == "none"
+
+
 def test_the_pictures_are_not_blank(visit):
     page = opened(visit("two"))
     goes(page, 100)

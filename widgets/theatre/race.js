@@ -1,4 +1,4 @@
-import { count, size } from "../kit/format.js";
+import { fixed, size } from "../kit/format.js";
 import { cells, cut, mark } from "./cells.js";
 import { flights } from "./flights.js";
 import { AHEAD, HERE, NEVER, NOW, PAST, gridStates } from "./grid.js";
@@ -140,7 +140,7 @@ export function racePlan(race, width, limit) {
   const [pad, gap] = narrow ? [6, 6] : [12, width > 900 ? 12 : 7];
   const [bridge, store] = narrow ? [48, 68] : [Math.max(0.14 * width, 104), Math.min(Math.max(0.15 * width, 104), 156)];
   const room = width - meta - 2 * pad - bridge - store;
-  const most = Math.min(narrow ? 96 : alone ? 190 : 156, narrow ? width : 0.16 * width);
+  const most = narrow ? 110 : alone ? Math.min(200, 0.23 * width) : Math.min(156, 0.16 * width);
   const slots = new Map();
   for (const { columns } of lanes) {
     for (const one of columns) slots.set(one.key, [...(slots.get(one.key) ?? []), one]);
@@ -161,7 +161,7 @@ export function racePlan(race, width, limit) {
   while (side > 44 && needed(side) > room) side -= 1;
   const squeeze = Math.min(1, (room - (order.length - 1) * gap) / (needed(side) - (order.length - 1) * gap));
   const air = Math.min(Math.max(0, (room - needed(side)) / order.length), 18);
-  const high = Math.round(narrow ? 1.3 * side : Math.max(side, Math.min(1.4 * side, 100))); // where there is no width
+  const high = Math.round(narrow ? Math.max(side, 92) : Math.max(side, Math.min(1.4 * side, 100))); // in a small room
   const laneHeight = Math.max(head + high + 56, narrow ? 0 : WORDS_HEIGHT);
   const top = head + 30;
   const places = new Map();
@@ -235,7 +235,7 @@ function ground(plan, first) {
     ...bank.reverse().map(([x, y]) => [x, middle + y]),
   ];
   const shapes = [
-    box(meta, top - 10, right - meta, side + 36, "panel", 1, { r: 6 }),
+    box(meta, top - 10, right - meta, side + 36, "panel", 1, { r: 6, stroke: "shore" }),
     { points, fill: "panel" },
     line(mouth, middle, end, middle, "line", { dash: [3, 5] }),
     narrow
@@ -370,7 +370,8 @@ function odometer(plan, lane, clock, e, waits) {
   const bytes = Math.min(clock, trace.total);
   const done = clock >= trace.total;
   const unit = ["B", "KiB", "MiB", "GiB", "TiB"][race.unit];
-  const inUnits = (nbytes) => count(nbytes / 1024 ** race.unit);
+  const scale = 1024 ** race.unit;
+  const inUnits = (nbytes) => fixed(nbytes / scale, race.unit && race.longest < 1000 * scale ? 1 : 0);
   const ink = done && waits !== null ? "good" : "ink";
   const kernel = trace.kernel[trace.programOf(e)];
   const state = laneWords("stands", {

@@ -202,6 +202,7 @@ function renderTraces(data, model, el) {
     themed = now;
     const style = getComputedStyle(root);
     colours = Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    colours.shore = forced.matches ? colours.line : colours.panel; // grounds are alike where colours are forced
     colours.font = style.fontFamily;
     return colours;
   }
