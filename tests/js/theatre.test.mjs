@@ -12,7 +12,8 @@ import { AHEAD, NEVER, NOW, PAST, grid, gridStates, pairAt, stripStates } from "
 import { memory } from "../../widgets/theatre/memory.js";
 import { fitting } from "../../widgets/theatre/paint.js";
 import { openRace, racePlan, raceShapes } from "../../widgets/theatre/race.js";
-import { ofHead, percent, sentence, span } from "../../widgets/theatre/say.js";
+import { ofHead, percent, sentence, span, tourSays } from "../../widgets/theatre/say.js";
+import { tourSteps } from "../../widgets/theatre/tour.js";
 import { clock, lastAtMost, openTrace } from "../../widgets/theatre/trace.js";
 
 const vectors = JSON.parse(readFileSync(new URL("theatre.json", import.meta.url)));
@@ -259,6 +260,29 @@ test("both lanes count the same bytes until one is done, and it waits", () => {
   assert.ok(words(0).includes("scores, stored") && words(0).includes("program 1 of 3"));
   assert.ok(words(0).includes(`B of ${flash.total.toLocaleString("en-US")} crossed`));
   assert.ok(words(0).some((text) => /^make_scores, 1 of \d+$/.test(text)));
+});
+
+test("the tour goes through a race of flash and standard, each step where its words are true", () => {
+  const { flash, standard } = traces;
+  const steps = tourSteps([flash, standard], 2000, true);
+  const at = (bytes) => standard.kernel[standard.programOf(standard.eventAt(bytes))];
+  assert.deepEqual(steps.map(({ name }) => name), ["bridge", "passes", "stores", "fetches", "in all"]);
+  for (const { from, to } of steps) assert.ok(from >= 0 && from < to && to <= standard.total);
+  const [bridge, passes, stores, fetches, all] = steps;
+  assert.ok(bridge.to < passes.to && passes.to < flash.total);
+  const next = standard.moved[standard.eventAt(stores.to) + 1];
+  assert.deepEqual([at(stores.from), at(stores.to), at(next)], [0, 0, 1]);
+  assert.deepEqual([at(fetches.from), at(fetches.to), all.to], [0, 2, standard.total]);
+  const said = (step) => tourSays(step.name, step.facts).join("");
+  assert.match(said(bridge), /holds 1.95 KiB\.$/);
+  assert.match(said(passes), /^Flash keeps one tile of Q and lets K and V come by\./);
+  assert.match(said(tourSteps([{ ...traces["kv outer"], name: "flash" }, standard], 2000, true)[1]), /lets Q come by/);
+  assert.match(said(stores), /before the softmax begins\.$/);
+  assert.match(said(fetches), /fetches those too\.$/);
+  assert.equal(said(all), "In all, standard moves 2.61 times as much. Run it otherwise: what makes the gap smaller?");
+  assert.equal(said(tourSteps([flash, standard], 2000, false)[4]), "In all, standard moves 2.61 times as much.");
+  assert.deepEqual(tourSays("tour", { steps: 5 }).length, 1);
+  assert.deepEqual([tourSteps([flash], 2000, true), tourSteps([traces.matmul], 2000, true)], [[], []]);
 });
 
 test("what has been stored stands in HBM once it has landed", () => {

@@ -140,7 +140,7 @@ export function racePlan(race, width, limit) {
   const [pad, gap] = narrow ? [6, 6] : [12, width > 900 ? 12 : 7];
   const [bridge, store] = narrow ? [48, 68] : [Math.max(0.14 * width, 104), Math.min(Math.max(0.15 * width, 104), 156)];
   const room = width - meta - 2 * pad - bridge - store;
-  const most = narrow ? 110 : alone ? Math.min(200, 0.23 * width) : Math.min(156, 0.16 * width);
+  const most = narrow ? 110 : alone ? Math.min(200, 0.23 * width) : Math.min(146, 0.16 * width);
   const slots = new Map();
   for (const { columns } of lanes) {
     for (const one of columns) slots.set(one.key, [...(slots.get(one.key) ?? []), one]);
@@ -154,8 +154,8 @@ export function racePlan(race, width, limit) {
     return Math.min(Math.max(one.many * cell, narrow ? 8 : 10), narrow ? 40 : 64);
   };
   const names = narrow ? 21 : 66;
-  const slotWide = (slot, side) =>
-    Math.max(...slot.map((one) => Math.max(wideOf(one, side), one.wide ? 0 : labelWide(one.name, names))));
+  const named = (one) => (one.wide ? (narrow ? 1.15 : 0) * one.name.length * LETTER : labelWide(one.name, names));
+  const slotWide = (slot, side) => Math.max(...slot.map((one) => Math.max(wideOf(one, side), named(one))));
   let side = most;
   const needed = (tall) => order.reduce((sum, slot) => sum + slotWide(slot, tall), 0) + (order.length - 1) * gap;
   while (side > 44 && needed(side) > room) side -= 1;

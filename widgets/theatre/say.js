@@ -35,6 +35,11 @@ export function laneWords(name, facts) {
   return says.text(name, facts);
 }
 
+/** What a step of the tour says, every second part matters. @param {string} name */
+export function tourSays(name, facts) {
+  return says.parts(name, facts);
+}
+
 /** The sentence of a frame. @param {Facts} now */
 export function sentence(now) {
   const { live, limit, risen, total, ended, other } = now;

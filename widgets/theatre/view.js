@@ -15,6 +15,7 @@ import { drawing, paint } from "./paint.js";
 import { chooser, panel, threeNumbers } from "./panel.js";
 import { openRace, racePlan, raceShapes } from "./race.js";
 import { sentence } from "./say.js";
+import { tourSteps, tourStrip } from "./tour.js";
 import { clock, openTrace } from "./trace.js";
 
 const COLOURS = ["ink", "ink-2", "paper", "panel", "line", "mark", "good", "bad", "q", "k", "v", "o", "s", "m"];
@@ -111,7 +112,7 @@ function renderTraces(data, model, el) {
     html("details", { class: "al-theatre-more" }, html("summary", {}, words), ...inside);
   const chosen = names.length > 1 ? [segment("watch", names, names[0], (name) => watch(names.indexOf(name)))] : [];
   const inside = folded(
-    "Look inside: each event, the line of code, the grid, SRAM, bytes of every tensor",
+    "Look inside: events, code, grid, SRAM, bytes",
     html("div", { class: "al-theatre-tools" }, ...chosen, pacePlace),
     doing,
     strip.element,
@@ -126,18 +127,25 @@ function renderTraces(data, model, el) {
     footPlace);
   const named = data.knobs.map(({ name }) => name).join(", ");
   const turned = knobs.element ? [folded(`Run it otherwise: ${named}`, knobs.element)] : [];
-  root.append(html("div", { class: "al-body" }, stage.element, playerPlace, ...turned, inside));
+  const tour = tourStrip(({ from, to }) => {
+    time.pause();
+    until = state.clock.step(to);
+    time.move(reduced.matches ? until : state.clock.step(from));
+    if (!reduced.matches) pressPlay();
+  });
+  root.append(html("div", { class: "al-body" }, stage.element, playerPlace, tour.element, ...turned, inside));
   footPlace.addEventListener("click", withStills, true);
 
   // Time -------------------------------------------------------------------------------------------------------------
   let [time, foot] = [null, null];
+  let until = Infinity; // the step at which a step of the tour ends
   let [shown, wanted] = [0, 0]; // bytes, on the stage: where it stands, and where it is on the way to
   const eventNow = () => state.clock.event(state.step);
   /** Watch one of the run's traces, from one of its steps. */
   function retime(step) {
     time?.pause();
     state.clock = clock(watched(), other());
-    state.step = step ?? 0;
+    [state.step, until] = [step ?? 0, Infinity];
     const { last } = state.clock;
     const { longest } = state.race;
     const run = Math.min(Math.max(EVENT_MS * (last + 1), SHORTEST_RUN), LONGEST_RUN);
@@ -151,6 +159,7 @@ function renderTraces(data, model, el) {
       show(at, playing) {
         state.step = at;
         ask(playing);
+        if (playing && at >= until) { until = Infinity; time.pause(); }
       },
     });
     time.element.addEventListener("keydown", onPage, true);
@@ -159,6 +168,7 @@ function renderTraces(data, model, el) {
     foot = footer({ root, name: "theatre", provenance: state.run.provenance, rows });
     footPlace.replaceChildren(...foot.elements);
     shown = goal();
+    tour.open(tourSteps(state.traces, state.limit, data.knobs.length > 0));
     layout();
   }
   function watch(index) {
@@ -334,8 +344,14 @@ function renderTraces(data, model, el) {
   }
 
   // The pointer ------------------------------------------------------------------------------------------------------
-  const playing = "[aria-label=play], [aria-label=pause]";
-  stage.element.addEventListener("click", () => /** @type {HTMLElement} */ (root.querySelector(playing)).click());
+  function pressPlay() {
+    /** @type {HTMLElement} */ (time.element.querySelector("[aria-label=play], [aria-label=pause]")).click();
+  }
+  stage.element.addEventListener("click", () => {
+    until = Infinity;
+    pressPlay();
+  });
+  for (const kind of ["pointerdown", "keydown"]) playerPlace.addEventListener(kind, () => { until = Infinity; }, true);
   const focus = () => time.element.querySelector("input").focus({ preventScroll: true });
   strip.element.addEventListener("pointerdown", (event) => {
     strip.element.setPointerCapture(event.pointerId);
