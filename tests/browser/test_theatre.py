@@ -477,6 +477,7 @@ def test_exports_hold_the_picture_and_where_it_comes_from(visit, theatres, tmp_p
         waiting.value.save_as(saved[name])
     assert saved["PNG"].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and saved["PNG"].stat().st_size > 20_000
     drawn = saved["SVG"].read_text(encoding="utf-8")
+    assert "aria-hidden" not in drawn  # no button's icon
     assert drawn.count("<rect") > 100 and "tile machine" in drawn and "var(--" not in drawn
     for words in ("issued, exact", "50 MiB, 132 programs in step", "tiled_attention, line", "machine.load", "never"):
         assert words in drawn, words
