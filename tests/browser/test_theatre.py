@@ -71,6 +71,24 @@ def visit(page, folder):
     yield from visits(page, folder)
 
 
+def opened(page):
+    """Unfold everything."""
+    page.evaluate("document.querySelectorAll('.al-theatre-more').forEach((one) => { one.open = true; })")
+    settle(page)
+    return page
+
+
+def doing(page):
+    """What is said of the event, with everything unfolded."""
+    return page.locator(".al-theatre-event").first.inner_text()
+
+
+def goes(page, step):
+    slider = page.get_by_role("slider", name="bytes moved").first
+    slider.fill(str(step))
+    settle(page)
+
+
 def place(page):
     return page.locator(".al-player .al-caption").first.inner_text()
 
@@ -94,15 +112,20 @@ def scene_of(theatre, index=0):
 @pytest.mark.parametrize("name", ["knobs", "product", "twice"])
 def test_axe_finds_nothing(visit, name):
     page = visit(name)
-    page.get_by_role("button", name="table", exact=True).first.click()
+    look_over(page)
+    opened(page).get_by_role("button", name="table", exact=True).first.click()
     look_over(page)
 
 
 @pytest.mark.parametrize("name", ["two", "knobs", "product", "outer", "long", "nothing", "tight", "saved"])
-def test_the_first_frame_says_what_the_text_says(visit, theatres, name):
-    page = visit(name)
-    first = repr(theatres["two" if name == "saved" else name]).splitlines()[0]
-    assert f"{page.locator('.al-question').inner_text()} {told(page)}".split() == first.split()
+def test_the_page_says_what_the_text_says_of_its_event(visit, theatres, name):
+    page, theatre = visit(name), theatres["two" if name == "saved" else name]
+    said = [page.locator(".al-question").inner_text()]
+    if name != "nothing":
+        assert event(page) == 0
+        goes(opened(page), facts.key_event(scene_of(theatre)))
+        said.append(doing(page))
+    assert " ".join([*said, told(page)]).split() == repr(theatre).splitlines()[0].split()
 
 
 def test_nothing_recorded_is_said_in_words(visit):
@@ -113,7 +136,7 @@ def test_nothing_recorded_is_said_in_words(visit):
 @pytest.mark.parametrize("width", [1280, 1000, 800, 390])
 @pytest.mark.parametrize("name", ["knobs", "product", "outer"])
 def test_nothing_scrolls_sideways_but_code(visit, name, width):
-    page = visit(name, width)
+    page = opened(visit(name, width))
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     cut = page.evaluate(
         """() => [...document.querySelectorAll('.al *')].filter((one) => !one.closest('.al-theatre-code, .al-table')
@@ -124,15 +147,120 @@ def test_nothing_scrolls_sideways_but_code(visit, name, width):
     assert cut == []
 
 
+# Every word that a canvas was last given, as [text, left, top, right, bottom, pixels of its font], by the canvas.
+HEAR = """() => {
+  window.heard = new Map();
+  const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+    window.heard.set(this.canvas, []);
+    return clearRect.apply(this, box);
+  };
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+    const { actualBoundingBoxLeft: left, actualBoundingBoxRight: right, actualBoundingBoxAscent: up,
+            actualBoundingBoxDescent: down } = this.measureText(text);
+    const size = parseFloat(this.font.match(/([\\d.]+)px/)[1]);
+    window.heard.get(this.canvas)?.push([text, x - left, y - up, x + right, y + down, size]);
+    return fillText.call(this, text, x, y);
+  };
+}"""
+MEETING = """(steps) => {
+  const found = new Set();
+  const slider = document.querySelector('.al-player input');
+  return new Promise((done) => {
+    let step = 0;
+    const next = () => {
+      for (const [canvas, words] of window.heard) {
+        const edge = canvas.clientWidth;
+        words.forEach(([a, left, top, right, bottom, size], i) => {
+          if (size < 12 || left < -1 || right > edge + 1) found.add(`${a}: ${size} px, ${left} to ${right} of ${edge}`);
+          for (const [b, l, t, r, u] of words.slice(i + 1))
+            if (left < r && l < right && top < u && t < bottom) found.add(`${a} | ${b}`);
+        });
+      }
+      if (step > steps) return done([...found]);
+      slider.value = Math.round((step * slider.max) / steps);
+      slider.dispatchEvent(new Event('input'));
+      step += 1;
+      return requestAnimationFrame(() => requestAnimationFrame(next));
+    };
+    next();
+  });
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 700, 390])
+@pytest.mark.parametrize("name", ["knobs", "product", "outer"])
+def test_no_words_meet_at_any_stop(page, folder, name, width):
+    page.add_init_script(f"({HEAR})()")
+    for visit in visits(page, folder):
+        opened(visit(name, width, reduced_motion="reduce"))
+        assert page.evaluate("[...window.heard.values()].filter((words) => words.length > 3).length") >= 3
+        assert page.evaluate(MEETING, 24) == []
+
+
+@pytest.mark.parametrize("width, height, column", [(1440, 900, 0), (1280, 800, 0), (1280, 800, 799), (390, 844, 0)])
+def test_picture_and_player_are_seen_together(page, folder, width, height, column):
+    """The card takes at most 85 % of a wide window, wherever the player stands, and has at most seven controls."""
+    for visit in visits(page, folder, height):
+        visit("knobs", width)
+        page.add_style_tag(content=f"main {{ max-width: {column or 1120}px; margin: 0 auto }}")
+        heights = set()
+        for key in ("Home", "End"):
+            pressed(page, key)
+            heights.add(page.locator(".al").bounding_box()["height"])
+        assert len(heights) == 1 and heights.pop() <= (0.85 if width > 390 else 0.9) * height
+        stage, time = (page.locator(each).first.bounding_box() for each in (".al-theatre-stage", ".al-player"))
+        assert 0 <= time["y"] - stage["y"] - stage["height"] <= 12
+        assert time["y"] + time["height"] - stage["y"] <= 570
+        controls = page.locator(".al :is(button, input, select, summary)").evaluate_all(
+            "(all) => all.filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().toJSON())"
+        )
+        assert len(controls) <= 7 and all(min(one["width"], one["height"]) >= 24 for one in controls)
+
+
+def test_every_target_is_24_pixels_high(visit):
+    page = opened(visit("knobs", 390))
+    small = page.locator(".al :is(button, input, select, summary)").evaluate_all(
+        """(all) => all.filter((one) => one.checkVisibility()).filter((one) => one.getBoundingClientRect().height < 24)
+        .map((one) => one.outerHTML.slice(0, 90))"""
+    )
+    assert small == []
+
+
+def test_the_stage_glides_and_stands_at_once_with_reduced_motion(page, folder):
+    pictures = set()
+    for visit in visits(page, folder):
+        for motion in ("no-preference", "reduce"):
+            visit("two", reduced_motion=motion)
+            goes(page, 100)
+            page.wait_for_timeout(1000)
+            glides = page.evaluate("performance.getEntriesByName('theatre glides').length")
+            shown = page.locator(".al-theatre-stage canvas").evaluate("(canvas) => canvas.toDataURL()")
+            assert glides == 0 if motion == "reduce" else glides > 3
+            pictures.add(shown)
+        assert len(pictures) == 1  # both end on the same
+
+
+def test_forced_colours_keep_what_is_chosen_apart(visit):
+    page = opened(visit("two"))
+    page.emulate_media(forced_colors="active")
+    settle(page)
+    ground = "(one) => getComputedStyle(one).backgroundColor"
+    pressed_or_not = (page.locator(f".al-segment [aria-pressed={on}]").first for on in ("true", "false"))
+    assert len({one.evaluate(ground) for one in pressed_or_not}) == 2
+    assert page.locator(".al-player input").evaluate("(one) => getComputedStyle(one).forcedColorAdjust") == "none"
+
+
 def test_the_pictures_are_not_blank(visit):
-    page = visit("two")
+    page = opened(visit("two"))
+    goes(page, 100)
     colours = page.evaluate(
         """() => [...document.querySelectorAll('.al canvas')].map((canvas) => {
         const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height), seen = new Set();
         for (let i = 0; i < data.length; i += 4) if (data[i + 3]) seen.add(`${data[i]} ${data[i + 1]} ${data[i + 2]}`);
         return seen.size; })"""
     )
-    assert len(colours) == 4 and all(count > 20 for count in colours[:1] + colours[2:])
+    assert len(colours) == 5 and all(count > 20 for count in colours[:2] + colours[3:])  # the third is the hand
 
 
 def test_copies_on_a_page_live_their_own_lives(visit):
@@ -144,41 +272,42 @@ def test_copies_on_a_page_live_their_own_lives(visit):
 
 
 def test_what_does_not_fit_is_marked(visit, theatres):
-    page = visit("tight")
-    assert "more than the limit" in told(page)
+    page = opened(visit("tight"))
+    goes(page, facts.key_event(scene_of(theatres["tight"])))
+    assert "more than the limit" in doing(page)
     page.get_by_role("combobox", name="limit of the SRAM").select_option(label="99 KiB")
     settle(page)
-    assert "of 99 KiB" in told(page)
+    assert "of 99 KiB" in doing(page)
 
 
 # What a reader does ---------------------------------------------------------------------------------------------------
 
 
 def test_keys_step_leap_jump_and_go_by_programs(visit, theatres):
-    page, drawn = visit("two"), scene_of(theatres["two"])
+    page, drawn = opened(visit("two")), scene_of(theatres["two"])
     start = facts.key_event(drawn)
-    assert event(page) == start
+    goes(page, start)
     pressed(page, "ArrowRight", "ArrowRight", "ArrowLeft")
     assert event(page) == start + 1
     pressed(page, "Shift+ArrowLeft")
     assert event(page) == start - 9
     pressed(page, "Home")
-    assert event(page) == 0 and "loads Q rows 0 to 15" in told(page)
+    assert event(page) == 0 and "loads Q rows 0 to 15" in doing(page)
     pressed(page, "PageDown", "PageDown")
-    assert event(page) == drawn["first"][2] and "program 3 of 8" in told(page)
+    assert event(page) == drawn["first"][2] and "program 3 of 8" in doing(page)
     pressed(page, "PageUp")
     assert event(page) == drawn["first"][1]
     pressed(page, "End")
-    assert "flash is done after" in told(page) and "finished 100 % of out" in told(page)
+    assert "flash is done after" in told(page) and "standard is done after" in told(page)
 
 
 def test_each_step_says_what_the_trace_holds(visit, theatres):
-    page, drawn = visit("two"), scene_of(theatres["two"])
+    page, drawn = opened(visit("two")), scene_of(theatres["two"])
     pressed(page, "Home")
     clock = facts.moved(drawn)
     for at in range(12):
         found = facts.event_facts(drawn, at)
-        assert ("multiplies two tiles" if found["kind"] == "dot" else found["span"]) in told(page)
+        assert ("multiplies two tiles" if found["kind"] == "dot" else found["span"]) in doing(page)
         assert page.locator(".al-theatre-big").first.inner_text().startswith(size_words(int(clock[at])))
         pressed(page, "ArrowRight")
 
@@ -190,10 +319,10 @@ def size_words(nbytes):
 
 
 def test_play_pauses_at_the_end_and_loops_between_its_marks(visit):
-    page = visit("two")
+    page = opened(visit("two"))
     pressed(page, "End", *["ArrowLeft"] * 3, "+", "+", "+", "Space")
     page.get_by_role("button", name="play", exact=True).wait_for(timeout=10_000)
-    assert "standard has moved" in told(page)
+    assert "standard is done after" in told(page)
     pressed(page, "Home", "]")
     pressed(page, *["ArrowRight"] * 6)
     pressed(page, "]", "Space")
@@ -208,7 +337,8 @@ def test_play_pauses_at_the_end_and_loops_between_its_marks(visit):
 
 
 def test_the_other_kernel_is_watched_at_the_same_bytes(visit, theatres):
-    page = visit("two")
+    page = opened(visit("two"))
+    goes(page, facts.key_event(scene_of(theatres["two"])))
     first = page.locator(".al-theatre-big").first.inner_text().split(" of ")[0]
     page.get_by_role("button", name="standard", exact=True).click()
     settle(page)
@@ -216,12 +346,13 @@ def test_the_other_kernel_is_watched_at_the_same_bytes(visit, theatres):
     at = event(page)
     flash_moved = facts.moved(scene_of(theatres["two"]))[facts.key_event(scene_of(theatres["two"]))]
     assert moved[at] <= flash_moved < moved[at + 1]
-    assert told(page).startswith("standard, make_scores, program") and first
+    assert doing(page).startswith("standard, make_scores, program") and first
     assert page.locator(".al-theatre-head").inner_text().startswith("make_scores, line")
 
 
 def test_a_press_on_the_film_seeks(visit, theatres):
-    page = visit("two")
+    page = opened(visit("two"))
+    page.locator(".al-theatre-film").scroll_into_view_if_needed()
     box = page.locator(".al-theatre-film").bounding_box()
     page.mouse.click(box["x"] + 1, box["y"] + 30)
     settle(page)
@@ -236,31 +367,32 @@ def test_a_press_on_the_film_seeks(visit, theatres):
 
 
 def test_a_press_on_a_tile_goes_to_its_event(visit, theatres):
-    page = visit("two")
+    page = opened(visit("two"))
+    page.locator(".al-theatre-middle [role=img]").first.scroll_into_view_if_needed()
     stage = page.locator(".al-theatre-middle [role=img]").first.bounding_box()
     # The first tile of the third row of eight: query block 2, key block 0.
     side = min(stage["width"] - 46, 300)
     left = stage["x"] + 22 + (stage["width"] - 44 - side) / 2
     page.mouse.click(left + side / 16, stage["y"] + 38 + side * 2.5 / 8)
     settle(page)
-    assert "program 3 of 8, loads K rows 0 to 15" in told(page)
+    assert "program 3 of 8, loads K rows 0 to 15" in doing(page)
 
 
 def test_a_press_on_a_line_goes_to_its_next_event(visit):
-    page = visit("two")
+    page = opened(visit("two"))
     line = page.locator(".al-theatre-code button", has_text="machine.store(out")
     line.click()
     settle(page)
-    assert "stores out rows" in told(page)
+    assert "stores out rows" in doing(page)
     assert line.get_attribute("aria-current") == "true"
     before = event(page)
     line.press("Enter")
     settle(page)
-    assert event(page) > before and "stores out rows" in told(page)
+    assert event(page) > before and "stores out rows" in doing(page)
 
 
 def test_the_source_shows_the_line_that_runs(visit):
-    page = visit("two")
+    page = opened(visit("two"))
     pressed(page, "Home", "ArrowRight")
     for _ in range(30):
         on = page.locator(".al-theatre-code .al-on")
@@ -273,10 +405,39 @@ def test_the_source_shows_the_line_that_runs(visit):
         pressed(page, "ArrowRight")
 
 
+def test_the_tour_shows_a_stretch_and_stops(visit, theatres):
+    page = visit("two", reduced_motion="reduce")
+    button, words = page.locator(".al-theatre-tour button"), page.locator(".al-theatre-tour p")
+    assert button.inner_text() == "Show me" and "in 5 steps" in words.inner_text()
+    seen = []
+    for after in ["Next"] * 4 + ["Again", "Next"]:
+        button.click()
+        settle(page)
+        assert button.inner_text() == after
+        seen.append((words.inner_text(), page.get_by_role("slider", name="bytes moved").input_value()))
+    assert seen[0] == seen[5] and len(set(seen)) == 5
+    assert "standard is done" not in told(page)
+    page.get_by_role("slider", name="bytes moved").press("End")
+    assert visit("product").locator(".al-theatre-tour").is_hidden()
+
+
+def test_a_step_of_the_tour_plays_to_its_end(visit):
+    page = visit("two")
+    button, slider = page.locator(".al-theatre-tour button"), page.get_by_role("slider", name="bytes moved")
+    for _ in range(2):
+        button.click()
+        page.get_by_role("button", name="play", exact=True).wait_for(timeout=20_000)
+    stood = slider.input_value()
+    assert 0 < int(stood) < int(slider.get_attribute("max"))
+    page.wait_for_timeout(300)
+    assert slider.input_value() == stood
+
+
 def test_knobs_choose_among_recorded_runs_and_say_so(visit):
-    page = visit("knobs")
+    page = opened(visit("knobs"))
     note = page.locator(".al-theatre-knobs [role=status]")
     assert note.inner_text() == "Chooses among 4 recorded runs."
+    goes(page, 100)
     before = page.locator(".al-theatre-big").first.inner_text()
     block = page.get_by_role("group", name="block_n")
     block.get_by_role("button", name="32").click()
@@ -294,7 +455,7 @@ def test_knobs_choose_among_recorded_runs_and_say_so(visit):
 
 
 def test_the_cache_of_the_model_can_be_chosen(visit, theatres):
-    page = visit("two")
+    page = opened(visit("two"))
     number = page.locator(".al-theatre-big").nth(1)
     for cache in scene_of(theatres["two"])["l2"]:
         page.get_by_role("combobox", name="cache of the L2 model").select_option(label=cache["words"])
@@ -305,8 +466,9 @@ def test_the_cache_of_the_model_can_be_chosen(visit, theatres):
 # What can be taken along ----------------------------------------------------------------------------------------------
 
 
-def test_exports_hold_the_picture_and_where_it_comes_from(visit, tmp_path):
-    page = visit("knobs")
+def test_exports_hold_the_picture_and_where_it_comes_from(visit, theatres, tmp_path):
+    page = opened(visit("knobs"))
+    goes(page, facts.key_event(scene_of(theatres["knobs"])))
     saved = {}
     for name in ("PNG", "SVG", "data"):
         with page.expect_download() as waiting:
@@ -315,6 +477,7 @@ def test_exports_hold_the_picture_and_where_it_comes_from(visit, tmp_path):
         waiting.value.save_as(saved[name])
     assert saved["PNG"].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and saved["PNG"].stat().st_size > 20_000
     drawn = saved["SVG"].read_text(encoding="utf-8")
+    assert "aria-hidden" not in drawn  # no button's icon
     assert drawn.count("<rect") > 100 and "tile machine" in drawn and "var(--" not in drawn
     for words in ("issued, exact", "50 MiB, 132 programs in step", "tiled_attention, line", "machine.load", "never"):
         assert words in drawn, words

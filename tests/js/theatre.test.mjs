@@ -7,10 +7,13 @@ import { boxes } from "../../widgets/theatre/boxes.js";
 import { cells, cut, mark } from "../../widgets/theatre/cells.js";
 import { factsOf } from "../../widgets/theatre/facts.js";
 import { film, hand } from "../../widgets/theatre/film.js";
+import { flights } from "../../widgets/theatre/flights.js";
 import { AHEAD, NEVER, NOW, PAST, grid, gridStates, pairAt, stripStates } from "../../widgets/theatre/grid.js";
 import { memory } from "../../widgets/theatre/memory.js";
 import { fitting } from "../../widgets/theatre/paint.js";
-import { ofHead, percent, sentence, span } from "../../widgets/theatre/say.js";
+import { openRace, racePlan, raceShapes } from "../../widgets/theatre/race.js";
+import { ofHead, percent, sentence, span, tourSays } from "../../widgets/theatre/say.js";
+import { tourSteps } from "../../widgets/theatre/tour.js";
 import { clock, lastAtMost, openTrace } from "../../widgets/theatre/trace.js";
 
 const vectors = JSON.parse(readFileSync(new URL("theatre.json", import.meta.url)));
@@ -60,9 +63,12 @@ test("a tile is told by rows and columns, a vector by entries", () => {
 test("what has ended says so, and how far the other is", () => {
   const { flash, standard } = traces;
   const { last, bytes, event } = clock(flash, standard);
-  const [first, strong] = sentence(factsOf(flash, event(last), bytes(last), 2000, standard));
+  const at = (step) => sentence(factsOf(flash, event(step), bytes(step), 2000, standard));
+  const [first, strong] = at(last);
   assert.match(first, /^flash is done after /);
-  assert.match(strong, /^standard has moved .* and finished 100 % of out\.$/);
+  assert.equal(strong, "standard is done after 12 KiB, 2.61 times as much.");
+  assert.ok(Math.abs(standard.total / flash.total - 2.61) < 0.005);
+  assert.match(at(flash.events)[1], /^standard has moved .* of 12 KiB and finished 0 % of out\.$/);
 });
 
 test("prefix sums come to the whole, tensor by tensor", () => {
@@ -181,6 +187,113 @@ test("the film's bars are as wide as the bytes, reads over the line and writes u
   const reads = trace.reads.reduce((sum, one) => sum + one[trace.events - 1], 0);
   assert.ok(Math.abs(width(({ h }) => h === 17) / perByte - reads) < 0.1 * trace.total);
   assert.ok(Math.abs(width(() => true) / perByte - trace.total) < 0.01 * trace.total);
+});
+
+const races = [["flash", "standard"], ["kv outer", "standard"], ["flash"], ["standard"], ["matmul"]];
+const raceOf = (names) => openRace(names.map((name) => openTrace(typed(scenes[name]))));
+
+test("a tile leaves when what it needs is there, and is counted where it enters or leaves SRAM", () => {
+  for (const [name, trace] of Object.entries(traces)) {
+    for (const length of [0.01, 0.05, 0.4].map((share) => share * trace.total)) {
+      const { leaves, lands, around } = flights(trace, length);
+      const written = trace.tensors.map(() => new Map());
+      let arrived = 0;
+      for (let e = 0; e < trace.events; e += 1) {
+        if (trace.isDot(e)) continue;
+        const { leading, top, bottom } = trace.tile(e);
+        const [before, tensor] = [e ? trace.moved[e - 1] : 0, trace.of.tensor(e)];
+        assert.ok(leaves[e] <= lands[e], `${name} ${e}`);
+        for (let row = top; row < bottom; row += 1) {
+          const place = `${leading} ${row}`;
+          if (trace.of.written(e)) written[tensor].set(place, e);
+          else if (written[tensor].has(place))
+            assert.ok(lands[written[tensor].get(place)] <= leaves[e], `${name} ${e}`);
+        }
+        if (trace.of.written(e)) {
+          assert.ok(leaves[e] === before && arrived <= leaves[e], `${name} ${e}`);
+        } else {
+          assert.equal(lands[e], trace.moved[e]);
+          arrived = lands[e];
+        }
+      }
+      for (const at of [0, 0.3, 0.77, 1].map((share) => share * (trace.total + length))) {
+        const found = new Set(around(at));
+        for (let e = 0; e < trace.events; e += 1)
+          if (!trace.isDot(e) && leaves[e] < at && at < lands[e]) assert.ok(found.has(e), `${name} ${e}`);
+      }
+    }
+  }
+});
+
+test("a moment of the stage is the same whatever was drawn before, inside its picture, in words of 12 px", () => {
+  for (const names of races) {
+    const race = raceOf(names);
+    const last = race.longest + race.length;
+    for (const width of [288, 358, 668, 767, 1088]) {
+      const plan = racePlan(race, width, 2000);
+      const wanted = [0, 0.31, 0.5, 1].map((share) => JSON.stringify(raceShapes(plan, share * last)));
+      for (let share = 0; share <= 1; share += 0.077) {
+        for (const { x, y, w, h, text, points, size } of raceShapes(plan, share * last)) {
+          if (text !== undefined) assert.ok((size ?? 12) >= 12 && y > 0 && y < plan.height, text);
+          else if (!points)
+            assert.ok(x >= -1 && x + w <= width + 1 && y >= -1 && y + h <= plan.height + 1 && w > 0 && h > 0,
+              JSON.stringify({ names, width, share, x, y, w, h }));
+        }
+      }
+      [0, 0.31, 0.5, 1].forEach((share, i) =>
+        assert.equal(JSON.stringify(raceShapes(racePlan(raceOf(names), width, 2000), share * last)), wanted[i]));
+    }
+  }
+});
+
+test("both lanes count the same bytes until one is done, and it waits", () => {
+  const race = raceOf(["flash", "standard"]);
+  const { flash, standard } = traces;
+  const plan = racePlan(race, 1000, 2000);
+  const words = (bytes) => raceShapes(plan, bytes).flatMap(({ text }) => (text ? [text] : []));
+  const numbers = (bytes) => words(bytes).filter((text) => /^[\d,]+$/.test(text));
+  assert.deepEqual(numbers(1024), ["1,024", "1,024"]);
+  assert.deepEqual(numbers(flash.total + 500), [flash.total, flash.total + 500].map((n) => n.toLocaleString("en-US")));
+  assert.ok(words(flash.total + 500).includes("✓ done, and waits"));
+  assert.deepEqual(words(standard.total).filter((text) => /^✓/.test(text)), ["✓ done", "✓ done"]);
+  assert.ok(words(0).includes("2.61 × the bytes") && words(0).includes("scores, never stored"));
+  assert.ok(words(0).includes("scores, stored") && words(0).includes("program 1 of 3"));
+  assert.ok(words(0).includes(`B of ${flash.total.toLocaleString("en-US")} crossed`));
+  assert.ok(words(0).some((text) => /^make_scores, 1 of \d+$/.test(text)));
+});
+
+test("the tour goes through a race of flash and standard, each step where its words are true", () => {
+  const { flash, standard } = traces;
+  const steps = tourSteps([flash, standard], 2000, true);
+  const at = (bytes) => standard.kernel[standard.programOf(standard.eventAt(bytes))];
+  assert.deepEqual(steps.map(({ name }) => name), ["bridge", "passes", "stores", "fetches", "in all"]);
+  for (const { from, to } of steps) assert.ok(from >= 0 && from < to && to <= standard.total);
+  const [bridge, passes, stores, fetches, all] = steps;
+  assert.ok(bridge.to < passes.to && passes.to < flash.total);
+  const next = standard.moved[standard.eventAt(stores.to) + 1];
+  assert.deepEqual([at(stores.from), at(stores.to), at(next)], [0, 0, 1]);
+  assert.deepEqual([at(fetches.from), at(fetches.to), all.to], [0, 2, standard.total]);
+  const said = (step) => tourSays(step.name, step.facts).join("");
+  assert.match(said(bridge), /holds 1.95 KiB\.$/);
+  assert.match(said(passes), /^Flash keeps one tile of Q and lets K and V come by\./);
+  assert.match(said(tourSteps([{ ...traces["kv outer"], name: "flash" }, standard], 2000, true)[1]), /lets Q come by/);
+  assert.match(said(stores), /before the softmax begins\.$/);
+  assert.match(said(fetches), /fetches those too\.$/);
+  assert.equal(said(all), "In all, standard moves 2.61 times as much. Run it otherwise: what makes the gap smaller?");
+  assert.equal(said(tourSteps([flash, standard], 2000, false)[4]), "In all, standard moves 2.61 times as much.");
+  assert.deepEqual(tourSays("tour", { steps: 5 }).length, 1);
+  assert.deepEqual([tourSteps([flash], 2000, true), tourSteps([traces.matmul], 2000, true)], [[], []]);
+});
+
+test("what has been stored stands in HBM once it has landed", () => {
+  const [lane] = raceOf(["standard"]).lanes;
+  const { trace, air, columns } = lane;
+  for (const tensor of trace.visits.stored) {
+    const { first, final } = columns[tensor];
+    const lands = trace.touches(tensor).tiles.filter(({ written }) => written).map(({ event }) => air.lands[event]);
+    assert.equal(Math.max(...first), Math.max(...lands));
+    assert.ok(first.every((one, i) => one <= final[i] && one < Infinity));
+  }
 });
 
 test("cells: a ragged side ends with a small one, and fine tiles are drawn together", () => {

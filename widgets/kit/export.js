@@ -49,6 +49,7 @@ export function figureSvg(root) {
     svg("rect", { width, height, style: "fill:var(--paper)" }),
   );
   for (const picture of root.querySelectorAll(".al-body svg")) {
+    if (!picture.checkVisibility()) continue;
     const at = picture.getBoundingClientRect();
     const copy = /** @type {Element} */ (picture.cloneNode(true));
     copy.setAttribute("x", String(at.left - box.left));

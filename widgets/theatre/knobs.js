@@ -9,7 +9,7 @@ const same = (a, b) => Object.keys(a).every((name) => a[name] === b[name]);
  * The knobs of a run. Where a kernel listens, a turn runs the code again; on a page without one it chooses among the
  * runs that were recorded.
  * @typedef {Record<string, any>} Settings by the knobs' names; a value is whatever the run was called with
- * @typedef {{settings: Settings, traces: number[], at?: number, provenance?: string, refused?: string}} Run
+ * @typedef {{settings: Settings, traces: number[], provenance?: string, refused?: string}} Run
  * @typedef {Omit<import("./trace.js").Scene, "kernels"> & {kernels: {name: string, grid: number[], code: number}[]}}
  *   Sent as it travels: a source stands once for all kernels that have it
  * @typedef {{traces: Sent[], codes: string[][]}} Source

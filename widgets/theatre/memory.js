@@ -1,7 +1,7 @@
 import { size } from "../kit/format.js";
 import { LETTER, box, fitting, line, word } from "./paint.js";
 
-const BOX = 128;
+const BOX = 140;
 const TALL = 268;
 const TOP_OF_BOX = 22;
 const ROW_HEIGHT = 19;

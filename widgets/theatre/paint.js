@@ -4,13 +4,14 @@ import { svg } from "../kit/dom.js";
  * A picture is a list of shapes, made by a pure function of trace and event; here it meets a canvas, or becomes SVG for
  * an export. Colours are names of tokens.
  * A shape is a box (w, h), a word (text) or a line (points).
- * @typedef {{x?: number, y?: number, w?: number, h?: number, r?: number, text?: string, bold?: boolean,
+ * @typedef {{x?: number, y?: number, w?: number, h?: number, r?: number, text?: string, bold?: boolean, size?: number,
  *   anchor?: "start" | "middle" | "end", points?: [number, number][], fill?: string, alpha?: number, stroke?: string,
  *   width?: number, dash?: number[], hatch?: string}} Shape
  */
 
 const HATCH = 5; // pixels between the lines
-export const LETTER = 6.1; // of 11 px, on the safe side
+const SMALLEST = 12; // pixels, of a word that says no size
+export const LETTER = 6.7; // wide, of the smallest, on the safe side
 
 /** @returns {Shape} */
 export const box = (x, y, w, h, fill, alpha = 1, more = {}) => ({ x, y, w, h, fill, alpha, ...more });
@@ -38,7 +39,7 @@ export function paint(ctx, shapes, colours) {
   for (const shape of shapes) {
     ctx.globalAlpha = shape.alpha ?? 1;
     if (shape.text !== undefined) {
-      ctx.font = `${shape.bold ? "600 " : ""}11px ${colours.font}`;
+      ctx.font = `${shape.bold ? "600 " : ""}${shape.size ?? SMALLEST}px ${colours.font}`;
       ctx.textAlign = shape.anchor === "middle" ? "center" : shape.anchor ?? "start";
       ctx.fillStyle = colours[shape.fill];
       ctx.fillText(shape.text, shape.x, shape.y);
@@ -91,6 +92,7 @@ export function drawing(shapes, width, height) {
               style: `fill:${ink(fill)}`,
               "text-anchor": shape.anchor ?? "start",
               "font-weight": shape.bold ? 600 : null,
+              "font-size": shape.size ?? SMALLEST,
             },
             shape.text,
           ),

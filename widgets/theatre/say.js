@@ -30,10 +30,20 @@ export function ofHead(head) {
   return says.text("head", { head });
 }
 
+/** What stands on the stage beside a lane. @param {"crossed" | "stands" | "ratio" | "ghost" | "stored"} name */
+export function laneWords(name, facts) {
+  return says.text(name, facts);
+}
+
+/** What a step of the tour says, every second part matters. @param {string} name */
+export function tourSays(name, facts) {
+  return says.parts(name, facts);
+}
+
 /** The sentence of a frame. @param {Facts} now */
 export function sentence(now) {
   const { live, limit, risen, total, ended, other } = now;
-  if (ended) return says.parts("ended", now);
+  if (ended) return says.parts("ended", { ...now, other: { ...other, more: other.total / total } });
   const [rises, rows] = risen ?? [null, null];
   const facts = { ...now, rises, rows, over: live - limit };
   if (!other) return says.parts("now", facts);

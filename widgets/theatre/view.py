@@ -279,7 +279,7 @@ def sent(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
             indices.append(alike)
         about = {key: value for key, value in run.items() if key != "scenes"}
         if run["scenes"]:
-            about |= {"at": facts.key_event(run["scenes"][0]), "provenance": provenance_of(run)}
+            about["provenance"] = provenance_of(run)
         told.append({**about, "traces": indices})
     return {"runs": told, "traces": [packed_all(one) for one in traces], "codes": [list(code) for code in codes]}
 
