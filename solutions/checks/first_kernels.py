@@ -85,8 +85,8 @@ COPY = Exercise(
         case("one row of 4", 1, 4, 2, outcome=copied),
         case("13 rows of 32, 4 a program, in half precision", 13, 32, 4, torch.float16, outcome=copied),
         case(
-            "the bytes of 11 rows of 16, 8 a program",
-            *(11, 16, 8),
+            "the bytes of 11 rows of 8, 4 a program",
+            *(11, 8, 4),
             outcome=within_budget(copied, lambda n, width, block: 8 * n * width),
         ),
     ),
@@ -124,6 +124,17 @@ COPY = Exercise(
             "rows past the end come round to the first ones, which are copied again": (
                 "tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)",
                 "(tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)) % n",
+            ),
+            "the last row is left out": ("rows[:, None] < n", "rows[:, None] < n - 1"),
+            "columns are compared with n too, and the last ones are not copied where there are fewer rows": (
+                "rows[:, None] < n",
+                "(rows[:, None] < n) & (tl.arange(0, WIDTH) < n)",
+            ),
+            "nothing is masked, and rows past the end are loaded": (
+                ", mask=inside, other=0.0",
+                "",
+                ", mask=inside",
+                "",
             ),
             "the numbers are rounded to half precision on the way": ("other=0.0)", "other=0.0).to(tl.float16)"),
         },
@@ -222,6 +233,7 @@ SUMS = Exercise(
                 "tl.arange(0, COLUMNS)",
                 "tl.arange(0, COLUMNS) % width",
             ),
+            "the rows of a short last block are not masked where their sums are stored": (", mask=rows < n", ""),
             "the sums are added to what stands in out, which nobody has set": ("tl.store", "tl.atomic_add"),
             "the numbers are rounded to half precision before they are added": (
                 "other=0.0)",
@@ -624,6 +636,10 @@ RESCALE = Exercise(
                 "tl.exp(m - tl.max(scores, 1))",
             ),
             "alpha is returned as a column, where it has one number a row": ("alpha, p\n", "alpha[:, None], p\n"),
+            "the p that is returned is measured from the old maximum, the p that is summed from the new": (
+                "alpha, p\n",
+                "alpha, tl.exp(scores - m[:, None])\n",
+            ),
             "p is rounded to half precision, and so is what is summed": (
                 "tl.exp(scores - m_new[:, None])",
                 "tl.exp(scores - m_new[:, None]).to(tl.float16).to(tl.float32)",

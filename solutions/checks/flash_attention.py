@@ -816,10 +816,10 @@ ONLINE_ATTENTION = Exercise(
             dtype=torch.float64,
         ),
         Case(
-            "half precision, values of a thousand that cancel",
+            "bfloat16, values of a thousand that cancel",
             values_that_cancel(5),
             out_and_lse,
-            dtype=torch.float16,
+            dtype=torch.bfloat16,
         ),
         Case("memory: 6 queries, 90 keys, 10 a block", a_block_of_queries(6, 90, 10), a_block_at_a_time),
         Case(
@@ -1251,6 +1251,7 @@ IN_TILES = Exercise(
             rounded_on_machine,
             **HALF,
         ),
+        Case("bfloat16", one_head(6, 20, 4, 8), rounded_on_machine, **BFLOAT),
         Case(
             "half precision in 64 KB: 200 tokens, d = 64, blocks of 32 × 128",
             one_head(200, 200, 32, 128, d=64, capacity=KB_64),
@@ -1384,6 +1385,7 @@ TILED = Exercise(
             rounded_on_machine,
             **HALF,
         ),
+        Case("bfloat16", one_head(6, 20, 4, 8), rounded_on_machine, **BFLOAT),
         Case(
             "half precision in 48 KiB: 200 tokens, d = 64, blocks of 32 × 128",
             one_head(200, 200, 32, 128, d=64, capacity=KB_48),

@@ -331,6 +331,20 @@ def mistakes_of_the_loop(*chosen: str) -> dict:
             "range(0, n, BLOCK_N)",
             "range(0, n, BLOCK_M)",
         ),
+        "every head reads the values of head 0": (
+            "tl.load(v + k_at",
+            "tl.load(v + keys[:, None] * HEAD_DIM + columns",
+        ),
+        "every score that is exactly 0 is hidden, also those of keys that exist": (
+            "tl.where(keys < n,",
+            "tl.where(scores != 0.0,",
+        ),
+        "the rows of a short last block are not masked where they are stored": (
+            ".to(q_tile.dtype), mask=rows[:, None] < n)",
+            ".to(q_tile.dtype))",
+            "m + tl.log(ell), mask=rows < n)",
+            "m + tl.log(ell))",
+        ),
         "a head's first row is counted in 32 bits, which end at two billion": (".to(tl.int64)", ""),
         "a program's queries lie as far apart as there are programs, where they follow one another": APART,
         "the queries are loaded again for every block of keys": AGAIN,
@@ -444,6 +458,14 @@ IN_BASE_2 = Exercise(
                 "scale * 1.4426950408889634",
                 "scale * 0.6931471805599453",
             ),
+            "log2(e) and ln(2) have changed their places": (
+                "1.4426950408889634",
+                "LOG2_E",
+                "0.6931471805599453",
+                "1.4426950408889634",
+                "LOG2_E",
+                "0.6931471805599453",
+            ),
             "m is divided by ln(2), where it is to be multiplied": ("m * 0.6931471805599453", "m * 1.4426950408889634"),
             "the logarithm of ell is multiplied by ln(2) too, though it is natural": (
                 "m + tl.log(ell)",
@@ -548,6 +570,11 @@ CAUSAL_FLASH_FORWARD = Exercise(
                 HIDDEN.replace("-1e30", "0.0"),
             ),
             "hidden scores are -10,000, above scores that are smaller": (HIDDEN, HIDDEN.replace("-1e30", "-1e4")),
+            "places in the two tiles are compared, not those in the sequence": (
+                "keys <= rows[:, None]",
+                "tl.arange(0, BLOCK_N) <= tl.arange(0, BLOCK_M)[:, None]",
+            ),
+            "the log-sum-exps of all heads are stored to the rows of head 0": ("lse + first + rows", "lse + rows"),
             "a query sees all keys up to the end of its block": ("keys <= rows[:, None]", "keys < end"),
             "a head's first row is counted in 32 bits, which end at two billion": (".to(tl.int64)", ""),
             "a program's queries lie as far apart as there are programs, where they follow one another": APART,
@@ -904,6 +931,10 @@ TILE = Exercise(
         "the tile that fills the most bytes is taken": lambda head_dim, capacity: best_tile(
             worth=lambda m, n: peak_tile_bytes(m, n, head_dim)
         )(head_dim, capacity),
+        "the tile that fills the most bytes is taken, of two the larger block_m": lambda head_dim, capacity: best_tile(
+            worth=lambda m, n: (peak_tile_bytes(m, n, head_dim), m)
+        )(head_dim, capacity),
+        "the tiles of q, k and v are counted, and nothing else": best_tile(lambda m, n, d: 2 * m * d + 4 * n * d),
         "the tile with the longest side is taken": best_tile(worth=max),
         "the output is not counted": best_tile(lambda m, n, d: peak_tile_bytes(m, n, d) - 4 * m * d),
         "the maximum and the sum of each row are not counted": best_tile(
@@ -998,6 +1029,28 @@ def row_delta(weights, grad_weights):
     return (weights * grad_weights).sum(-1, keepdim=True)
 
 
+def in_float32_inside(function):
+    return lambda weights, grad_weights: function(*wider(weights, grad_weights)).to(weights.dtype)
+
+
+def in_float32_alone(weights, grad_weights):
+    weights, grad_weights = wider(weights, grad_weights)
+    return weights * (grad_weights - row_delta(weights, grad_weights))
+
+
+def with_half_delta(weights, grad_weights):
+    wide, wide_gradients = wider(weights, grad_weights)
+    delta = row_delta(wide, wide_gradients).to(weights.dtype)
+    return (wide * (wide_gradients - delta)).to(weights.dtype)
+
+
+def over_the_gradients(weights, grad_weights):
+    wide, result = wider(weights, grad_weights)
+    result -= row_delta(wide, result)
+    result *= wide
+    return result.to(weights.dtype)
+
+
 SOFTMAX_BACKWARD = Exercise(
     title="back through a softmax",
     section="Backwards",
@@ -1019,6 +1072,7 @@ SOFTMAX_BACKWARD = Exercise(
         Case("an empty row", row_of(3, 5, visible=none_in_row_1)),
         Case("float64", row_of(2, 6), dtype=torch.float64),
         Case("half precision, gradients near 1,000", gradients_near_1000, dtype=torch.float16),
+        Case("bfloat16, gradients near 1,000", gradients_near_1000, dtype=torch.bfloat16),
     ),
     right_answers=(by_jacobian, by_einsum, entry_by_entry),
     mistakes={
@@ -1058,6 +1112,15 @@ SOFTMAX_BACKWARD = Exercise(
         ),
         "delta takes the squares of the weights": less(
             lambda weights, grad_weights: (weights * weights * grad_weights).sum(-1, keepdim=True)
+        ),
+        "half precision comes back in float32, where it is to be rounded once": in_float32_alone,
+        "delta is rounded to half precision before it is subtracted": with_half_delta,
+        "delta is divided by the sum of the weights, which is 0 in an empty row": in_float32_inside(
+            less(lambda weights, grad_weights: row_delta(weights, grad_weights) / weights.sum(-1, keepdim=True))
+        ),
+        "the result is written over grad_weights": over_the_gradients,
+        "delta has lost its axis, and is laid along the keys: keepdim=True keeps it": less(
+            lambda weights, grad_weights: (weights * grad_weights).sum(-1)
         ),
         "delta is returned for each key, not the gradient of the scores": lambda weights, grad_weights: (
             row_delta(weights, grad_weights).expand_as(weights).clone()
@@ -1161,6 +1224,29 @@ def masked_by(hide):
     return backward_tile
 
 
+def with_half(scores=False, weights=False, gradients=False):
+    """The gradients, of half precision with scores, weights for v, or gradients in it."""
+
+    def backward_tile(q, k, v, grad_out, lse, delta, visible=None):
+        dtype, scale = q.dtype, 1 / math.sqrt(q.shape[1])
+        half_scores = wider(q @ k.T)[0] * scale
+        if visible is not None:
+            half_scores = half_scores.masked_fill(~visible, -math.inf)
+
+        def weigh(made, lse):
+            return torch.exp((half_scores if scores else made) - lse[:, None])
+
+        def for_v(made, grad_scores):
+            return wider(made.to(dtype))[0] if weights else made
+
+        def back(*all_three):
+            return tuple(each.to(dtype) for each in all_three) if gradients else all_three
+
+        return remade(weigh=weigh, for_v=for_v, back=back)(q, k, v, grad_out, lse, delta, visible)
+
+    return backward_tile
+
+
 def masked_late(q, k, v, grad_out, lse, delta, visible=None):
     grads = [remade()(q, k, v, grad_out, lse, delta, *seen) for seen in ([visible], [])]
     return *grads[0][:2], grads[1][2]
@@ -1195,7 +1281,9 @@ BACKWARD = Exercise(
             gradients,
             dtype=torch.float64,
         ),
+        Case("a query that sees nothing of the tile", tile_of(4, 6, masked=none_in_row_1), gradients),
         Case("float16, lse and delta in float32", tile_of(5, 8), gradients, dtype=torch.float16),
+        Case("bfloat16, lse and delta in float32", tile_of(3, 7), gradients, dtype=torch.bfloat16),
     ),
     right_answers=(tile_by_einsum, tile_by_autograd),
     mistakes={
@@ -1269,6 +1357,16 @@ BACKWARD = Exercise(
         "the mask is not looked at": remade(hide=lambda scores, visible: scores),
         "the mask hides what it should show": remade(
             hide=lambda scores, visible: scores.masked_fill(visible, -math.inf)
+        ),
+        "lse and delta are laid along the keys, where each belongs to a query": remade(
+            weigh=lambda scores, lse: torch.exp(scores - lse),
+            centre=lambda weights, grad, delta: weights * (grad - delta),
+        ),
+        "the scores are made in half precision, and turned to float32 afterwards": with_half(scores=True),
+        "the weights are rounded to half precision before they meet grad_out": with_half(weights=True),
+        "the gradients are returned in half precision": with_half(gradients=True),
+        "everything is float32, also of float64": lambda *given: remade()(
+            *(each.float() for each in given[:6]), *given[6:]
         ),
         "the gradient of v is made from the gradient of the scores, not from the weights": remade(
             for_v=lambda weights, grad_scores: grad_scores

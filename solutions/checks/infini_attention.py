@@ -114,9 +114,12 @@ def felt_by_the_queries(function, q, *rest):
     return torch.autograd.grad(read.sum(), q)[0] if read.requires_grad else torch.zeros_like(q)
 
 
+def nonzero(total):
+    return total.where(total != 0, 1)
+
+
 def divided(read, weight, memory, z):
-    total = weight @ z[..., None]
-    return read / total.where(total != 0, 1)
+    return read / nonzero(weight @ z[..., None])
 
 
 def read_with(weigh=feature, divide=divided):
@@ -155,6 +158,7 @@ RETRIEVE = Exercise(
         Case("one pair, stored with a weight of 1e-17, read with another", fainter_read, faint_value),
         Case("one channel of the memory is empty", one_channel_empty),
         Case("what the queries feel where a head is empty", reads(2, 3, n=4, of=partly), felt_by_the_queries),
+        Case("what queries, memory and z learn", reads(2, n=4), felt("q", "memory", "z")),
     ),
     right_answers=(retrieve_row_by_row, retrieve_by_einsum),
     mistakes={
@@ -224,6 +228,23 @@ RETRIEVE = Exercise(
             else 0 * q[..., :1] * memory[..., :1, :]
         ),
         "σ is the sigmoid, where it is ELU + 1": read_with(torch.sigmoid),
+        "z is laid along the queries, and not along the memories: a row of queries has one z": lambda q, memory, z: (
+            feature(q) @ memory / nonzero((feature(q) * z).sum(-1, keepdim=True))
+        ),
+        "every query is divided by the sum of σ(q) times the sum of z, and not by σ(q) · z": read_with(
+            divide=lambda read, weight, memory, z: (
+                read / nonzero(weight.sum(-1, keepdim=True) * z.sum(-1)[..., None, None])
+            )
+        ),
+        "the divisor is detached, and no gradient passes through it": read_with(
+            divide=lambda read, weight, memory, z: read / nonzero(weight @ z[..., None]).detach()
+        ),
+        "the divisor is cut at 1e-30, below which a memory in float32 still holds something": read_with(
+            divide=lambda read, weight, memory, z: read / (weight @ z[..., None]).clamp(min=1e-30)
+        ),
+        "memory and z are detached, and nobody learns what to write": lambda q, memory, z: read_with()(
+            q, memory.detach(), z.detach()
+        ),
     },
 )
 
@@ -348,6 +369,32 @@ LINEAR = Exercise(
             k[..., -1:, :], v[..., -1:, :], memory, z
         ),
         "only what the memory does not say yet is written: that is the delta rule": update_delta,
+        "memory and z are changed in place, where new ones are returned": lambda k, v, memory, z: tuple(
+            old.copy_(new) for old, new in zip((memory, z), update_linear(k, v, memory, z), strict=True)
+        ),
+        "z adds up the keys of all texts and heads, where each memory has its own": write_with(
+            count=lambda z, weight, k: z + weight.flatten(0, -2).sum(0)
+        ),
+        "memory and z add up the pairs of all texts and heads, where each memory has its own": lambda k, v, memory, z: (
+            memory + feature(k).flatten(0, -2).mT @ v.flatten(0, -2),
+            z + feature(k).flatten(0, -2).sum(0),
+        ),
+        "the outer products are turned over: value times key": lambda k, v, memory, z: (
+            memory + v.mT @ feature(k),
+            z + feature(k).sum(-2),
+        ),
+        "memory and z take the mean of the segment, and not the sum": lambda k, v, memory, z: (
+            memory + feature(k).mT @ v / k.shape[-2],
+            z + feature(k).mean(-2),
+        ),
+        "the sum of the keys is bound to the sum of the values, and each key to all of them": lambda k, v, memory, z: (
+            update_linear(k, v.sum(-2, keepdim=True).expand_as(v), memory, z)
+        ),
+        "each key is written with the value of the next token": lambda k, v, memory, z: (
+            memory + feature(k[..., :-1, :]).mT @ v[..., 1:, :],
+            z + feature(k).sum(-2),
+        ),
+        "the features are cut to length 1": write_with(lambda k: F.normalize(feature(k), dim=-1)),
     },
 )
 
@@ -375,6 +422,14 @@ def gate_of(share=lambda beta: torch.sigmoid(beta)[:, None, None], rest=lambda s
         return share(beta) * from_memory + rest(share(beta)) * local
 
     return gate
+
+
+def over(one, other, share):
+    """The mix of two sides, in the memory of one, whose share is given for each head."""
+    share = share[:, None, None]
+    one *= share
+    one += (1 - share) * other
+    return one
 
 
 def felt_by_the_gates(function, beta, from_memory, local):
@@ -435,6 +490,27 @@ GATE = Exercise(
             lambda beta: torch.sigmoid(beta)[:, None]
         ),
         "the gates run along the channels, where they belong to the heads": gate_of(torch.sigmoid),
+        "the share is (1 + tanh β) / 2, which is sigmoid(2 β)": gate_of(
+            lambda beta: ((1 + torch.tanh(beta)) / 2)[:, None, None]
+        ),
+        "the sigmoid is a hard one, β / 6 + 1/2 cut to 0 ... 1": gate_of(
+            lambda beta: F.hardsigmoid(beta)[:, None, None]
+        ),
+        "the mix is written over local": lambda beta, from_memory, local: over(local, from_memory, (-beta).sigmoid()),
+        "the mix is written over from_memory": lambda beta, from_memory, local: over(
+            from_memory, local, beta.sigmoid()
+        ),
+        "β is given four dimensions, so that a batch of 1 comes back where there was none": gate_of(
+            lambda beta: torch.sigmoid(beta).view(1, -1, 1, 1)
+        ),
+        "β is laid along the first dimension, which is the heads only where there is no batch": (
+            lambda beta, from_memory, local: (
+                (share := torch.sigmoid(beta).view(-1, *[1] * (local.dim() - 1))) * from_memory + (1 - share) * local
+            )
+        ),
+        "the shares are taken out of the graph, so that no gate learns": lambda beta, from_memory, local: gate(
+            beta.detach(), from_memory, local
+        ),
     },
 )
 
@@ -576,7 +652,15 @@ STEP = Exercise(
             write=lambda k, v, memory, z: update_linear(k, v, 0 * memory, 0 * z)
         ),
         "the delta rule writes, where all of the values are asked for": step_with(write=update_delta),
-        "the gate is left open for the segment as long as the memory is empty": nothing_when_empty,
+        "the gate is left out of a first segment, which gets all of its local attention": nothing_when_empty,
+        "what is read is divided by a z that has counted this segment already": lambda q, k, v, memory, z, beta: (
+            gate(
+                beta,
+                retrieve(q, memory, update_linear(k, v, memory, z)[1]),
+                attention(q, k, v, causal=True),
+            ),
+            *update_linear(k, v, memory, z),
+        ),
         "the read is not divided by σ(q) · z": step_with(read=lambda q, memory, z: feature(q) @ memory),
         "σ is applied twice to the keys: update_linear applies it itself": step_with(
             write=lambda k, v, memory, z: update_linear(feature(k), v, memory, z)
@@ -721,6 +805,7 @@ DUAL = Exercise(
         Case("one pair, stored with a tiny weight", in_segments(n=2, segment=1, mean=-20), faint_dual, torch.float64),
         Case("queries far below 0", low_queries),
         Case("what the queries feel, also of the first segment", in_segments(n=9, segment=4), felt_by_the_queries),
+        Case("what queries, keys and values learn", in_segments(2, n=9, segment=4), felt("q", "k", "v")),
     ),
     right_answers=(dual_by_memory, dual_row_by_row),
     mistakes={
@@ -807,6 +892,14 @@ DUAL = Exercise(
             lambda i, j, segment: (j + 1) // segment < (i + 1) // segment
         ),
         "the keys are used as they are, without σ": dual_with(weigh=lambda q, k: feature(q) @ k.mT),
+        "a shorter last segment is counted to the one before it": dual_with(
+            lambda i, j, segment: (
+                (j // segment).clamp(max=(last := max(j.shape[-1] // segment - 1, 0))) < (i // segment).clamp(max=last)
+            )
+        ),
+        "every earlier token is seen but for the first segment, which reads nothing": dual_with(
+            lambda i, j, segment: (j < i) & (i >= segment)
+        ),
         "the last, short segment reads nothing": dual_with(
             lambda i, j, segment: (j // segment < i // segment) & (i < len(i) // segment * segment)
         ),
@@ -932,6 +1025,18 @@ DELTA = Exercise(
             memory + k.mT @ (v - retrieve(k, memory, z)),
             z + feature(k).sum(-2),
         ),
+        "all keys of a segment read with one divisor, the sum of theirs": delta_with(
+            lambda k, memory, z: feature(k) @ memory / nonzero((feature(k) @ z[..., None]).sum(-2, keepdim=True))
+        ),
+        "memory and z are changed in place, where new ones are returned": lambda k, v, memory, z: tuple(
+            old.copy_(new) for old, new in zip((memory, z), update_delta(k, v, memory, z), strict=True)
+        ),
+        "nothing is known only where every memory is empty, and one empty one beside others gives nan": (
+            lambda k, v, memory, z: (
+                memory + feature(k).mT @ (v - feature(k) @ memory / (feature(k) @ z[..., None]) if z.any() else v),
+                z + feature(k).sum(-2),
+            )
+        ),
         "what is known is detached, though the gradient goes through the read": delta_with(
             lambda k, memory, z: retrieve(k, memory, z).detach()
         ),
@@ -1050,6 +1155,9 @@ GAMMA = Exercise(
             new=lambda stored: (stored < 1).to(stored.dtype).detach()
         ),
         "γ is the overlap itself, and not 1 minus it": gamma_with(new=lambda stored: stored.clamp(0, 1).detach()),
+        "the old z is detached, and nobody learns what to count": gamma_with(
+            count=lambda z, weight, new: z.detach() + (new * weight).sum(-2)
+        ),
         "the gradient goes through γ": gamma_with(new=lambda stored: (1 - stored).clamp(0, 1)),
         "z stays as it was": gamma_with(count=lambda z, weight, new: z + 0 * weight.sum(-2)),
         "γ is 1 where nothing overlaps and 0 elsewhere, and has nothing between": gamma_with(
@@ -1142,6 +1250,9 @@ FLOATS = Exercise(
         ),
         "z is added once, for one head of one layer": lambda layers, heads, d_key, d_value: (
             layers * heads * d_key * d_value + d_key
+        ),
+        "a float is returned, where a count is an int": lambda layers, heads, d_key, d_value: float(
+            layers * heads * d_key * (d_value + 1)
         ),
         "the gates are counted too, which are weights and no state": lambda layers, heads, d_key, d_value: (
             layers * heads * (d_key * (d_value + 1) + 1)
@@ -1264,6 +1375,10 @@ SHARE = Exercise(
         "b is the mean over all channels, too, where a key's are added up": lambda q, needle, filler, tokens: (
             (a := feature(q) @ feature(needle)) / (a + tokens * (feature(filler) * feature(q)).mean())
         ),
+        "b is the mean over the needle and the filler": lambda q, needle, filler, tokens: share_with()(
+            q, needle, torch.cat([needle[None], filler]), tokens
+        ),
+        "the share is rounded to four digits": lambda *given: infini.needle_share(*given).round(decimals=4),
         "there is one token of filler too many": share_with(share=lambda a, b, tokens: a / (a + (tokens + 1) * b)),
         "the query is used as it is, without σ": lambda q, needle, filler, tokens: (
             (a := q @ feature(needle)) / (a + tokens * (feature(filler) @ q).mean())
@@ -1341,6 +1456,20 @@ GATES = Exercise(
             min(1.0, 0.5 + steps * rate),
         ),
         "the movement is halved": range_of(lambda far: sigmoid(far / 2)),
+        "the sigmoid is replaced by its slope at 0, 1/4, and cut at 0 and 1": lambda steps, rate: (
+            max(0.0, 0.5 - steps * rate / 4),
+            min(1.0, 0.5 + steps * rate / 4),
+        ),
+        "e^β is taken as a Python float, which overflows beyond a β of 709": lambda steps, rate: (
+            1 / (1 + math.exp(steps * rate)),
+            1 / (1 + math.exp(-steps * rate)),
+        ),
+        "the shares are rounded to two digits": lambda steps, rate: tuple(
+            round(end, 2) for end in infini.gate_range(steps, rate)
+        ),
+        "the shares are rounded to three digits": lambda steps, rate: tuple(
+            round(end, 3) for end in infini.gate_range(steps, rate)
+        ),
         "β begins at 1/2, where it is the share that does": lambda steps, rate: (
             sigmoid(0.5 - steps * rate),
             sigmoid(0.5 + steps * rate),

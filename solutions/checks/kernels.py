@@ -32,6 +32,14 @@ class Parts(NamedTuple):
     words: Callable[[str, int], tuple[str, str]]
 
 
+class Outside(Rejected):
+    """A kernel's pointer left its tensor. Where that was is the reader's own; what was left, and how far, is not."""
+
+    def __init__(self, stray: OutOfBounds):
+        where, _, what = str(stray).rpartition("): ")
+        super().__init__(what.rstrip("."), f"your function stops with OutOfBounds: {where}): ")
+
+
 class Written(Listener):
     """Which entries of the outputs were stored, who stored where, and the first load that left lanes undefined."""
 
@@ -147,7 +155,10 @@ def launched(kernel, grid, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
     kernel = kernel.made if isinstance(kernel, changed) else kernel
     quiet = np.errstate(all="ignore"), warnings.catch_warnings(action="ignore")  # the verdict says what a mistake does
     with quiet[0], quiet[1], listening(Written(len(grid), *outputs)) as written:
-        interpreted(kernel)[grid](*inputs.values(), *outputs.values(), *numbers, **meta)
+        try:
+            interpreted(kernel)[grid](*inputs.values(), *outputs.values(), *numbers, **meta)
+        except OutOfBounds as stray:
+            raise Outside(stray) from None
     for name, tensor in inputs.items():
         if not torch.equal(tensor, given[name]):
             raise Rejected(f"your kernel writes to {name}; store to {' and '.join(outputs)} only")
@@ -171,7 +182,7 @@ def far_away(outcome: Callable, axis: int, before: Callable[..., dict[str, int]]
         with numbered_from(first, before(number, *sizes)):
             try:
                 return outcome(kernel, *sizes)
-            except OutOfBounds:
+            except Outside:
                 raise Rejected(
                     f"program {first[: axis + 1]} has more than 2,147,483,647 numbers before its own, and 32 bits "
                     f"count no further: make tl.program_id({axis}) an int64 before it is multiplied"
