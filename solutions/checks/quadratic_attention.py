@@ -1865,12 +1865,13 @@ def each_from_its_own_maximum(q, k, v, *, causal=False, block=64):
     queries, keys = q.shape[-2], k.shape[-2]
     wide_q, wide_k, wide_v = wider(q, k, v)
     visible = of_positions(queries, keys) if causal else torch.ones(queries, keys, dtype=torch.bool)
-    top = bottom = 0
+    sums, totals = [], []
     for columns in torch.arange(keys).split(block):
         scores = attention_scores(wide_q, wide_k[..., columns, :]).masked_fill(~visible[:, columns], -INF)
         terms = torch.exp(scores - finite_max(scores))
-        top, bottom = top + terms @ wide_v[..., columns, :], bottom + terms.sum(-1, keepdim=True)
-    return (top / bottom).to(q.dtype)
+        sums.append(terms @ wide_v[..., columns, :])
+        totals.append(terms.sum(-1, keepdim=True))
+    return (torch.stack(sums).sum(0) / torch.stack(totals).sum(0)).to(q.dtype)
 
 
 def as_many_as_block(q, k, v, *, causal=False, block=64):
