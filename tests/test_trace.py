@@ -18,7 +18,7 @@ import torch
 from solutions import interpreter
 from solutions.flash import TileMachine, tiled_attention
 from solutions.flash_kernels import causal_flash_forward, flash_forward
-from solutions.interpreter import Listener, OutOfBounds, interpreted, launch, listening, tl, triton
+from solutions.interpreter import Listener, OutOfBounds, interpreted, launch, listening, numbered_from, tl, triton
 from widgets.theatre import Trace, measure, resources, trace, traced
 from widgets.theatre.measure import KINDS, NO_TENSOR, SECTOR
 
@@ -794,6 +794,29 @@ def test_a_stray_pointer_is_of_the_tensor_that_it_was_made_from():
     with pytest.raises(OutOfBounds, match=r"a load of x at byte offset .* 16 of 16 lanes are outside"):
         interpreted(copies)[1](x, y, out, beside, BLOCK=16)
     interpreted(copies)[1](memory[:16], memory[16:32], out, 16, BLOCK=16)  # views of one storage may meet
+
+
+@triton.jit
+def double_rows(x, y, WIDTH: tl.constexpr, WIDE: tl.constexpr):
+    row = tl.program_id(0)
+    if WIDE:
+        row = row.to(tl.int64)
+    at = row * WIDTH + tl.arange(0, WIDTH)
+    tl.store(y + at, 2 * tl.load(x + at))
+
+
+@needs_triton
+def test_programs_may_be_numbered_from_far_on():
+    """Rows 268,435,456 to 268,435,458 of 8 numbers: their offsets need 64 bits, and 32 bits leave the tensor."""
+    x, y, first = torch.randn(3, 8), torch.zeros(3, 8), 2**28
+    before = {"x": first * 8 * 4, "y": first * 8 * 4}
+    with numbered_from((first, 0, 0), before):
+        interpreted(double_rows)[(3,)](x, y, WIDTH=8, WIDE=True)
+        assert torch.equal(y, 2 * x)
+        with pytest.raises(OutOfBounds), np.errstate(all="ignore"):
+            interpreted(double_rows)[(3,)](x, y, WIDTH=8, WIDE=False)
+    interpreted(double_rows)[(3,)](y, x, WIDTH=8, WIDE=False)
+    assert torch.equal(x, 2 * y)
 
 
 @needs_triton

@@ -654,10 +654,49 @@ def told_apart(out, lse):
     return {"output": out, "log-sum-exp": lse}
 
 
+class RowsRead(Watch):
+    """Remember which rows of some tensors are read; what reads the very rows that were read last is the same turn."""
+
+    def __init__(self, **tensors: Tensor):
+        super().__init__()
+        self.names = {storage(tensor): name for name, tensor in tensors.items()}
+        self.width = {name: tensor.stride(0) for name, tensor in tensors.items()}
+        self.last: dict[str, range] = {}
+        self.read: dict[str, set[int]] = {name: set() for name in tensors}
+        self.again = ""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        made = {storage(tensor) for tensor in tree_leaves(result) if isinstance(tensor, Tensor)}
+        shape_alone = "_like" in operation.__name__ or operation.__name__.startswith("new_")
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, Tensor) and storage(tensor) in self.names.keys() - made and not shape_alone:
+                self.note(self.names[storage(tensor)], tensor)
+        return result
+
+    def note(self, name: str, tensor: Tensor) -> None:
+        first = tensor.storage_offset()
+        last = first + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        rows = range(first // self.width[name], last // self.width[name] + 1)
+        if rows == self.last.get(name):
+            return
+        self.read[name] |= set(self.last.get(name, ()))
+        if not self.again and not self.read[name].isdisjoint(rows):
+            self.again = (
+                f"rows {rows[0]} to {rows[-1]} of {name} are read again after others, and each may be read once"
+            )
+        self.last[name] = rows
+
+
 def a_block_at_a_time(function, q, k, v, block_n):
-    """The outcome, unless a tensor is larger than a block's scores, a block of keys, or the output."""
-    with LargestMade() as largest:
+    """The outcome, unless a tensor is larger than a block's scores, a block of keys, or the output.
+
+    Nor may one query alone read keys and values a second time. (Several may come one after the other.)
+    """
+    with LargestMade() as largest, RowsRead(k=k, v=v) as read:
         result = out_and_lse(function, q, k, v, block_n)
+    if read.again and len(q) == 1:
+        raise Rejected(read.again)
     d = q.shape[1]
     budget = max(len(q) * block_n, len(q) * d, block_n * d)
     largest.refuse_above(budget, "the largest of a block's scores, a block of keys and the output")
@@ -717,6 +756,25 @@ def pieces_merged(q, k, v, block_n):
     for part in parts[1:]:
         out, lse = flash.merge(out, lse, *part)
     return out.to(q.dtype), lse
+
+
+def scaled_in_place(q, k, v, block_n):
+    scaled = wider(q)[0]
+    scaled /= math.sqrt(q.shape[1])
+    out, lse = pieced(scale=lambda d: 1.0)(scaled, k, v, block_n)
+    return out.to(q.dtype), lse
+
+
+def maximum_first(q, k, v, block_n):
+    """Two loops over the blocks: one for the maximum, and one for the sums."""
+    queries = wider(q)[0] / math.sqrt(q.shape[1])
+    blocks = [slice(start, start + block_n) for start in range(0, len(k), block_n)]
+    maximum = torch.stack([(queries @ wider(k[block])[0].T).amax(dim=1) for block in blocks]).amax(dim=0)
+    total, acc = torch.zeros_like(maximum), torch.zeros_like(queries)
+    for block in blocks:
+        weights = torch.exp(queries @ wider(k[block])[0].T - maximum[:, None])
+        total, acc = total + weights.sum(dim=1), acc + weights @ wider(v[block])[0]
+    return (acc / total[:, None]).to(q.dtype), maximum + torch.log(total)
 
 
 def all_at_once(q, k, v, block_n):
@@ -809,6 +867,7 @@ ONLINE_ATTENTION = Exercise(
             dtype=torch.float16,
         ),
         Case("5 keys, one a block", a_block_of_queries(3, 5, 1), out_and_lse),
+        Case("9 queries, 5 keys, 3 a block", a_block_of_queries(9, 5, 3), out_and_lse),
         Case(
             "one query a thousand times as large",
             one_far_above(a_block_of_queries(4, 13, 5)),
@@ -822,6 +881,7 @@ ONLINE_ATTENTION = Exercise(
             dtype=torch.bfloat16,
         ),
         Case("memory: 6 queries, 90 keys, 10 a block", a_block_of_queries(6, 90, 10), a_block_at_a_time),
+        Case("memory: one query, 33 keys, 7 a block, each read once", a_block_of_queries(1, 33, 7), a_block_at_a_time),
         Case(
             "memory: 7 queries, 60 keys, 9 a block, in half precision",
             a_block_of_queries(7, 60, 9),
@@ -876,6 +936,7 @@ ONLINE_ATTENTION = Exercise(
             back=lambda out, dtype: out
         ),
         "the scores of all keys are made at once": all_at_once,
+        "the maximum of all blocks is sought first, and then every key is read a second time": maximum_first,
         "one maximum is taken for all queries, and those far below it are 0 / 0": pieced(
             latest=lambda m, scores: torch.maximum(m, scores.max())
         ),
@@ -895,6 +956,7 @@ ONLINE_ATTENTION = Exercise(
         "acc is divided by the row's sum in every step, not once": pieced(
             each_time=lambda acc, total: acc / total[:, None], finish=lambda acc, m, total: (acc, m + torch.log(total))
         ),
+        "the queries that were given are scaled in place": scaled_in_place,
         "the log-sum-exp is returned in half precision": pieced(told=lambda lse, dtype: lse.to(dtype)),
         "the row's sum is multiplied by alpha after the block's was added, which has the new unit already": pieced(
             tally=lambda alpha, total, new: alpha * (total + new)
@@ -1235,6 +1297,7 @@ IN_TILES = Exercise(
         Case("64 tokens, blocks of 16 × 16", one_head(64, 64, 16, 16), on_machine()),
         Case("50 tokens, blocks of 16 × 32", one_head(50, 50, 16, 32), on_machine()),
         Case("7 queries, 40 keys, blocks of 4 × 16", one_head(7, 40, 4, 16), on_machine()),
+        Case("19 queries, 10 keys, blocks of 8 × 4", one_head(19, 10, 8, 4), on_machine()),
         Case("one token", one_head(1, 1, 16, 16), on_machine()),
         Case("scores 30 times as large", one_head(20, 20, 8, 8, scale=30.0), on_machine()),
         Case(
@@ -1361,6 +1424,7 @@ TILED = Exercise(
         Case("64 tokens, blocks of 16 × 16", one_head(64, 64, 16, 16), on_machine()),
         Case("50 tokens, blocks of 16 × 32", one_head(50, 50, 16, 32), on_machine()),
         Case("7 queries, 40 keys, blocks of 4 × 16", one_head(7, 40, 4, 16), on_machine()),
+        Case("19 queries, 10 keys, blocks of 8 × 4", one_head(19, 10, 8, 4), on_machine()),
         Case("causal, 50 tokens, blocks of 16 × 8", one_head(50, 50, 16, 8), on_machine(causal=True)),
         Case("causal, 9 queries, 38 keys, blocks of 4 × 8", one_head(9, 38, 4, 8), on_machine(causal=True)),
         Case("one token", one_head(1, 1, 16, 16), on_machine(causal=True)),
@@ -1849,13 +1913,14 @@ def all_others_in_the_last(k, splits):
 def rest_in_the_last(q, k, v, splits):
     """Parts of keys // splits keys, one at least, in float64; the last goes to the end."""
     size, keys = max(1, k.shape[-2] // splits), k.shape[-2]
-    starts, so_far = range(0, min(splits * size, keys), size), None
+    starts = range(0, min(splits * size, keys), size)
+    out, lse = torch.zeros_like(q[..., :1] * v[..., :1, :]).double(), torch.full_like(q[..., 0], -math.inf).double()
     for start in starts:
         part = slice(start, keys if start == starts[-1] else start + size)
         scores = q.double() @ k[..., part, :].double().mT / math.sqrt(q.shape[-1])
         found = scores.softmax(dim=-1) @ v[..., part, :].double(), scores.logsumexp(dim=-1)
-        so_far = flash.merge(*so_far, *found) if so_far else found
-    return so_far[0].to(q.dtype)
+        out, lse = flash.merge(out, lse, *found)
+    return out.to(q.dtype)
 
 
 def parts_of(
