@@ -66,7 +66,7 @@ location.replace(places[location.hash] ?? "{address}" + location.hash);
 FINGERPRINT = ".made-from"
 STATE = re.compile(r'(<div data-instrument="\w+">)<script type="application/json">(.*?)</script>', re.DOTALL)
 FORMULA = re.compile(r"<math\b.*?</math>", re.DOTALL)
-HEAVY = 200_000  # characters of an instrument's state
+HEAVY = 100_000  # characters of an instrument's state
 
 
 class BindError(Exception):
