@@ -17,7 +17,7 @@ from widgets.drawings import PRINTED, WIDE, Drawing, drawn, names
 from widgets.drawings.canvas import variables
 from widgets.kit.chromium import chromium, flags
 
-MARGIN, SCALE, COLOURS = 16, 2, 128
+MARGIN, SCALE, COLOURS = 16, 2, 64
 PAGE = """<!doctype html><meta charset="utf-8">
 <style>html {{ {variables} }} body {{ margin: 0; padding: {margin}px; background: var(--paper); }}</style>
 {svg}"""
