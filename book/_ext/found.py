@@ -110,7 +110,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     files = {
         ".nojekyll": "",  # GitHub Pages would else leave out every folder that begins with _
         "robots.txt": "User-agent: *\nAllow: /\n" + (f"Sitemap: {site}sitemap.xml\n" if site else ""),
-        "404.html": app.builder.templates.render("404.html", facts),
+        "404.html": app.builder.templates.render("not-found.html", facts),
     }
     if site:
         files["sitemap.xml"] = sitemap(site, app.env.found_docs)
