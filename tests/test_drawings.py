@@ -151,6 +151,38 @@ def what_breaks_when():
     return ["2,049"] + [f"{math.floor(each) + 1:,}" for each in found]
 
 
+def rounded_positions():
+    from widgets.drawings.from_2k_to_128k import AROUND, stored
+
+    bits = torch.tensor([float(each) for each in AROUND]).view(torch.int32)
+    upper = [each >> 16 for each in bits.tolist()]  # bfloat16 is the upper half of float32: rounded to even
+    rounded = [(each + ((each & 0xFFFF) > 0x8000 or ((each & 0xFFFF) == 0x8000 and high & 1)) * 0x10000) >> 16
+               for each, high in zip(bits.tolist(), upper, strict=True)]  # fmt: skip
+    expected = torch.tensor([each << 16 for each in rounded], dtype=torch.int32).view(torch.float32).int().tolist()
+    assert [stored(each, torch.bfloat16) for each in AROUND] == expected
+    places = torch.arange(131_072)
+    gaps = {dtype: int(places.to(dtype).double().unique().diff().max()) for dtype in (torch.bfloat16, torch.float32)}
+    half = int(places[places <= 65_504].half().double().unique().diff().max())
+    assert float(torch.tensor(65_504).half()) == 65_504 and torch.tensor(65_536).half().isinf()
+    told = f"float16: up to {half}, ends at 65,504"
+    assert " ".join(words(kept("rounded_positions"))).count(told) == 2
+    last = [f"bfloat16: up to {gaps[torch.bfloat16]}", f"float32: always {gaps[torch.float32]}"]
+    return ["254", "255", "256", "257", "258", *last]
+
+
+def ten_needles():
+    z, shown = 1.96, []
+    for found in range(10, 7, -1):  # Wilson's quadratic for p: n (s - p)² = z² p (1 - p)
+        a, b, c = 10 + z * z, -(2 * found + z * z), found * found / 10
+        roots = [(-b + side * (b * b - 4 * a * c) ** 0.5) / (2 * a) for side in (-1, 1)]
+        assert roots[0] < 0.9 < roots[1]
+        often = sum(math.prod(0.9 if bit == "1" else 0.1 for bit in f"{cell:010b}")
+                    for cell in range(1024) if cell.bit_count() == found)  # fmt: skip
+        shown += [f"{roots[0]:.2f} to {roots[1]:.2f}", f"{100 * often:.0f} %"]
+    assert serving.needle_interval(7, 10)[1] < 0.9
+    return shown
+
+
 def losses_and_weights():
     return ["24", "10", "0", "of 24", "of 10"]
 
@@ -188,6 +220,49 @@ def what_fits():
 
 def backward_of_a_tile():
     return ["1", "2", "3", "4", "5"]
+
+
+def stays_in_the_cache():
+    from widgets.drawings.flash_in_triton import stays
+    from widgets.scenes.flash_attention import TILE, fetched, reads
+
+    shown = []
+    for together in (1, 16):
+        there = stays(together)
+        fetches = {tensor: sum(stay.tensor == tensor for stay in there) for tensor in "qkv"}
+        assert TILE * sum(fetches.values()) == reads().l2_bytes(64 * 1024, together)  # as the lesson prints
+        assert fetches["k"] == sum(map(sum, fetched(together, 64 * 1024)))
+        shown.append(str(fetches["k"]))
+        again = [stay.asked[0] for stay in there if (stay.tensor, stay.tile) == ("k", 3)]
+        assert again == [7 + 33 * program for program in range(16)] if together == 1 else len(again) == 1
+    left = [stay.until - stay.asked[-1] for stay in stays(1) if stay.until is not None]
+    assert set(left) == {8}  # the eighth other tile drives it out
+    assert shown == ["256", "16"]
+    said = "A tile is asked for again after 32 others."
+    return [said, *(f"{each} of 256 requests for K go to HBM" for each in shown)]
+
+
+def tiles_skipped():
+    place = torch.arange(1_024)
+    causal = place[None] <= place[:, None]
+    near = causal & (place[None] > place[:, None] - 64)
+    needed = [int(mask.reshape(16, 64, 16, 64).any(3).any(1).sum()) for mask in (causal, near)]
+    asked = [flash.forward_bytes(1_024, 1_024, 64, 64, 64, causal=True, window=window)["k"] for window in (None, 64)]
+    assert [each // (64 * 64 * 2) for each in asked] == needed
+    return [str(each) for each in (16 * 16, *needed)]
+
+
+def delta_two_ways():
+    from widgets.drawings.flash_in_triton import one_row
+
+    p, dp, out, grad_out = one_row()
+    scores = p.log().requires_grad_()
+    (ds,) = torch.autograd.grad(scores.softmax(-1), scores, dp)
+    found = dp - ds / p  # ds = p (dp - δ)
+    assert torch.allclose(found, found[0].expand(16)) and torch.isclose(found[0], out @ grad_out)
+    sums = [round(float(each.sum()), 2) for each in (p * dp).split(4)]
+    assert math.isclose(sum(sums), round(float(found[0]), 2))  # also as they are written
+    return [f"{each:.2f}".replace("-", "−") for each in sums] + [f"δ = {float(found[0]):.2f}"]
 
 
 def wrong_reshape():
@@ -320,7 +395,7 @@ def days_of_a_question():
         what_fits, backward_of_a_tile, wrong_reshape, simulated_repetition, what_breaks_when,
         read_as_balance, memory_and_cache, stream_in_pieces, which_way_round, mass_and_found, pairs_that_turn,
         mean_is_an_area, mean_and_sum, squares_of_the_lessons, moved_scores, mixed_cache, mass_outside_a_window,
-        days_of_a_question,
+        days_of_a_question, stays_in_the_cache, tiles_skipped, delta_two_ways, rounded_positions, ten_needles,
     ],
     ids=lambda numbers: numbers.__name__,
 )  # fmt: skip

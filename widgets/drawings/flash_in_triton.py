@@ -1,11 +1,13 @@
 """Drawings of the lesson flash_in_triton."""
 
+from dataclasses import dataclass
+
 import torch
 
-from solutions import flash
+from solutions import flash, local_global
 from widgets.drawings import drawing
 from widgets.drawings.canvas import SMALL, Canvas, extent
-from widgets.kit.format import count, fixed
+from widgets.kit.format import count, fixed, signed
 
 ROWS, WIDTH = (2, 3), 4
 
@@ -299,4 +301,235 @@ def backward_of_a_tile(page: Canvas) -> str:
         "A graph of one tile backward. Product 1 makes the scores again, and with the log-sum-exp the weights P. "
         "Product 2 adds Pᵀ dO to dV. Product 3 is dP, the product of dO and V. P, dP and δ give dS, from which "
         "products 4 and 5 add to dQ and dK."
+    )
+
+
+TOKENS, TILE, ROOM = 1_024, 64, 8  # of the run that is drawn; of a block; tiles that a cache has room for
+TILES = TOKENS // TILE
+
+
+@dataclass
+class Stay:
+    """A tile in the cache: fetched at its first request, found at the others, gone at `until` (None: it stays)."""
+
+    tensor: str
+    tile: int
+    asked: list[int]
+    until: int | None = None
+
+
+def stays(together: int) -> list[Stay]:
+    """All stays of tiles in a cache that drops the one asked for longest ago, requests counted from 0.
+
+    So many programs go in step. Each asks for its tile of Q, then for K and V, tile after tile.
+    """
+    requests = [
+        request
+        for first in range(0, TILES, together)
+        for request in [
+            *(("q", program) for program in range(first, first + together)),
+            *((tensor, tile) for tile in range(TILES) for tensor in "kv" for _ in range(together)),
+        ]
+    ]
+    found: list[Stay] = []
+    held: dict[tuple[str, int], Stay] = {}  # the one asked for longest ago comes first
+    for at, request in enumerate(requests):
+        stay = held.pop(request, None)
+        if stay is None:
+            stay = Stay(*request, [])
+            found.append(stay)
+        stay.asked.append(at)
+        held[request] = stay
+        if len(held) > ROOM:
+            held.pop(next(iter(held))).until = at
+    return found
+
+
+@drawing
+def stays_in_the_cache(page: Canvas) -> str:
+    top = page.title(
+        "Is a tile of K still there when it is asked for again?",
+        f"A cache of 64 KiB has room for {ROOM} tiles of K and V; together they have {2 * TILES}. Time goes to the "
+        "right, by requests.",
+    )
+    top += 10
+    for place, (name, opacity) in enumerate(
+        (("fetched from HBM", 1), ("asked for, and found", 0.5), ("lies in the cache", 0.16))
+    ):
+        x, y = page.choose((190 * place, top), (180 * (place % 2), top + 20 * (place // 2)))
+        page.rect(x, y, 14, 14, "k", opacity=opacity)
+        page.text(x + 21, y + 12, name, SMALL, "ink-2")
+    top += page.choose(44, 66)
+    inset, row, told = 38, page.choose(11, 10), []
+
+    def panel(x: float, y: float, together: int, shown: int, names: dict[int, str], heading: str, said: str) -> None:
+        """The stays of K's tiles while so many requests are made; names: what begins at a request."""
+        scale = (page.choose(345, page.width) - inset) / shown
+        of_k = [stay for stay in stays(together) if stay.tensor == "k"]
+        there = [stay for stay in of_k if stay.asked[0] < shown]
+        page.text(x, y, heading, bold=True)
+        page.text(x, y + 20, said, SMALL, "ink-2")
+        left, y, bottom = x + inset, y + 36, y + 36 + row * TILES
+        page.rect(left, y, scale * shown, row * TILES, "panel")
+        for tile in (0, TILES - 1):
+            page.text(left - 7, y + row * (tile + 1), f"K{tile}", SMALL, "ink-2", "end")
+        lies = [(stay, min(stay.until or shown, shown) - stay.asked[0]) for stay in there]
+        found = [(stay, stay.asked[-1] + 1 - stay.asked[0]) for stay in there if len(stay.asked) > 1]
+        for lasting, opacity in ((lies, 0.16), (found, 0.5), ([(stay, 1) for stay in there], 1)):
+            for stay, requests in lasting:
+                start, high = left + scale * stay.asked[0], y + row * stay.tile + 1
+                page.rect(start, high, max(3, scale * requests), row - 2, "k", opacity=opacity)
+        for request, name in names.items():
+            at = left + scale * request
+            if request:
+                page.line([(at, y), (at, bottom + 4)], "ink-2", 1, "3 3")
+            page.text(at + (5 if request else 0), bottom + 17, name, SMALL, "ink-2")
+        fetched, asked = len(of_k), sum(len(stay.asked) for stay in of_k)
+        told.append((fetched, asked))
+        page.big(x, bottom + page.choose(70, 58), count(fetched), f"of {count(asked)} requests for K go to HBM")
+
+    run = 1 + 2 * TILES  # requests of a program
+    panel(0, top, 1, 2 * run, {0: "program 0", run: "program 1"}, "One program, then the next",
+          f"A tile is asked for again after {2 * TILES} others.")  # fmt: skip
+    x, y = page.choose((375, top), (0, top + 314))
+    panel(x, y, TILES, TILES * run, {0: f"programs 0 to {TILES - 1}"},
+          f"{TILES} programs in step", "All ask for a tile in a row, while it is there.")  # fmt: skip
+    (alone, asked), (in_step, _) = told
+    return (
+        f"Two timelines of the {TILES} tiles of K in a cache that holds {ROOM} tiles. One program asks for one tile "
+        "after the other. Each has left the cache long before the next program asks for it, so that "
+        f"{alone} of {asked} requests fetch it from HBM. {TILES} programs in step ask for a tile one right "
+        f"after the other, while it lies there: {in_step} of {asked} fetch it."
+    )
+
+
+RULES = {"a mask alone": (False, None), "causal bounds": (True, None), f"and a window of {TILE}": (True, TILE)}
+
+
+def tiles(bounded: bool, window: int | None) -> list[list[tuple[bool, int]]]:
+    """For each program and tile of K: whether it is loaded, and how many of its scores may be seen."""
+    place = torch.arange(TOKENS)
+    seen = local_global.window_mask(place, place, window or TOKENS).reshape(TILES, TILE, TILES, TILE).sum((1, 3))
+    found = []
+    for program in range(TILES):
+        low, high = flash.key_range(program * TILE, TILE, TILE, TOKENS, TOKENS, causal=bounded, window=window)
+        loaded = [low <= TILE * tile < high for tile in range(TILES)]
+        found.append(list(zip(loaded, seen[program].tolist(), strict=True)))
+    return found
+
+
+@drawing
+def tiles_skipped(page: Canvas) -> str:
+    y = page.title(
+        "A mask hides, bounds skip",
+        f"{count(TOKENS)} tokens, blocks of {TILE}. A row is a program, a square a tile of K that it loads.",
+    )
+    y += 10
+    shown = ("all seen", "k", 0.75), ("partly masked", "k", 0.35), ("wholly masked", "", 1)
+    for place, (name, fill, opacity) in enumerate(shown):
+        x, down = page.choose((150 * place, y), (150 * (place % 2), y + 20 * (place // 2)))
+        page.rect(x, down, 14, 14, fill, line="" if fill else "bad", opacity=opacity)
+        if not fill:
+            page.hatch(x, down, 14, 14, "bad", 5)
+        page.text(x + 21, down + 12, name, SMALL, "ink-2")
+    y += page.choose(46, 62)
+    cell, numbers = page.choose(13, 10), {}
+    for place, (name, rule) in enumerate(RULES.items()):
+        x, top = page.choose((256 * place, y), (0, y + 186 * place))
+        found = tiles(*rule)
+        numbers[name] = sum(loaded for line in found for loaded, _ in line)
+        page.rect(x, top, cell * TILES, cell * TILES, "panel")
+        squares: dict[bool, list[tuple[float, float, float, float]]] = {True: [], False: []}  # by whether all is seen
+        for program, line in enumerate(found):
+            at = top + cell * program
+            for tile, (loaded, seen) in enumerate(line):
+                if loaded and seen:
+                    squares[seen == TILE**2].append((x + cell * tile, at, cell - 1.5, cell - 1.5))
+            masked = [tile for tile, (loaded, seen) in enumerate(line) if loaded and not seen]
+            if masked:
+                page.hatch(x + cell * masked[0], at, cell * len(masked) - 1.5, cell - 1.5, "bad")
+        for tile in range(1, TILES):
+            page.line([(x + cell * tile - 0.75, top), (x + cell * tile - 0.75, top + cell * TILES)], "panel", 1.5)
+        for whole, there in squares.items():
+            if there:
+                page.cells(there, "k", 0.75 if whole else 0.35)
+        at, down = page.choose((x, top + cell * TILES + 24), (cell * TILES + 20, top + 20))
+        page.text(at, down, name, bold=True)
+        page.text(at, down + page.choose(42, 44), str(numbers[name]), page.choose(34, 30), bold=True)
+        at += page.choose(84, 0)
+        page.text(at, down + page.choose(42, 64), f"of {TILES**2} tiles", SMALL, "ink-2")
+    mask, causal, window = numbers.values()
+    return (
+        f"Three squares of {TILES} programs and {TILES} tiles of K. With a mask alone all {mask} tiles are loaded, and "
+        f"those above the diagonal are wholly masked. With causal loop bounds it is {causal}, of which the {TILES} on "
+        f"the diagonal are partly masked. With a window of {TILE} as well it is {window}, at most two a program."
+    )
+
+
+SPLIT, IN_TILE, HEAD = 4, 4, 8  # tiles of a row; keys of a tile; numbers of a head
+
+
+def one_row() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """P and dP of one query with 16 keys, and its output and dO: the row whose δ is drawn."""
+    generator = torch.Generator().manual_seed(10)
+    k, v = torch.randn(2, SPLIT * IN_TILE, HEAD, generator=generator, dtype=torch.float64).unbind(0)
+    q, grad_out = torch.randn(2, HEAD, generator=generator, dtype=torch.float64).unbind(0)
+    p = (k @ q / HEAD**0.5).softmax(-1)
+    return p, v @ grad_out, p @ v, grad_out
+
+
+@drawing
+def delta_two_ways(page: Canvas) -> str:
+    p, dp, out, grad_out = one_row()
+    keys, sums = len(p), (p * dp).reshape(SPLIT, IN_TILE).sum(1).tolist()
+    found = signed(float((p * dp).sum())), signed(float((out * grad_out).sum()))
+    top = page.title(
+        "δ of one row, added up two ways",
+        f"A query, {keys} keys in {SPLIT} tiles, a head of {HEAD}. Bars are numbers, each line to its own scale.",
+    )
+    name_wide, high, apart = 58, page.choose(44, 38), 12
+
+    def bars(x: float, y: float, wide: float, values: torch.Tensor, colour: str, gaps: int) -> None:
+        """Numbers as bars up and down from a line, with so many gaps between tiles."""
+        most, least = max(float(values.max()), 0.0), min(float(values.min()), 0.0)
+        unit, step = high / (most - least), (wide - apart * gaps) / len(values)
+        line = y + most * unit
+        places = [x + step * i + apart * (i * (gaps + 1) // len(values)) for i in range(len(values))]
+        sizes = [value * unit for value in values.tolist()]
+        page.cells([(at, line - max(size, 0), step - 2, abs(size)) for at, size in zip(places, sizes, strict=True)],
+                   colour, 0.75)  # fmt: skip
+        page.line([(x, line), (x + wide - 2, line)], "ink-2")
+
+    def panel(x: float, y: float, wide: float, rows: dict[str, tuple[torch.Tensor, str]], gaps: int) -> float:
+        """Rows of numbers with their names. Returns what is under them."""
+        for name, (values, colour) in rows.items():
+            page.text(x + name_wide - 10, y + high / 2 + 5, name, SMALL, "ink", "end")
+            bars(x + name_wide, y, wide - name_wide, values, colour, gaps)
+            y += high + 12
+        return y
+
+    def total(x: float, y: float, said: str, delta: str) -> None:
+        page.text(x, y + 32, said, SMALL, "ink-2")
+        page.text(x, y + 68, f"δ = {delta}", page.choose(30, 26), bold=True)
+
+    wide = page.choose(420, page.width)
+    page.text(0, top + 22, f"Along the keys: a tile has {IN_TILE} of {keys}", bold=True)
+    y = panel(0, top + 36, wide, {"P": (p, "s"), "dP": (dp, "s"), "P · dP": (p * dp, "mark")}, SPLIT - 1)
+    page.text(name_wide - 10, y + 14, "sums", SMALL, "ink", "end")
+    span = (wide - name_wide - apart * (SPLIT - 1)) / SPLIT
+    for tile, each in enumerate(sums):
+        x = name_wide + tile * (span + apart)
+        page.line([(x, y - 3), (x + span - 2, y - 3)], "mark", 2)
+        page.text(x + span / 2, y + 14, signed(each), anchor="middle")
+    total(0, y + 10, f"{keys} products of P and dP, which were never stored", found[0])
+    x, top = page.choose((wide + 44, top), (0, y + 106))
+    page.text(x, top + 22, f"Along the head: all {HEAD}", bold=True)
+    rows = {"O": (out, "o"), "dO": (grad_out, "o"), "O · dO": (out * grad_out, "mark")}
+    y = panel(x, top + 36, page.width - x, rows, 0)
+    page.line([(x + name_wide, y - 3), (page.width - 2, y - 3)], "mark", 2)
+    total(x, y + page.choose(10, -12), f"{HEAD} products; O and dO are stored", found[1])
+    return (
+        f"Bars of one row. Along its {keys} keys the products of P and dP are summed tile by tile, "
+        f"{', '.join(map(signed, sums))}, together δ = {found[0]}. Along the head's {HEAD} numbers the products of the "
+        f"output O and its gradient dO have the same sum, {found[1]}, from two tensors that are in memory."
     )
