@@ -221,6 +221,16 @@ def make_pages(source: Path, site: Path) -> None:
         raise BindError(f"Jupyter Book is not content with the pages; it says why above ({result})")
 
 
+def bring_kinds(site: Path) -> None:
+    """The scripts of the kinds of instrument, of which a page loads those that it holds."""
+    from widgets.kit.base import static_kinds
+
+    folder = site / "_static" / "kinds"
+    folder.mkdir()
+    for name, text in static_kinds().items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
 def set_heavy_states_aside(site: Path) -> None:
     """Move what an instrument shows out of its page where it is heavy, into a script that is read when it comes near.
 
@@ -323,6 +333,7 @@ def bind(only: str | None = None, again: bool = False) -> Path:
         ("translations", lambda: print_translations(source)),
         ("assets", lambda: place_assets(source)),
         ("pages", lambda: make_pages(source, fresh)),
+        ("kinds", lambda: bring_kinds(fresh)),
         ("font", lambda: bring_font(fresh)),
         ("states", lambda: set_heavy_states_aside(fresh)),
         ("old addresses", lambda: keep_old_addresses(fresh)),

@@ -18,7 +18,7 @@ from widgets import Mock, Practice, whiteboard
 from widgets.interview import bank, deck, keep, mock
 from widgets.interview.bank import BankError
 from widgets.kit import link
-from widgets.kit.base import KINDS, static_assets
+from widgets.kit.base import KINDS, static_assets, static_kinds
 
 FILES = [f"{each.name}.md" for each in lessons() if (bank.FOLDER / f"{each.name}.md").exists()]
 ASKED = [lesson(name.removesuffix(".md")) for name in FILES]
@@ -515,7 +515,7 @@ def test_a_task_that_is_none_is_refused():
 
 def test_it_brings_its_code_to_its_own_page_and_to_no_other():
     view = Practice.view
-    assert "interview" not in KINDS and "al-iv" not in "".join(static_assets().values())
+    assert "interview" not in KINDS and "al-iv" not in "".join((static_assets() | static_kinds()).values())
     own = link.piece("interview", view, Practice.style())
     assert len(own.encode()) < 40_000
     style, script = re.fullmatch(r"<style>(.*)</style><script>(.*)</script>", own, re.DOTALL).groups()

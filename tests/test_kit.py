@@ -14,7 +14,7 @@ import widgets
 from widgets import predict
 from widgets.kit import base, link
 from widgets.kit import format as kit_format
-from widgets.kit.base import KINDS, packed, static_assets, unpacked
+from widgets.kit.base import KINDS, packed, static_assets, static_kinds, unpacked
 from widgets.kit.labels import spread
 from widgets.kit.tokens import SOURCE, TOKENS, style, tokens
 from widgets.ledger import words
@@ -104,21 +104,23 @@ def test_a_comment_inside_a_statement_takes_no_code_with_it(tmp_path):
     assert link.module(tmp_path / "view.js") == joined
 
 
-def test_every_kind_is_in_the_sites_assets_and_they_are_small():
-    assets = static_assets()
-    assert set(assets) == {"instruments.js", "instruments.css"}
-    for kind in KINDS:
-        assert f'kinds["{kind}"]' in assets["instruments.js"]
-    assert sum(len(text.encode()) for text in assets.values()) < 330_000  # all instruments together
-    assert not re.search(r"^\s*(//|/\*\*)", assets["instruments.js"], re.MULTILINE)
+def test_a_page_loads_the_kit_and_the_kinds_that_it_holds_and_both_are_small():
+    assets, kinds = static_assets(), static_kinds()
+    assert set(assets) == {"instruments.js", "instruments.css"} and set(kinds) == {f"{kind}.js" for kind in KINDS}
     assert {"ledger", "predict"} <= set(KINDS)
-    own = {kind: KINDS[kind] for kind in ("ledger", "predict")}
-    styles = [view.with_suffix(".css") for view in own.values()]
-    assert len(link.script(own).encode()) + len(link.stylesheet(styles).encode()) < 70_000
+    assert not [kind for kind in KINDS if f'["{kind}"]' in assets["instruments.js"]]
+    for kind in KINDS:
+        assert f'["{kind}"]' in kinds[f"{kind}.js"]
+        assert not re.search(r"^\s*(//|/\*\*)", kinds[f"{kind}.js"], re.MULTILINE)
+    assert not re.search(r"^\s*(//|/\*\*)", assets["instruments.js"], re.MULTILINE)
+    size = {name: len(text.encode()) for name, text in (assets | kinds).items()}
+    shared = sum(size[name] for name in assets)
+    assert shared < 60_000 and max(size[name] for name in kinds) < 85_000
+    assert shared + size["ledger.js"] + size["predict.js"] < 90_000
 
 
 def test_assets_ask_for_nothing_and_can_stand_inside_a_page():
-    for name, text in static_assets().items():
+    for name, text in (static_assets() | static_kinds()).items():
         assert "</" not in text, name
         assert not re.search(r"https?://(?!www\.w3\.org/)|url\(|@import|\bfetch\(|\brequire\(", text), name
 

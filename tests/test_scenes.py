@@ -16,7 +16,7 @@ from solutions.flash import peak_tile_bytes
 from solutions.infini import feature
 from solutions.quadratic import naive_peak_bytes
 from widgets.kit import link
-from widgets.kit.base import _bytes_as_base64, static_assets, unpacked
+from widgets.kit.base import _bytes_as_base64, static_assets, static_kinds, unpacked
 from widgets.measurements import results
 from widgets.scenes import (
     SCENES,
@@ -80,7 +80,7 @@ def test_its_table_is_whole(scene):
 
 def test_it_brings_its_own_code_to_its_page_and_little_of_it(scene):
     page = scene.static_html()
-    assert f'["{scene.kind()}"]' in page and scene.kind() not in "".join(static_assets().values())
+    assert f'["{scene.kind()}"]' in page and scene.kind() not in "".join((static_assets() | static_kinds()).values())
     assert len(link.piece(scene.kind(), scene.view, scene.style()).encode()) < 40_000
     assert len(json.dumps(scene.data, default=_bytes_as_base64)) < 120_000
 

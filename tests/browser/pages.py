@@ -6,7 +6,7 @@ from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
 
-from widgets.kit.base import static_assets
+from widgets.kit.base import static_assets, static_kinds
 
 # By default axe fetches the page's style sheets anew, which file:// refuses; the rules asked for here need none of it.
 AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False, "resultTypes": ["violations"]}
@@ -75,6 +75,9 @@ def write(folder: Path, title: str, pages: dict[str, str]) -> Path:
     """A folder of pages, name -> the static HTML of its instruments, with what they load beside them."""
     for name, text in static_assets().items():
         (folder / name).write_text(text, encoding="utf-8")
+    (folder / "kinds").mkdir(exist_ok=True)
+    for name, text in static_kinds().items():
+        (folder / "kinds" / name).write_text(text, encoding="utf-8")
     for name, instruments in pages.items():
         (folder / f"{name}.html").write_text(PAGE.format(title=title, instruments=instruments), encoding="utf-8")
     return folder

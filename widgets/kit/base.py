@@ -15,10 +15,13 @@ What a host keeps, each line tried in Chromium 156:
 
 Static pages. With COURSE_STATIC=1 in the environment an instrument also prints itself as HTML: its state as JSON, and
 its text twin. Write `static_assets()` into the page's static folder and load both files, in any order and from
-anywhere on the page (`instruments.js` is a classic script and waits for the document):
+anywhere on the page (`instruments.js` is a classic script and waits for the document). A page loads no kind that it
+doesn't hold; the kinds stand in a folder beside:
 
     for name, text in static_assets().items():      # instruments.js, instruments.css
         (static / name).write_text(text, encoding="utf-8")
+    for name, text in static_kinds().items():       # atlas.js, ledger.js, ...
+        (static / "kinds" / name).write_text(text, encoding="utf-8")
 
 With COURSE_STATES=folder it leaves that HTML there instead, and what the cell prints stays as it is: so a run that
 compares what is printed also serves the site.
@@ -180,8 +183,15 @@ class Instrument(anywidget.AnyWidget):
 
 
 def static_assets() -> dict[str, str]:
-    """File name -> text of what a static page needs to draw every kind of instrument."""
+    """File name -> text of what every static page loads: the kit, and the looks of all kinds."""
     import widgets  # noqa: F401  every kind is known once the package is imported
 
     styles = [view.with_suffix(".css") for view in KINDS.values()]
-    return {"instruments.js": link.script(KINDS), "instruments.css": link.stylesheet(styles)}
+    return {"instruments.js": link.script({}), "instruments.css": link.stylesheet(styles)}
+
+
+def static_kinds() -> dict[str, str]:
+    """File name -> text of the kinds: they stand in the folder `kinds` beside `instruments.js`, which asks for one."""
+    import widgets  # noqa: F401
+
+    return {f"{name}.js": link.beside(name, view) for name, view in KINDS.items()}

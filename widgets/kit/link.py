@@ -18,6 +18,7 @@ INDENT = re.compile(r"^\s+", re.MULTILINE)  # and lines with nothing on them
 OPEN = re.compile(r"^((?!.*(?://|`)).*[,(\[{])\n", re.MULTILINE)  # a line that nothing can end after
 SPARE_CSS = re.compile(r"/\*.*?\*/\s*|^\s+|(?<=[;{}]) | (?=[{}])|(?<=[a-z]:) (?=[^{}]*[;}])", re.DOTALL | re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(async )?function|const|class)", re.MULTILINE)
+EXPORTED = re.compile(r"^export (?:async )?(?:function|const|class) (\w+)", re.MULTILINE)
 KIT = Path(__file__).parent
 
 
@@ -44,22 +45,43 @@ def module(view: Path) -> str:
     return linked(view, set())
 
 
-def script(views: dict[str, Path]) -> str:
-    """One classic script that mounts the given kinds of instrument on a static page; what they share stands once."""
+def kit() -> tuple[str, set[Path]]:
+    """What all views share, and the files it is in."""
     seen: set[Path] = set()
-    shared = "".join(linked(path, seen) for path in sorted(KIT.glob("*.js")))
-    kinds = "".join(
-        f'kinds["{kind}"] = (() => {{\n{linked(view, set(seen)).replace("export default ", "return ")}}})();\n'
-        for kind, view in sorted(views.items())
+    return "".join(linked(path, seen) for path in sorted(KIT.glob("*.js"))), seen
+
+
+def exported() -> str:
+    """The names that the kit gives to views, as JavaScript writes an object of them and takes it apart."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(KIT.glob("*.js"))]
+    return f"{{ {', '.join(name for text in texts for name in EXPORTED.findall(text))} }}"
+
+
+def kind(name: str, view: Path, seen: set[Path]) -> str:
+    """One kind of instrument, put where `mount.js` finds it; files in `seen` are taken as present."""
+    text = linked(view, set(seen)).replace("export default ", "return ")
+    return f'(globalThis.courseKinds ??= {{}})["{name}"] = (() => {{\n"use strict";\n{text}}})();\n'
+
+
+def script(views: dict[str, Path]) -> str:
+    """One classic script that mounts a static page: with these kinds, and with those that it brings in from beside."""
+    shared, seen = kit()
+    kinds = "".join(kind(name, view, seen) for name, view in sorted(views.items()))
+    return (
+        f'(() => {{\n"use strict";\n{shared}globalThis.courseKit = {exported()};\n{kinds}'
+        "mountWhenReady(document.currentScript);\n})();\n"
     )
-    return f'(() => {{\n"use strict";\n{shared}const kinds = {{}};\n{kinds}mountWhenReady(kinds);\n}})();\n'
 
 
-def piece(kind: str, view: Path, style: Path) -> str:
+def beside(name: str, view: Path) -> str:
+    """A script that brings one kind to a page with the script of all, which asks for it where the page has one."""
+    _, seen = kit()
+    return f'{{\nconst {exported()} = globalThis.courseKit;\n{kind(name, view, seen)}}}\n'
+
+
+def piece(name: str, view: Path, style: Path) -> str:
     """Style and script of one view, to stand in a page before it; the page's own script finds it there."""
-    text = linked(view, set()).replace("export default ", "return ")
-    script = f'(globalThis.courseKinds ??= {{}})["{kind}"] = (() => {{\n{text}}})();'
-    return f"<style>{style.read_text(encoding='utf-8')}</style><script>{script}</script>"
+    return f"<style>{style.read_text(encoding='utf-8')}</style><script>{kind(name, view, set())}</script>"
 
 
 def stylesheet(styles: list[Path]) -> str:

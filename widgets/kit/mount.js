@@ -34,14 +34,14 @@ export function staticModel(state) {
 }
 
 /**
- * Draw one instrument in its place, also of a kind that its page brought along; where that fails, the text twin stays.
+ * Draw one instrument in its place; where that fails, the text twin stays.
  * @param {() => {kind: string, state: any}} read
  */
-function draw(place, kinds, read) {
+function draw(place, read) {
   const el = document.createElement("div");
   try {
     const { kind, state } = read();
-    (kinds[kind] ?? globalThis.courseKinds[kind]).render({ model: staticModel(decode(state)), el });
+    globalThis.courseKinds[kind].render({ model: staticModel(decode(state)), el });
     place.querySelector("[data-twin]").hidden = true;
     place.append(el);
   } catch (error) {
@@ -49,32 +49,57 @@ function draw(place, kinds, read) {
   }
 }
 
-/** A state too heavy for its page stands in a script of its own, which is read when its place comes near. */
-function drawWhenNear(place, kinds, from) {
+/** @type {Record<string, Promise<void>>} */
+const brought = {};
+
+/** Run a script of the site, once; what it should have brought is missed where it is used. @param {string} src */
+function bring(src) {
+  return (brought[src] ??= new Promise((done) => {
+    const script = document.createElement("script");
+    script.src = src;
+    script.onload = script.onerror = () => done();
+    document.head.append(script);
+  }));
+}
+
+/** @param {Element} place @param {() => void} then */
+function whenNear(place, then) {
   const near = new IntersectionObserver((seen) => {
     if (!seen.some((entry) => entry.isIntersecting)) return;
     near.disconnect();
-    const script = document.createElement("script");
-    script.src = from;
-    script.onload = script.onerror = () => draw(place, kinds, () => globalThis.courseStates[from.split("/").pop()]);
-    document.head.append(script);
+    then();
   }, { rootMargin: "1000px" });
   near.observe(place);
 }
 
-/** Draw every instrument of the page. @param {Record<string, {render: Function}>} kinds */
-export function mount(kinds) {
+/**
+ * Draw every instrument of the page. A kind that the page didn't bring comes from `kinds`; a state too heavy for its
+ * page stands in a script of its own, which is read when its place comes near.
+ * @param {string} kinds a folder
+ */
+function mount(kinds) {
   /** @type {NodeListOf<HTMLElement>} */
   const places = document.querySelectorAll("[data-instrument]:not([data-mounted])");
   for (const place of places) {
     place.dataset.mounted = "";
     const script = place.querySelector("script");
-    if (script.dataset.from) drawWhenNear(place, kinds, script.dataset.from);
-    else draw(place, kinds, () => JSON.parse(script.textContent));
+    const { from } = script.dataset;
+    const kind = `${kinds}/${place.dataset.instrument}.js`;
+    const known = globalThis.courseKinds?.[place.dataset.instrument];
+    if (known && !from) draw(place, () => JSON.parse(script.textContent));
+    else if (!from) bring(kind).then(() => draw(place, () => JSON.parse(script.textContent)));
+    else {
+      whenNear(place, async () => {
+        await Promise.all([known ? null : bring(kind), bring(from)]);
+        draw(place, () => globalThis.courseStates[from.split("/").pop()]);
+      });
+    }
   }
 }
 
-export function mountWhenReady(kinds) {
+/** @param {HTMLOrSVGScriptElement | null} script the one that runs: kinds stand in a folder beside it */
+export function mountWhenReady(script) {
+  const kinds = script instanceof HTMLScriptElement && script.src ? new URL("kinds", script.src).href : "kinds";
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", () => mount(kinds));
   else mount(kinds);
 }
