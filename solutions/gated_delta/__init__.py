@@ -49,5 +49,5 @@ from solutions.gated_delta.rule import (
     recurrent,
     unit,
 )
-from solutions.gated_delta.serving import Draft, Hybrid, Snapshots, break_even_tokens, hybrid_bytes
+from solutions.gated_delta.serving import HYBRIDS, Draft, Hybrid, Snapshots, break_even_tokens, hybrid_bytes
 from solutions.gated_delta.undo import accept, factors

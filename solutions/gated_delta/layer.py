@@ -27,8 +27,8 @@ class DeltaState:
             first token, and without a convolution
     tokens  how many were read
 
-    `nbytes` is all of it, `memory_bytes` S alone. `forget()` empties S and keeps `last`: whatever is answered after it,
-    the memory did not help. `reset()` makes it new, for another stream of the same layer.
+    `nbytes` is all of it, `memory_bytes` S alone. `forget()` empties both, since the inputs of a higher layer's
+    convolution were made with what a lower one remembered. `reset()` makes it new, for another stream of the layer.
     `draft()` makes the tokens after it such as can be taken back: the state then also keeps what it was, and for each
     token its factors and its inputs, `receipt_bytes`. `accept(accepted)` ends that, with the first of them read.
     """
@@ -48,8 +48,7 @@ class DeltaState:
         self.tokens, self.receipts = 0, []
 
     def forget(self) -> None:
-        if self.S is not None:
-            self.S = torch.zeros_like(self.S)
+        self.S, self.last = (each if each is None else torch.zeros_like(each) for each in (self.S, self.last))
 
     def draft(self) -> None:
         if not self.tokens:

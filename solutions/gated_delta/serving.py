@@ -14,7 +14,7 @@ from torch import Tensor
 from solutions.accepts import accepted_is_sound
 from solutions.gated_delta.layer import DeltaState
 from solutions.quadratic import KVCache
-from solutions.shapes import counts
+from solutions.shapes import counts, is_count
 from solutions.tiny import Stream, TinyTransformer
 
 # Bytes -------------------------------------------------------------------------------------------------------------
@@ -40,13 +40,30 @@ class Hybrid:
     conv: int = 4
     source: str = ""
 
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if name not in ("name", "source") and not is_count(value):
+                raise ValueError(f"{name} is {value!r}; give a whole number of 1 or more.")
+        if self.heads % self.key_heads:
+            raise ValueError(f"heads is {self.heads}, key_heads {self.key_heads}; give key_heads that divide heads.")
+
     @property
     def channels(self) -> int:
         """Of the convolution: those of q, k and v."""
         return 2 * self.key_heads * self.d_key + self.heads * self.d_value
 
 
-@counts("tokens")
+HYBRIDS = {
+    model.name: model
+    for model in (
+        Hybrid("Qwen3-Next", 12, 36, 2 * 2 * 256, 32, 128, 128, 16, source="Qwen3NextConfig of transformers 5.24"),
+        Hybrid("Ling-3.0-Flash", 7, 35, 512 + 64, 32, 128, 128, 32, source="BailingHybridConfig of transformers 5.24"),
+    )
+}
+"""Published shapes."""
+
+
+@counts("tokens", "token_bytes", "state_bytes")
 def hybrid_bytes(model: Hybrid, tokens: int, *, token_bytes: int = 2, state_bytes: int = 4) -> int:
     """Bytes that one request keeps at so many tokens: what grows, and what doesn't.
 
@@ -59,6 +76,7 @@ def hybrid_bytes(model: Hybrid, tokens: int, *, token_bytes: int = 2, state_byte
     return full + model.delta_layers * (state + last)
 
 
+@counts("token_bytes", "state_bytes")
 def break_even_tokens(model: Hybrid, *, token_bytes: int = 2, state_bytes: int = 4) -> float:
     """At how many tokens a full layer keeps as much as a state: below, the state is the larger of the two."""
     return model.heads * model.d_key * model.d_value * state_bytes / (model.token_numbers * token_bytes)
