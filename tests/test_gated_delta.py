@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from solutions import passkey
-from solutions.accepts import GATES
 from solutions.gated_delta import (
+    GATES,
     HYBRIDS,
+    STEPS,
+    WRITES,
     DeltaState,
     Draft,
     Hybrid,
@@ -599,14 +601,15 @@ def test_a_prefix_that_is_resumed_equals_the_whole(every):
     with torch.no_grad():
         whole, whole_other = model(text), model(other)
     snapshots = Snapshots(model, every)
-    assert (snapshots.read(text) - whole).abs().max() <= WITHIN
-    shared = 35 // every * every
+    assert (snapshots.read(text)[0] - whole).abs().max() <= WITHIN
+    shared, before = 35 // every * every, set(snapshots.kept)
     for _ in range(2):  # reading on has not touched what is kept
-        stream = snapshots.resume(other[:, :36])
-        assert stream.tokens == shared
-        assert (snapshots.read(other, stream) - whole_other[:, shared:]).abs().max() <= WITHIN
-        snapshots.kept.pop(tuple(other[0, :49].tolist()))
-    assert (snapshots.read(text, snapshots.resume(text)) - whole[:, 49:]).abs().max() <= WITHIN
+        assert snapshots.resume(other[:, :36]).tokens == shared
+        logits, stream = snapshots.read(other)
+        assert (logits - whole_other[:, shared:]).abs().max() <= WITHIN and stream.tokens == 50
+        for kept in set(snapshots.kept) - before:
+            del snapshots.kept[kept]
+    assert (snapshots.read(text)[0] - whole[:, 49:]).abs().max() <= WITHIN
 
 
 def test_a_whole_prompt_that_comes_again_reads_one_token():
@@ -615,10 +618,10 @@ def test_a_whole_prompt_that_comes_again_reads_one_token():
     snapshots.read(text)
     assert sorted(map(len, snapshots.kept)) == [16, 32, 48, 49]
     assert snapshots.nbytes == 4 * 2 * (2 * 8 * 8 + 3 * 48) * 8
-    stream = snapshots.resume(text)
-    assert stream.tokens == 49 and snapshots.read(text, stream).shape == (1, 1, 11)
+    assert snapshots.resume(text).tokens == 49 and snapshots.read(text)[0].shape == (1, 1, 11)
     assert snapshots.resume((text + 1) % 11).tokens == 0
     assert snapshots.resume(text[:, :48]).tokens == 32  # the state at 48 has read all of it: no logits without a token
+    assert snapshots.read(text[:, :1])[0].shape == (1, 1, 11)
 
 
 # Bytes ----------------------------------------------------------------------------------------------------------------
@@ -704,6 +707,10 @@ def test_what_chunks_refuse_beside_it(options, rule, words):
     assert words in str(refusal.value), refusal.value
 
 
+def test_every_rule_has_a_step_and_its_writes():
+    assert set(GATES) == set(STEPS) == set(WRITES)
+
+
 def test_a_state_beside_half_precision_is_float32():
     q, k, v, g, b, S = given(n=4, dtype=torch.bfloat16)
     for function in (recurrent, chunked, chunk_step):
@@ -786,18 +793,24 @@ def test_a_stream_belongs_to_its_model():
         delta_layers(TinyTransformer(Config(11, ("full",), width=16)))
 
 
+def test_a_bad_chunk_does_not_reach_the_state():
+    layer = built().layers[0].attention
+    state, x, position = layer.new_cache(), torch.randn(1, 9, 16, dtype=torch.float64), torch.arange(9)
+    layer(x[:, :4], position[:4], state)
+    before = copy.copy(vars(state))
+    with pytest.raises(ValueError, match="holds nan"):
+        layer(x[:, 4:] * math.nan, position[4:], state)
+    assert vars(state) == before
+    assert (layer(x[:, 4:], position[4:], state) - layer(x, position)[:, 4:]).abs().max() <= WITHIN
+
+
 @torch.no_grad()
 def test_snapshots_belong_to_their_model_and_its_weights():
     model, text = built(), tokens(batch=1)
     snapshots = Snapshots(model, 8)
-    other = built(seed=1).new_stream()
+    _, stream = snapshots.read(text)
     with pytest.raises(ValueError, match="the state is that of another layer"):
-        snapshots.read(text, other)
-    snapshots.read(text)
-    with pytest.raises(ValueError, match="has read 37 tokens of 37"):
-        stream = model.new_stream()
-        model(text, stream)
-        snapshots.read(text, stream)
+        built(seed=1)(text, stream)
     with pytest.raises(ValueError, match=r"give one text, \(1, n\)"):
         snapshots.resume(tokens())
     with pytest.raises(ValueError, match="every is 0"):

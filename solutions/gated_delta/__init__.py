@@ -24,6 +24,7 @@ heads, n, d_key) by channel, or None, b (batch, heads, n), S (batch, heads, d_ke
 and `serving` what it takes to go back in a text that a state has read.
 """
 
+from solutions.accepts import GATES
 from solutions.gated_delta.chunk import (
     WRITES,
     chunk_adds,

@@ -88,18 +88,18 @@ class DeltaState:
 class GatedDelta(Attention):
     """The layer of Gated DeltaNet (arXiv 2412.06464): a memory that is corrected and forgets, in place of attention.
 
-    rule: a key of `solutions.accepts.GATES`; conv: tokens that the convolution sees, 1 for none; chunk: tokens read
-    at a time, which changes nothing but the time
+    rule: a key of GATES; conv: tokens that the convolution sees, 1 for none; chunk: tokens read at a time, which
+    changes nothing but the time
     half_lives: between which numbers of tokens the decays begin, evenly in the logarithm: the heads', or with
     "channel" those of each head's channels
-    norm, gate: whether what is read passes an RMSNorm, and whether it is multiplied by SiLU(W x). The norm lifts what
-    an empty memory says to the size of any other; without both such a layer adds nothing at first.
+    norm, gate: whether what is read passes an RMSNorm, and whether it is multiplied by SiLU(W x). The norm makes as
+    much of what a nearly empty memory says as of any other read.
 
     q, k and v pass a causal convolution of each channel and a SiLU (without a convolution only q and k do), then q and
     k get length 1; b = sigmoid(W x), g = -softplus(W x), per head or channel, in float32. The released code also
     divides q by √d, which the norm undoes. No positions: the order is in the state.
-    `doublings` (batch, chunks), if it is set, says of which chunks of a whole sequence the state is left as after
-    2^doublings readings: see `powers`.
+    `doublings` (batch, chunks), if it is set, says of each chunk of a whole sequence that the state is left as after
+    2^doublings readings of it: see `powers`.
     """
 
     def __init__(
@@ -134,20 +134,19 @@ class GatedDelta(Attention):
         state = self.new_cache() if cache is None else cache
         self.continues(state, x, position)
         inputs = self.inputs(x)
-        q, k, v = self.convolved(inputs, state)
+        q, k, v, last = self.convolved(inputs, state.last)
         g, b = self.gates(x)
         with wide_arithmetic(q):
+            out, S = chunked(q, k, v, g, b, state.S, rule=self.rule, chunk=self.chunk, doublings=self.doublings)
             if state.before is not None:
                 state.receipts.append((*factors(k, v, g, b, state.S, rule=self.rule), inputs))
-            out, state.S = chunked(
-                q, k, v, g, b, state.S, rule=self.rule, chunk=self.chunk, doublings=self.doublings
-            )
-        state.tokens += x.shape[1]
+        state.S, state.last, state.tokens, state.of = S, last, state.tokens + x.shape[1], self.kind(x)
         return self.join(self.finished(out, x))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v of a whole sequence, (batch, heads, n, d), as the rule gets them."""
-        return self.convolved(self.inputs(x), self.new_cache())
+        q, k, v, _ = self.convolved(self.inputs(x))
+        return q, k, v
 
     def turn(self, heads: Tensor, position: Tensor) -> Tensor:
         return heads
@@ -156,17 +155,16 @@ class GatedDelta(Attention):
         """What the convolution reads, (batch, n, 3 · width): q, k and v beside each other."""
         return torch.cat([self.to_q(x), self.to_k(x), self.to_v(x)], dim=-1)
 
-    def convolved(self, inputs: Tensor, state: DeltaState) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v from their inputs and those that the state holds, (batch, heads, n, d)."""
+    def convolved(self, inputs: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """q, k and v (batch, heads, n, d) from their inputs and those before them; and which come before the next."""
         mixed = inputs
         if self.mix is not None:
-            if state.last is None:
-                state.last = inputs.new_zeros(len(inputs), self.conv - 1, inputs.shape[-1])
-            seen = torch.cat([state.last, inputs], dim=1)
-            state.last = seen[:, -(self.conv - 1) :].clone()  # a view would hold the whole chunk
+            before = inputs.new_zeros(len(inputs), self.conv - 1, inputs.shape[-1]) if last is None else last
+            seen = torch.cat([before, inputs], dim=1)
+            last = seen[:, -(self.conv - 1) :].clone()  # a view would hold the whole chunk
             mixed = self.mix(seen.mT).mT
         q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in mixed.chunk(3, dim=-1))
-        return unit(F.silu(q)), unit(F.silu(k)), F.silu(v) if self.mix is not None else v
+        return unit(F.silu(q)), unit(F.silu(k)), v if self.mix is None else F.silu(v), last
 
     def gates(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """Log decay (batch, heads, n), or (batch, heads, n, d), or None; and write strength (batch, heads, n)."""
@@ -202,11 +200,13 @@ class GatedDelta(Attention):
             )
         if self.doublings is not None and state.tokens:
             raise ValueError("doublings count the chunks of a whole sequence; give it at once, or set them to None.")
-        here = len(x), x.device, x.dtype
-        if state.of is not None and state.of != here:
-            given, held = (f"batch {batch}, {device}, {dtype}" for batch, device, dtype in (here, state.of))
+        if state.of is not None and state.of != self.kind(x):
+            given, held = (f"batch {batch}, {device}, {dtype}" for batch, device, dtype in (self.kind(x), state.of))
             raise ValueError(f"the tokens are of {given}, the state is of {held}; a stream keeps what it began with.")
-        state.of = here
+
+    def kind(self, x: Tensor) -> tuple:
+        """What a stream keeps from its first token on: batch, device and dtype."""
+        return len(x), x.device, x.dtype
 
 
 def delta_layers(model: TinyTransformer) -> list[GatedDelta]:

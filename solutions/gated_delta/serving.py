@@ -102,39 +102,31 @@ class Snapshots:
         self.weights = weights(model)
 
     @torch.no_grad()
-    def read(self, tokens: Tensor, stream: Stream | None = None) -> Tensor:
-        """Read (1, n) from where the stream stands, with snapshots on the way. Returns the logits of what was read.
+    def read(self, tokens: Tensor) -> tuple[Tensor, Stream]:
+        """Read a text (1, n) from where `resume` begins, with snapshots on the way.
 
-        stream: what `resume` gave for these tokens; None for a new one
+        Returns the logits of the tokens that were read, which always include the last, and the stream.
         """
-        self.accepts(tokens)
-        stream = self.model.new_stream() if stream is None else stream
-        n, logits = tokens.shape[1], []
-        if stream.tokens >= n:
-            raise ValueError(f"the stream has read {stream.tokens} tokens of {n}; give one with a token left to read.")
+        stream, n, logits = self.resume(tokens), tokens.shape[1], []
         while stream.tokens < n:
-            until = min(stream.tokens // self.every * self.every + self.every, n)
-            if stream.tokens < n - 1 < until:
-                until = n - 1
+            until = min((stream.tokens // self.every + 1) * self.every, n)
+            if stream.tokens < n - 1:
+                until = min(until, n - 1)
             logits.append(self.model(tokens[:, stream.tokens : until], stream))
             if until == n - 1 or until % self.every == 0:
                 self.kept[tuple(tokens[0, :until].tolist())] = copy.deepcopy(stream)
-        return torch.cat(logits, dim=1)
+        return torch.cat(logits, dim=1), stream
 
     def resume(self, tokens: Tensor) -> Stream:
         """A stream that has read the longest kept prefix of (1, n), but not its last token; a new one without any."""
-        self.accepts(tokens)
-        text = tuple(tokens[0].tolist())
-        shared = (kept for kept in self.kept if len(kept) < len(text) and text[: len(kept)] == kept)
-        longest = max(shared, key=len, default=None)
-        return self.model.new_stream() if longest is None else copy.deepcopy(self.kept[longest])
-
-    def accepts(self, tokens: Tensor) -> None:
-        """Raise ValueError unless there is one row of tokens, and the weights are those of the snapshots."""
         if tokens.dim() != 2 or len(tokens) != 1:
             raise ValueError(f"tokens has shape {tuple(tokens.shape)}; give one text, (1, n): prefixes differ by row.")
         if weights(self.model) != self.weights:
             raise ValueError("the model's weights have changed since the first snapshot; begin with new Snapshots.")
+        text = tuple(tokens[0].tolist())
+        shared = (kept for kept in self.kept if len(kept) < len(text) and text[: len(kept)] == kept)
+        longest = max(shared, key=len, default=None)
+        return self.model.new_stream() if longest is None else copy.deepcopy(self.kept[longest])
 
     @property
     def nbytes(self) -> int:
