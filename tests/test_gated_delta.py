@@ -40,6 +40,7 @@ from solutions.gated_delta import (
     unit,
 )
 from solutions.gated_delta import chunk as chunk_module
+from solutions.infini import unit_feature, update_unit
 from solutions.quadratic import KVCache
 from solutions.shapes import HALF
 from solutions.tiny import Config, TinyTransformer
@@ -148,6 +149,13 @@ def test_what_ever_new_keys_leave_on_average():
         left.append((first @ S).item())
     assert sum(left) / len(left) == pytest.approx(left_over_among_new(3**-0.5, 0.7, 4), abs=1e-12)
     assert left_over_among_new(0.125, 1.0, 1000) < 1e-6 and left_over(0.125, 1.0, 1000) > 0.98
+
+
+def test_without_gates_it_is_the_rule_of_infini_attention_without_a_normaliser():
+    k, v, memory = given(n=13)[1], given(n=13)[2], given()[5]
+    wanted, _ = update_unit(k, v, memory, memory[..., 0])
+    _, S = chunked(k, unit_feature(k), v, None, torch.ones_like(k[..., 0]), memory, rule="delta", chunk=5)
+    assert furthest([S], [wanted]) <= WITHIN
 
 
 # In chunks ------------------------------------------------------------------------------------------------------------
@@ -410,6 +418,21 @@ def test_a_layer_alone_goes_on_where_it_stopped():
     assert (torch.cat(parts, dim=1) - layer(x, position)).abs().max() <= WITHIN
     state.reset()
     assert torch.equal(layer(x, position, state), layer(x, position))
+
+
+@torch.no_grad()
+def test_a_state_alone_is_kept_and_taken_back():
+    layer = built(layers=("gated_delta",)).layers[0].attention
+    x, position, state = torch.randn(2, 20, 16, dtype=torch.float64), torch.arange(20), layer.new_cache()
+    whole = layer(x, position)
+    layer(x[:, :9], position[:9], state)
+    kept = copy.deepcopy(state)
+    state.draft()
+    layer(x[:, 9:11], position[9:11], state)
+    layer(x[:, :5], position[11:16], state)  # other tokens
+    state.accept(2)
+    assert (layer(x[:, 11:], position[11:], state) - whole[:, 11:]).abs().max() <= WITHIN
+    assert (layer(x[:, 9:], position[9:], kept) - whole[:, 9:]).abs().max() <= WITHIN
 
 
 def test_the_layer_is_the_rule():
@@ -686,6 +709,27 @@ def test_what_is_refused(function, place, change, words):
         function(*changed(place, change))
     text = str(refusal.value)
     assert text.startswith(function.__name__) and words in text and text.endswith(".") and "\n" not in text, text
+
+
+@pytest.mark.parametrize(
+    "place, change, words",
+    [
+        (1, at(math.nan), "k holds nan at [0, 0, 0]"),
+        (3, at(0.25), "g holds 0.25 at [0, 0]"),
+        (3, lambda g: g[..., None, None].expand(1, 1, 3, 2), "g has shape (1, 1, 3, 2) for keys of (1, 1, 6)"),
+        (4, at(2.5), "b holds 2.5"),
+        (5, lambda S: S.float(), "S is torch.float32"),
+        (5, lambda S: S.mT, "S has shape (1, 1, 5, 6)"),
+        (5, lambda S: None, "S is of type NoneType"),
+    ],
+)
+def test_what_a_step_refuses(place, change, words):
+    *first, S = given(n=1, leading=(1, 1))
+    tensors = [*(each[:, :, 0] for each in first), S]
+    tensors[place] = change(tensors[place])
+    with pytest.raises(ValueError, match=r"^delta_step: ") as refusal:
+        delta_step(*tensors)
+    assert words in str(refusal.value), refusal.value
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@
     S ← exp(G_C) S + (exp(G_C - G) K)ᵀ u
 
 G is the sum of g from the first token of the chunk to this one, itself included, and D_ij = exp(G_i - G_j). (Gated
-DeltaNet, arXiv 2412.06464, section 3.3, where version 3 prints the plain causal mask in O for D; per channel: Kimi
-Linear, arXiv 2510.26692, eq. 2 to 9; the first of its kind: arXiv 2406.06484.)
+DeltaNet, arXiv 2412.06464, section 3.3, whose last formula has the plain causal mask in place of D; per channel: Kimi
+Linear, arXiv 2510.26692, eq. 2 to 9; without decay: arXiv 2406.06484.)
 """
 
 from collections.abc import Callable
@@ -57,7 +57,8 @@ def chunk_writes(k: Tensor, v: Tensor, g: Tensor, b: Tensor) -> tuple[Tensor, Te
 
     k: (..., C, d_key); v: (..., C, d_value); g: (..., C) or (..., C, d_key); b: (..., C)
     Returns U (..., C, d_value) and W (..., C, d_key): with S before the chunk, token i writes u_i = U_i - W_i S. Row by
-    row, the first token first: the inverse of I + A by doubling is off by 10⁹ in float32 where keys repeat.
+    row, the first token first: the inverse of I + A by doubling, (I - A)(I + A²)(I + A⁴)..., is off by 2·10⁹ in float32
+    where 64 keys are the same.
     """
     kept = by_channel(g, k).cumsum(dim=-2).exp()
     A = b[..., None] * overlaps(k, k, g)  # the solver looks below the diagonal alone, and takes the diagonal for 1

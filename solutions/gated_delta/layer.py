@@ -89,7 +89,7 @@ class GatedDelta(Attention):
     """The layer of Gated DeltaNet (arXiv 2412.06464): a memory that is corrected and forgets, in place of attention.
 
     rule: a key of GATES; conv: tokens that the convolution sees, 1 for none; chunk: tokens read at a time, which
-    changes nothing but the time
+    changes nothing but the time and what a doubling repeats
     half_lives: between which numbers of tokens the decays begin, evenly in the logarithm: the heads', or with
     "channel" those of each head's channels
     norm, gate: whether what is read passes an RMSNorm, and whether it is multiplied by SiLU(W x). The norm makes as
