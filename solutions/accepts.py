@@ -1,8 +1,8 @@
-"""What the functions of `quadratic`, `local_global` and `sparse` accept: every refusal, with what to give instead.
+"""What the functions of `quadratic`, `local_global`, `sparse` and `gated_delta` accept: every refusal in a sentence.
 
-They are named by the decorators of `shapes`, so that the functions themselves hold the mechanism and nothing else.
-Each raises ValueError of one sentence, or returns None. A cache is known by what it can do, since a reader's own class
-may stand in for ours.
+It says what to give instead. They are named by the decorators of `shapes`, so that the functions themselves hold the
+mechanism and nothing else. Each raises ValueError, or returns None. A cache is known by what it can do, since a
+reader's own class may stand in for ours.
 """
 
 import math
@@ -301,3 +301,178 @@ def power_of_two(x: Tensor, **_) -> None:
 def mass_fits(target: Tensor, indices: Tensor, **_) -> None:
     """Raise ValueError unless the choice is one of the target's keys."""
     choice_fits(indices, *target.shape)
+
+
+# A memory that corrects and forgets --------------------------------------------------------------------------------
+
+GATES = {"linear": None, "delta": None, "decay": "head", "gated": "head", "channel": "channel"}
+"""The rules of `solutions.gated_delta`, and whether each forgets by head, by channel or not at all."""
+
+
+def first(found: Tensor) -> list[int]:
+    """Where a boolean tensor is True for the first time."""
+    return found.nonzero()[0].tolist()
+
+
+def beside(x: Tensor, name: str, like: Tensor) -> None:
+    """Raise ValueError unless x is a finite tensor on the device of `like`, in its dtype or in that of its sums."""
+    wide = torch.promote_types(like.dtype, torch.float32)
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} is of type {type(x).__name__}; give a torch.Tensor of dtype {like.dtype}.")
+    if x.dtype not in (like.dtype, wide) or x.device != like.device:
+        raise ValueError(
+            f"{name} is {x.dtype} on {x.device} beside {like.dtype} on {like.device}; convert it with .to()."
+        )
+    refuse_not_finite(**{name: x})
+
+
+def decays_are_sound(g: Tensor, **_) -> None:
+    """Raise ValueError unless g holds logarithms of factors above 0 and up to 1."""
+    refuse_not_finite(g=g)
+    if (g > 0).any():
+        at = first(g > 0)
+        raise ValueError(f"g holds {g[tuple(at)]:g} at {at}; give logarithms of what is kept, 0 or below.")
+
+
+def gates_are_sound(k: Tensor, g: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless g and b are gates of these keys: one number for each, or for g one a channel."""
+    beside(g, "g", k)
+    beside(b, "b", k)
+    if g.shape not in (k.shape[:-1], k.shape):
+        shapes = f"{tuple(k.shape[:-1])}, or {tuple(k.shape)} with a decay for each channel"
+        raise ValueError(f"g has shape {tuple(g.shape)} for keys of {tuple(k.shape)}; give {shapes}.")
+    if b.shape != k.shape[:-1]:
+        raise ValueError(f"b has shape {tuple(b.shape)} for keys of {tuple(k.shape)}; give {tuple(k.shape[:-1])}.")
+    decays_are_sound(g)
+    outside = (b < 0) | (b > 2)
+    if outside.any():
+        at = first(outside)
+        raise ValueError(f"b holds {b[tuple(at)]:g} at {at}; give write strengths from 0 to 2, beyond which S grows.")
+
+
+def state_is_sound(S: Tensor, k: Tensor, v: Tensor, leading: tuple[int, ...]) -> None:
+    """Raise ValueError unless S can be the state of these keys and values."""
+    shape, wide = (*leading, k.shape[-1], v.shape[-1]), torch.promote_types(k.dtype, torch.float32)
+    given = type(S).__name__ if not isinstance(S, Tensor) else f"{S.dtype} on {S.device}, {tuple(S.shape)}"
+    if not isinstance(S, Tensor) or (S.dtype, S.device, tuple(S.shape)) != (wide, k.device, shape):
+        raise ValueError(f"S is {given}; give {wide} on {k.device}, {shape}: zeros, or what the tokens before left.")
+    refuse_not_finite(S=S)
+
+
+def step_is_sound(q: Tensor, k: Tensor, v: Tensor, g: Tensor, b: Tensor, S: Tensor, **_) -> None:
+    """Raise ValueError unless all is finite, the gates fit the key, and S is a state of this kind of token."""
+    refuse_not_finite(q=q, k=k, v=v)
+    gates_are_sound(k, g, b)
+    state_is_sound(S, k, v, tuple(k.shape[:-1]))
+
+
+def chunk_is_sound(q: Tensor, k: Tensor, v: Tensor, g: Tensor, b: Tensor, S: Tensor, **_) -> None:
+    """Raise ValueError unless all is finite, the gates fit the keys, and S is a state of this kind of chunk."""
+    refuse_not_finite(q=q, k=k, v=v)
+    gates_are_sound(k, g, b)
+    state_is_sound(S, k, v, tuple(k.shape[:-2]))
+
+
+def writes_are_sound(k: Tensor, v: Tensor, g: Tensor, b: Tensor, **_) -> None:
+    """Raise ValueError unless keys and values are finite and the gates fit them."""
+    refuse_not_finite(k=k, v=v)
+    gates_are_sound(k, g, b)
+
+
+def rule_is_known(rule: str) -> None:
+    """Raise ValueError unless it is the name of a rule."""
+    if rule not in GATES:
+        raise ValueError(f"rule is {rule!r}; give one of {', '.join(GATES)}.")
+
+
+def sequence_is_sound(k: Tensor, v: Tensor, g: Tensor | None, b: Tensor, S: Tensor | None, rule: str, **others) -> None:
+    """Raise ValueError unless g is what the rule forgets by, and all else as in a chunk."""
+    rule_is_known(rule)
+    wanted = {None: None, "head": tuple(k.shape[:-1]), "channel": tuple(k.shape)}[GATES[rule]]
+    given = tuple(g.shape) if isinstance(g, Tensor) else g
+    if given != wanted:
+        raise ValueError(f"g is {given} for the rule {rule!r}; give {wanted}, for keys of {tuple(k.shape)}.")
+    refuse_not_finite(k=k, v=v, **{name: x for name, x in others.items() if name == "q"})
+    gates_are_sound(k, torch.zeros_like(b) if g is None else g, b)
+    if S is not None:
+        state_is_sound(S, k, v, tuple(k.shape[:-2]))
+
+
+def chunked_is_sound(q: Tensor, k: Tensor, chunk: int, doublings: Tensor | None, **others) -> None:
+    """Raise ValueError unless the sequence is sound, and there is a whole number of doublings for each chunk."""
+    sequence_is_sound(q=q, k=k, **others)
+    if doublings is None:
+        return
+    doublings_are_whole(doublings)
+    chunks = math.ceil(k.shape[-2] / chunk)
+    if k.dim() != 4 or doublings.dim() != 2 or len(doublings) != len(k) or doublings.shape[1] < chunks:
+        raise ValueError(
+            f"doublings has shape {tuple(doublings.shape)} for keys of {tuple(k.shape)} in {chunks} chunks; "
+            "give (batch, chunks) for keys of (batch, heads, n, d_key)."
+        )
+
+
+def doublings_are_whole(doublings: int | Tensor) -> None:
+    """Raise ValueError unless all are whole numbers of 0 or more."""
+    if isinstance(doublings, Tensor):
+        whole = not doublings.is_floating_point() and doublings.numel() > 0 and bool((doublings >= 0).all())
+    else:
+        whole = is_whole(doublings, 0)
+    if not whole:
+        raise ValueError(f"doublings is {doublings!r}; give whole numbers of 0 or more.")
+
+
+def map_is_sound(P: Tensor, R: Tensor, doublings: int | Tensor, **_) -> None:
+    """Raise ValueError unless P is square and the doublings are one number, or one for each map."""
+    if P.shape[-2] != P.shape[-1]:
+        raise ValueError(f"P has shape {tuple(P.shape)}; give a square one, (..., d_key, d_key).")
+    refuse_not_finite(P=P, R=R)
+    doublings_are_whole(doublings)
+    if isinstance(doublings, Tensor):
+        fits = doublings.dim() <= P.dim() - 2 and all(
+            here in (1, there) for here, there in zip(reversed(doublings.shape), reversed(P.shape[:-2]), strict=False)
+        )
+        if not fits:
+            raise ValueError(f"doublings has shape {tuple(doublings.shape)}; give one that fits {tuple(P.shape[:-2])}.")
+
+
+def overlap_is_sound(rho, b, times) -> None:
+    """Raise ValueError unless rho is a cosine, b a write strength, and times a count or none."""
+    for name, value, low, high in (("rho", rho, -1, 1), ("b", b, 0, 2), ("times", times, 0, math.inf)):
+        numbers = torch.as_tensor(value)
+        if not ((numbers >= low) & (numbers <= high)).all():
+            range_of = f"from {low} to {high}" if high < math.inf else f"of {low} or more"
+            raise ValueError(f"{name} is {value!r}; give a number {range_of}.")
+
+
+def accepted_is_sound(accepted: int, drafted: int) -> None:
+    """Raise ValueError unless no more tokens are accepted than were drafted."""
+    if not is_whole(accepted, 0) or accepted > drafted:
+        raise ValueError(f"accepted is {accepted!r}; give 0 to {drafted}, the tokens that were drafted.")
+
+
+def draft_is_sound(S: Tensor, factors: tuple[Tensor, Tensor, Tensor], accepted: int) -> None:
+    """Raise ValueError unless the factors are those of a draft on this state, and so many tokens are among them."""
+    if not isinstance(factors, tuple | list) or len(factors) != 3:
+        raise ValueError("factors are not three; give (k, u, a), as `factors` returns them.")
+    k, u, a = factors
+    same_kind({"S": S, "k": k, "u": u, "a": a}, any_dtype=("k",))
+    same_sizes({"S": S, "k": k, "u": u}, {"S": "... d_key d_value", "k": "... n d_key", "u": "... n d_value"})
+    if a.shape not in (k.shape[:-1], k.shape):
+        raise ValueError(f"a has shape {tuple(a.shape)} for keys of {tuple(k.shape)}; give one a token or an entry.")
+    refuse_not_finite(S=S, k=k, u=u, a=a)
+    accepted_is_sound(accepted, k.shape[-2])
+
+
+def layer_is_sound(config, rule: str, conv: int, chunk: int, half_lives) -> None:
+    """Raise ValueError for a layer of the gated delta rule that can't be."""
+    rule_is_known(rule)
+    if not config.causal:
+        raise ValueError("a state is read forwards; give causal = True.")
+    if config.kv_heads not in (None, config.heads):
+        raise ValueError(f"kv_heads is {config.kv_heads} for {config.heads} heads; each has a state, so give None.")
+    for name, value in (("conv", conv), ("chunk", chunk)):
+        if not is_whole(value, 1):
+            raise ValueError(f"{name} is {value!r}; give a whole number of tokens, 1 or more.")
+    if len(half_lives) != 2 or not 0 < half_lives[0] <= half_lives[1] < math.inf:
+        raise ValueError(f"half_lives is {half_lives!r}; give two numbers of tokens above 0, the smaller one first.")

@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from solutions.infini import InfiniState, KNNAttention, repeated
+from solutions.gated_delta import GatedDelta, powers
+from solutions.infini import KNNAttention, repeated
 from solutions.shapes import counts
 from solutions.tiny import Stream, TinyTransformer
 
@@ -248,11 +249,15 @@ REST = 0.1  # weight of all other tokens beside the answer's: five among hundred
 
 
 def loss(model: TinyTransformer, batch: Batch) -> tuple[Tensor, float]:
-    """What the model is trained on, in nats, and the share of answer digits that it gets right."""
+    """What the model is trained on, in nats, and the share of answer digits that it gets right.
+
+    How often a segment counts: exactly as said in Infini-attention, a power of 2 in the gated delta rule.
+    """
     if batch.times is None:
         logits = model(batch.tokens[:, :-1])
     else:
-        with repeated(model, batch.times):
+        has_powers = any(isinstance(layer.attention, GatedDelta) for layer in model.layers)
+        with (powers if has_powers else repeated)(model, batch.times):
             logits = model(batch.tokens[:, :-1])
     nats = F.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], reduction="none")
     right = (logits[:, -DIGITS:].argmax(dim=-1) == batch.tokens[:, -DIGITS:]).float().mean().item()
@@ -266,9 +271,10 @@ def loss(model: TinyTransformer, batch: Batch) -> tuple[Tensor, float]:
 class Found:
     """What came out of reading prompts.
 
-    digits: (batch, 5), written after the question; without_memory: the same when M and z are emptied before the last
-    segment of the prompt, None for a model without them; tokens_per_second: of all rows together, by the clock
-    state_bytes: of one row, when the question is read; memory_bytes: M and z alone, or the far keys of a kNN memory
+    digits: (batch, 5), written after the question; without_memory: the same when the memory, M and z or S, is emptied
+    before the last segment of the prompt, None for a model without; tokens_per_second: of all rows together, by the
+    clock
+    state_bytes: of one row, when the question is read; memory_bytes: the memory alone, or the far keys of a kNN memory
     """
 
     digits: Tensor
@@ -363,7 +369,8 @@ def segment_of(model: TinyTransformer) -> int:
 
 
 def has_memory(stream: Stream) -> bool:
-    return all(isinstance(cache, InfiniState) for cache in stream.caches)
+    """Whether all that is beyond the last segment is in memories that can be emptied."""
+    return all(hasattr(cache, "forget") for cache in stream.caches)
 
 
 def far_bytes(cache) -> int:

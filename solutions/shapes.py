@@ -101,13 +101,30 @@ def in_float32(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def widened(*args, **kwargs):
-        half = [value.dtype for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dtype in HALF]
+        half = half_among(args, kwargs)
         if not half:
             return function(*args, **kwargs)
         result = function(*map(wide, args), **{name: wide(value) for name, value in kwargs.items()})
         return tuple(narrow(each, half[0]) for each in result) if isinstance(result, tuple) else narrow(result, half[0])
 
     return widened
+
+
+def state_in_float32(function: Callable) -> Callable:
+    """`in_float32` for a function that returns (out, state): out is rounded, and what is carried on stays float32."""
+
+    @functools.wraps(function)
+    def widened(*args, **kwargs):
+        half = half_among(args, kwargs)
+        out, state = function(*map(wide, args), **{name: wide(value) for name, value in kwargs.items()})
+        return narrow(out, half[0]) if half else out, state
+
+    return widened
+
+
+def half_among(args: tuple, kwargs: dict) -> list[torch.dtype]:
+    """The dtypes of half precision among the arguments."""
+    return [value.dtype for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dtype in HALF]
 
 
 def wide(value):

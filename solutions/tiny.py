@@ -168,6 +168,7 @@ ATTENTIONS: dict[str, type[Attention] | str] = {
     "xl": "solutions.infini:XLAttention",
     "knn": "solutions.infini:KNNAttention",
     "sparse": "solutions.sparse:SparseAttention",
+    "gated_delta": "solutions.gated_delta:GatedDelta",
 }
 
 
