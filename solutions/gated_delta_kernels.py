@@ -1,6 +1,6 @@
 """The gated delta rule as Triton kernels, a chunk of C tokens at a time: in three passes over memory, and in one.
 
-    S <- exp(g) S,  S <- S + b k (v - k^T S)^T,  o = S^T q       token by token: forget, read, write, look up
+    S <- exp(g) S,  S <- S + b k (v - S^T k)^T,  out = S^T q     token by token: forget, read and write, look up
 
     G         the sum of the g of a chunk up to a token, its own included; G_C: of the whole chunk
     decay_ij  = exp(G_i - G_j) for i >= j, else 0
@@ -12,22 +12,22 @@
     out       = exp(G) (q S) + (q k^T decay) written
     S         <- exp(G_C) S + k^T (exp(G_C - G) written)
 
-(Gated DeltaNet, equation 10 and section 3.3, with the state turned: theirs is d_value x d.) The last line is often
-written with the decay on k; it is on what was written here, which is a block of values wide and not a key.
+(Gated DeltaNet, equation 10 and section 3.3, with the state turned: theirs is d_value x d.) In the kernels b and the
+decays multiply the smaller side of a product: columns of T in place of keys and values, what is written in place of k.
 
     intra_kernel      u and w of one chunk of one head                       all chunks side by side
     state_kernel      a block of a head's values, chunk after chunk          each S goes out, and is kept on the chip
     output_kernel     the output of one chunk of one head                    all chunks side by side
     one_pass_kernel   all of it for a block of values, chunk after chunk     nothing but out and the last S goes out
 
-Three passes keep more processors at work, since two of them have a program for each chunk. One pass moves fewer bytes:
-u, w, what is written and the states between chunks stay where they were made. The closed forms of both stand at the
-end, reads and writes apart.
+Three passes keep more processors at work, since two of them have a program for each chunk. With the same blocks of
+values one pass moves fewer bytes: u, w, what is written and the states between chunks stay where they were made. The
+closed forms of both stand at the end, reads and writes apart.
 
 Sums and the state are fp32, whatever the dtype of q, k and v. What a product reads is in their dtype, and so is what
 one pass leaves for the next: the states that go out are those that the output's product reads. A decay is the power of
-a difference: exp(G_i) exp(-G_j) overflows where exp(G_i - G_j) is small. I + A is inverted row by row, since the
-product (I - A)(I + A^2)(I + A^4)..., exact on paper, loses all digits in fp32 where keys are alike. Forward only.
+a difference, since exp(G_i) exp(-G_j) is 0 times infinity where exp(G_i - G_j) may be 1. I + A is inverted row by row:
+the product (I - A)(I + A^2)(I + A^4)..., exact on paper, loses all digits in fp32 where keys are alike. Forward only.
 
 Everything is plain pointers and masks, so that it compiles on Triton 3.6 to 3.9 and every byte can be counted. `launch`
 compiles for CUDA tensors and interprets for tensors on the CPU.
@@ -241,7 +241,7 @@ class Tiles(NamedTuple):
 
 
 # By the bytes of an element, chosen from what Triton 3.7.1 compiles; nothing was timed. In two bytes no kernel spills,
-# on sm_80 and sm_90, with keys and values of 64 or 128. Three passes write a state for each chunk, so theirs are long.
+# on sm_80 and sm_90, with d and d_value both 64 or both 128. Three passes write a state a chunk, so theirs are long.
 # What one pass moves doesn't depend on the chunk, and with longer ones its tiles spill. At 128:
 #
 #                  sm_80, mma.sync alone                    sm_90
@@ -306,7 +306,8 @@ def intra_pass(k: Tensor, v: Tensor, g: Tensor, b: Tensor, *, chunk: int | None 
     """u (batch, heads, n, d_value) and w (batch, heads, n, d) of all chunks by `intra_kernel`, in v's dtype.
 
     chunk: tokens of a chunk, 16, 32, 64 or 128; None for what we ship. g and b are read in fp32.
-    Raises ValueError for tensors that do not fit and sizes that no tile has, RuntimeError where there is no Triton.
+    Raises ValueError for tensors that do not fit, sizes that no tile has and a g above 0; RuntimeError where there is
+    no Triton.
     """
     (batch, heads, n, d), d_value = k.shape, v.shape[-1]
     chunk, _, num_warps = tiles(THREE_PASSES, v, chunk)
@@ -384,7 +385,7 @@ def three_passes(
     chunk: int | None = None,
     block_v: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The gated delta rule by three kernels: `intra_pass`, `state_pass` and `output_pass`.
+    """The gated delta rule by three kernels: `intra_pass`, `state_pass` and `output_pass`. Not differentiable.
 
     q, k, v: float16, bfloat16 or float32, d and d_value 16, 32, 64 or 128, n any; g, b: any floating dtype
     S, chunk, block_v and errors: as in `state_pass`

@@ -35,7 +35,7 @@ from widgets.theatre import traced
 pytestmark = pytest.mark.skipif(not interpreter.available, reason=interpreter.why_not)
 
 WAYS = (three_passes, one_pass)
-ERROR = {torch.float32: 1e-5, torch.float16: 3e-3, torch.bfloat16: 2e-2}  # of the norm, against float64
+ERROR = {torch.float16: 1e-3, torch.bfloat16: 8e-3}  # of the norm, against float64
 
 
 @pytest.fixture(autouse=True)
@@ -44,14 +44,14 @@ def seeded():
 
 
 def drawn(batch=1, heads=2, n=37, d=16, d_value=32, dtype=torch.float32) -> tuple[Tensor, ...]:
-    """q, k, v, g, b and a state: keys of length 1, half-lives from 3 tokens up, write strengths from 0 to 1."""
-    keys, values = (batch, heads, n, d), (batch, heads, n, d_value)
-    q, k, v = torch.randn(keys), normal_keys(*keys), torch.randn(values)
-    g, b = -0.2 * torch.rand(keys[:-1]), torch.rand(keys[:-1])
+    """q, k, v, g, b and a state: q and k of length 1, half-lives from 3 tokens up, write strengths from 0 to 1."""
+    rows = batch, heads, n
+    q, k, v = of_length_one(*rows, d), of_length_one(*rows, d), torch.randn(*rows, d_value)
+    g, b = -0.2 * torch.rand(rows), torch.rand(rows)
     return *(each.to(dtype) for each in (q, k, v)), g, b, torch.randn(batch, heads, d, d_value)
 
 
-def normal_keys(*shape: int) -> Tensor:
+def of_length_one(*shape: int) -> Tensor:
     return normalize(torch.randn(shape), dim=-1)
 
 
@@ -95,7 +95,7 @@ def test_outputs_and_states_are_those_of_the_rule(way, setting):
     S = S if given else None
     out, state = way(*inputs, S, chunk=chunk, block_v=block_v)
     expected_out, expected_state = token_by_token(*inputs, S)
-    assert (out - expected_out).abs().max() < 1e-5 and (state - expected_state).abs().max() < 1e-5
+    assert (out - expected_out).abs().max() < 2e-6 and (state - expected_state).abs().max() < 2e-6
     assert (out.shape, state.shape) == (expected_out.shape, expected_state.shape)
 
 
@@ -158,7 +158,7 @@ def test_decays_that_fp32_has_no_quotient_for(way):
 def test_keys_that_are_alike_lose_no_digits(way):
     """The product of powers of A, which is the inverse on paper, is off by more than any entry that it should have."""
     q, _, v, g, b, _ = drawn(heads=1, n=64, d=64, d_value=16)
-    k = normalize(normal_keys(1, 1, 1, 64) + 0.5 * normal_keys(1, 1, 64, 64), dim=-1)
+    k = normalize(of_length_one(1, 1, 1, 64) + 0.5 * of_length_one(1, 1, 64, 64), dim=-1)
     g, b = torch.zeros_like(g), torch.ones_like(b)
     out, state = way(q, k, v, g, b, chunk=64)
     expected_out, expected_state = token_by_token(q, k, v, g, b)
@@ -208,7 +208,7 @@ def test_views_and_gates_of_another_dtype_are_read_as_what_they_show(way):
 # What is wrong is seen --------------------------------------------------------------------------------------------
 
 INTRA, STATE, OUTPUT, ONE = kernels.intra_kernel, kernels.state_kernel, kernels.output_kernel, kernels.one_pass_kernel
-KEPT, LAST = "states + (head * chunks + chunk) * size + s_at", '* S, input_precision="ieee")'
+KEEP, LAST = "tl.store(states + (head * chunks + chunk) * size + s_at, S_read)", '* S, input_precision="ieee")'
 PLAIN = "tl.where(rows[:, None] >= rows, 1.0, 0.0)"
 MISTAKES = {  # the kernel, and the pieces of it that are replaced
     "the diagonal is kept in A": (INTRA, "rows[:, None] > rows", "rows[:, None] >= rows"),
@@ -220,7 +220,7 @@ MISTAKES = {  # the kernel, and the pieces of it that are replaced
     "nothing is forgotten": (STATE, "tl.exp(last) * S", "S"),
     "writes are decayed from the chunk's first token": (STATE, "tl.exp(last - G)", "tl.exp(G)"),
     "no state comes in": (STATE, "if initial is None", "if True"),
-    "the states are those after a chunk": (STATE, f"tl.store({KEPT}, S_read)", "", LAST, f"{LAST}; tl.store({KEPT}, S)"),
+    "the states are those after a chunk": (STATE, KEEP, "", LAST, f"{LAST}; {KEEP}".replace("S_read", "S")),
     "the output has a plain mask": (OUTPUT, "decays(G, rows)", PLAIN),
     "a token doesn't look up what it wrote": (OUTPUT, "decays(G, rows)", "decays(G, rows) * (rows[:, None] > rows)"),
     "queries see the state as it was": (OUTPUT, "tl.exp(G)[:, None] * ", ""),
