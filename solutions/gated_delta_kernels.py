@@ -251,9 +251,11 @@ class Tiles(NamedTuple):
 #     output          255        40,960        2               128        49,152        4      wgmma m64n128k16
 #     one pass        240        16,384        2               194        20,480        2      wgmma m64n32k16
 #
-# (Programs are those on one processor at a time.) The 16 rows of a chunk are too few for a wgmma: one pass has one for
-# the state alone. In fp32 a dot has no tensor cores, and at 128 output and one pass spill thousands of bytes a thread:
-# it is here to be exact.
+# (Programs are those on one processor at a time.) Blocks of 32 values make 128 programs of 32 heads, about one for each
+# of an H100's 132 processors. Their wgmmas pay for it: with both tiles in shared memory an m64n32k16 reads 192 bytes a
+# cycle, where 128 can be had. The 16 rows of a chunk are too few for a wgmma: one pass has one for the state alone.
+# In fp32 a dot has no tensor cores, and at 128 output and one pass spill thousands of bytes a thread: it is here to be
+# exact.
 THREE_PASSES = {2: Tiles(64, 32, 4), 4: Tiles(16, 16, 8)}
 ONE_PASS = {2: Tiles(16, 32, 4), 4: Tiles(16, 16, 8)}
 SIZES = (16, 32, 64, 128)

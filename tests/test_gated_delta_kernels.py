@@ -104,7 +104,7 @@ def test_outputs_and_states_are_those_of_the_rule(way, setting):
 @pytest.mark.seconds
 def test_two_bytes_with_sums_and_a_state_in_four(way, dtype):
     *inputs, S = drawn(heads=1, n=24, dtype=dtype)
-    out, state = way(*inputs, S, chunk=16, block_v=16)
+    out, state = way(*inputs, S)
     expected_out, expected_state = token_by_token(*inputs, S)
     assert (out.dtype, state.dtype) == (dtype, torch.float32)
     assert error(out, expected_out) < ERROR[dtype] and error(state, expected_state) < ERROR[dtype]
@@ -447,6 +447,14 @@ def test_shipped_tiles_fit_and_spill_nothing(kernel, d, target):
         assert found.fits and not found.serialized and found.spill_bytes == 0, found.reason
         assert set(found.instructions) == ({"m16n8k16"} if target == "sm_80" else ON_SM_90[kernel, d])
         assert found.shared_bytes <= 101_376  # what the smaller chips since Ampere give
+        if target == "sm_90":
+            assert found.wgmma_bytes_a_cycle == (192 if kernel in (STATE, ONE) else 128)
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.slow
+def test_longer_chunks_of_one_pass_spill(target):
+    assert needs(ONE, "bf16", 128, target, CHUNK=32).spill_bytes > 0
 
 
 @pytest.mark.skipif(triton.__version__ != "3.7.1", reason="another compiler shares out other registers")
