@@ -2,7 +2,7 @@
 
 A kernel, an argument or a Triton that the record doesn't know is compiled, as ever. After a change of kernels:
 
-    COURSE_COMPILED=anew python -m pytest tests/test_f*_kernels.py tests/test_sparse_kernels.py
+    COURSE_COMPILED=anew python -m pytest tests/test_*_kernels.py
 """
 
 import atexit
