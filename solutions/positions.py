@@ -188,7 +188,7 @@ def ntk_base(head_dim: int, base: float, factor: float) -> float:
     """The base that slows the last pair by the factor, and the first not at all (Peng et al., definition 1).
 
     head_dim: even, 4 or more: of a single pair no base slows the last and leaves the first
-    Returns the base, to five digits at least.
+    Returns the base; five digits are enough.
     """
     return base * factor ** (head_dim / (head_dim - 2))
 

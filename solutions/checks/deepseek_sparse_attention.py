@@ -315,19 +315,16 @@ def ranked_by(prepare=lambda scores, hidden: scores.masked_fill(hidden, -math.in
     return select_top_k
 
 
-def top_left(scores, hidden):
-    n, m = hidden.shape
-    return scores.masked_fill(~torch.ones(n, m, dtype=torch.bool).tril() if hidden.any() else hidden, -math.inf)
+def hidden_from(offset):
+    """The keys from `offset(n, m)` places after each of the first queries on are hidden."""
 
+    def select_top_k(scores, k, *, causal=True):
+        n, m = scores.shape[1:]
+        if causal:
+            scores = scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(offset(n, m)), -math.inf)
+        return ranked_by()(scores, k, causal=False)
 
-def not_itself(scores, hidden):
-    n, m = hidden.shape
-    return scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(m - n) if hidden.any() else hidden, -math.inf)
-
-
-def and_the_next(scores, hidden):
-    n, m = hidden.shape
-    return scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(m - n + 2) if hidden.any() else hidden, -math.inf)
+    return select_top_k
 
 
 def itself_always(scores, k, *, causal=True):
@@ -461,14 +458,14 @@ CHOOSE = Exercise(
         "hidden scores become 0 and not -inf, and beat all negative ones": ranked_by(
             lambda scores, hidden: scores.masked_fill(hidden, 0)
         ),
-        "the query itself is hidden with the future": ranked_by(not_itself),
+        "the query itself is hidden with the future": hidden_from(lambda n, m: m - n),
         "a query always chooses itself first, where its own key must be chosen like any other": itself_always,
-        "a query may also choose the key after it: the mask is one too late": ranked_by(and_the_next),
+        "a query may also choose the key after it: the mask is one too late": hidden_from(lambda n, m: m - n + 2),
         "keys whose score is -inf are chosen where others are too few: only the future is struck out, by position": (
             struck_by_position
         ),
         "the sort runs down the columns, over the queries (dim=1)": sorted_down_the_columns,
-        "the queries are taken for the first tokens, where they are the last": ranked_by(top_left),
+        "the queries are taken for the first tokens, where they are the last": hidden_from(lambda n, m: 1),
         "the best of all keys are chosen first and the future is struck out afterwards, so that early queries get too "
         "few": best_of_all_then_masked,
         "the best of all keys are chosen first, and the future and scores of -inf are struck out afterwards": (

@@ -83,7 +83,7 @@ NEVER_TURNED = Exercise(
         Case("20 tokens, and a pair that turns in 19.9", lambda normal: (8, 10.0, 20)),
         Case("19 tokens, and a pair that turns in 19.9", lambda normal: (8, 10.0, 19)),
         Case("11 tokens, and a pair that turns in 11.2", lambda normal: (8, 10.0, 11)),
-        Case("a head of 128 and one token, in which none has", lambda normal: (128, 10_000.0, 1)),
+        Case("a head of 128 and 2 tokens, in which none has", lambda normal: (128, 10_000.0, 2)),
         Case("a head of 96 and 5 tokens", lambda normal: (96, 1000.0, 5)),
     ),
     right_answers=(never_turned_one_by_one, never_turned_by_logarithm),
@@ -386,13 +386,13 @@ def head(head_dim, base, *rule):
 
 
 def over_the_old(function, frequencies, *rule):
-    """The new frequencies over the old ones: a slow pair is told as exactly as a fast one."""
+    """The new frequencies over the old ones, in float32: a slow pair is told as exactly as a fast one."""
     new = function(frequencies, *rule)
     if not isinstance(new, Tensor) or new.shape != frequencies.shape:
         return new
     if new.dtype != frequencies.dtype:
         raise Rejected(f"the dtype of your output is {new.dtype}, expected {frequencies.dtype}")
-    return new / frequencies
+    return (new / frequencies).float()
 
 
 def parts_case(label, *rule, dtype=torch.float64):

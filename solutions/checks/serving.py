@@ -157,7 +157,6 @@ ZIGZAG = Exercise(
         Case("520 rows, 16 ranks: pieces of 16 and of 17", lambda normal: (520, 16), fair),
         Case("2,050 rows, 64 ranks: pieces of 16 and of 17", lambda normal: (2050, 64), fair),
         Case("47 rows, 5 ranks: pieces of 4 and of 5", lambda normal: (47, 5), pieces_in_turn),
-        Case("5 rows, 3 ranks: one piece is empty", lambda normal: (5, 3), pieces_in_turn),
     ),
     right_answers=(rows_by_arithmetic, rows_by_piece_number),
     mistakes={
