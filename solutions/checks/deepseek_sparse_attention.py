@@ -440,7 +440,7 @@ CHOOSE = Exercise(
         choice_case("the queries are the last 3 of 8 tokens", 2, 3, 8, k=6),
         choice_case("not causal", 1, 4, 7, k=3, causal=False),
         choice_case("not causal, 7 queries and 3 keys", 1, 7, 3, k=2, causal=False),
-        choice_case("bfloat16", 1, 9, 9, k=4, dtype=torch.bfloat16),
+        choice_case("bfloat16, scores of a million", 1, 9, 9, k=4, change=lambda s: 1e6 * s, dtype=torch.bfloat16),
         choice_case("scores of 1e-9 and of -1e12", 1, 9, 9, k=6, change=of_all_sizes),
         choice_case("-inf: some keys are no candidates", 1, 7, 7, k=5, change=without_some),
         choice_case("some scores are +inf", 1, 6, 6, k=3, change=without_bound),

@@ -349,6 +349,7 @@ KV_BYTES = Exercise(
         cached("5 layers, 1 KV head of 3, one token in 3 bits: 90 bits in all", ODD, 1, bits=3),
         cached("5 layers, 1 KV head of 3, two tokens in 3 bits: 180 bits in all", ODD, 2, bits=3),
         cached("Llama 3.1 8B, 1,000 tokens in 4.5 bits", "Llama-3.1-8B", 1000, bits=4.5),
+        cached("27 tokens of the small model in 16 bits, groups of 50", TINY, 27, group=50),
         cached("a latent, a window of 4 in two layers of four, 100 tokens", BOTH, 100),
     ),
     right_answers=(bytes_layer_by_layer, bytes_by_token),
@@ -529,6 +530,9 @@ FIT = Exercise(
         ),
         node("Gemma 3 12B on two devices, 70 % usable", "Gemma-3-12B", 32_768, devices=2, usable=0.7),
         node("DeepSeek-V3 on 24 devices: experts that rest lie there too", "DeepSeek-V3", 131_072, devices=24),
+        node(
+            "405B in 4 bits at 8,192 tokens, the cache in groups of 64", "Llama-3.1-405B", 8192, group=64, weight_bits=4
+        ),
         node("three requests of 40 bytes, and room for 120", SMALL, 10, device_bytes=1060, devices=2, usable=1.0),
     ),
     right_answers=(fit_one_by_one, fit_by_device),
