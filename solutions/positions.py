@@ -185,9 +185,10 @@ def interpolated_angles(position: Tensor, frequencies: Tensor, factor: float) ->
 
 @shapes(check=ntk_is_sound)
 def ntk_base(head_dim: int, base: float, factor: float) -> float:
-    """The base that slows the last pair by exactly the factor, and the first not at all (Peng et al., definition 1).
+    """The base that slows the last pair by the factor, and the first not at all (Peng et al., definition 1).
 
     head_dim: even, 4 or more: of a single pair no base slows the last and leaves the first
+    Returns the base; five digits are enough.
     """
     return base * factor ** (head_dim / (head_dim - 2))
 

@@ -64,7 +64,8 @@ def contiguous_rows(n: int, ranks: int) -> list[Tensor]:
 def zigzag_rows(n: int, ranks: int) -> list[Tensor]:
     """The rows of each rank, so that all have equal work under a causal mask (Llama 3, arXiv 2407.21783, 3.3.2).
 
-    The rows are cut into 2 · ranks pieces, and rank i holds piece i and piece 2 · ranks - 1 - i.
+    The rows are cut into 2 · ranks pieces, whose lengths differ by one at most, whichever are longer, and rank i holds
+    piece i and piece 2 · ranks - 1 - i.
     Returns one tensor of rows for each rank, ascending.
     """
     pieces = torch.arange(n).tensor_split(2 * ranks)

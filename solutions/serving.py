@@ -417,7 +417,7 @@ def needle_interval(right: int, asked: int, z: float = 1.96) -> tuple[float, flo
     """Between which shares the true one lies, if `right` of `asked` needles were found (Wilson, 1927).
 
     The shares p for which `right / asked` lies within z standard errors √(p (1 - p) / asked) of p, so the error is that
-    of the true share, not of the one that was seen; z = 1.96 is 95 %. `passkey.interval` is the exact, wider one.
+    of the true share, not of the one that was seen; z = 1.96 is 95 %. Five digits are enough.
     """
     seen = right / asked
     middle = (seen + z * z / (2 * asked)) / (1 + z * z / asked)

@@ -85,7 +85,7 @@ def rope_frequencies(size: int, base: float | None) -> Tensor:
 def rotate(x: Tensor, position: Tensor, frequencies: Tensor) -> Tensor:
     """Turn the first pairs of every head by position times frequency; entry i is paired with entry i + pairs.
 
-    x: (..., n, head_dim); position: (n,); frequencies: (pairs,), in the dtype of x, float32 or float64
+    x: (..., n, head_dim), float32 or float64; position: (n,), whole numbers; frequencies: (pairs,), in the dtype of x
     Returns x's shape and dtype; what is beyond 2 * pairs stays as it is. A score of two rotated vectors depends on the
     difference of their positions alone.
     """

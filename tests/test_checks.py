@@ -1393,6 +1393,7 @@ def test_the_digits_of_float32_are_told():
     words = "these are the digits of float32: something was turned to it on the way"
     third = X.double() / 3
     assert judge(lambda x: x.clone(), lambda x: x.float().double(), third).endswith(words)
+    assert judge(lambda x: x.square().sum(), lambda x: x.square().sum().float().double(), third).endswith(words)
     assert words not in judge(lambda x: x.clone(), lambda x: x * (1 + 1e-4), third)
 
 

@@ -162,7 +162,8 @@ def difference_of_tensor(got: Any, expected: Tensor, scalar: bool = False) -> st
         return None
     right = f"{wrong.numel() - int(wrong.sum())} of {wrong.numel()} entries right"
     if got.ndim == 0:
-        return f"your output is {shown_apart(got.item(), expected.item())}"
+        told = f"your output is {shown_apart(got.item(), expected.item())}"
+        return f"{told}; {NARROW}" if not scalar and narrowed(got, expected) else told
     if got.is_floating_point() and (got.isnan() & wrong).any():
         first = tuple((got.isnan() & wrong).nonzero()[0].tolist())
         return f"your output holds nan at {list(first)}, expected {expected[first].item() + 0.0:.4g}; {right}"
@@ -197,12 +198,11 @@ def relation(got: Tensor, expected: Tensor, wrong: Tensor, scalar: bool = False)
 
     largest = int(ours.abs().argmax())
     ratio = float(theirs.flatten()[largest] / ours.flatten()[largest])
-    narrow = got.dtype == torch.float64 and torch.equal(theirs, theirs.float().double())
-    if narrow and torch.allclose(theirs, ours, rtol=1e-6, atol=1e-7):
-        return "these are the digits of float32: something was turned to it on the way"
+    if narrowed(got, expected):
+        return NARROW
     if equal(-ours):
         return "every entry has the wrong sign"
-    if abs(ratio) > 1e-3 and equal(ratio * ours):
+    if abs(ratio) > 1e-3 and f"{ratio:.4g}" != "1" and equal(ratio * ours):
         return f"every entry is {ratio:.4g} times the expected one"
     shift = float((theirs - ours).flatten()[largest])
     if equal(ours + shift):
@@ -219,6 +219,16 @@ def relation(got: Tensor, expected: Tensor, wrong: Tensor, scalar: bool = False)
                 late = "late" if step > 0 else "early"
                 return f"along dimension {axis} what is expected comes one place too {late}"
     return places(got, expected, wrong)
+
+
+NARROW = "these are the digits of float32: something was turned to it on the way"
+
+
+def narrowed(got: Tensor, expected: Tensor) -> bool:
+    """True if numbers of float64 hold what float32 does, and are as near to the expected ones as that allows."""
+    if got.dtype != torch.float64 or not torch.equal(got, got.float().double()):
+        return False
+    return torch.allclose(got, expected.double(), rtol=1e-6, atol=1e-7)
 
 
 def places(got: Tensor, expected: Tensor, wrong: Tensor) -> str:

@@ -30,6 +30,7 @@ from solutions.sparse import (
     index_target,
     select_top_k,
 )
+from solutions.sparse.few_bits import nearest_e2m1
 from solutions.watch import Watch
 
 
@@ -191,7 +192,7 @@ SCORES = Exercise(
             weigh=lambda w: w.reshape(len(w), w.shape[2], w.shape[1]).transpose(1, 2)
         ),
         "later keys get 0, where every key is scored: to hide the future is the choice's work": lambda q, k, w: (
-            index_scores(q, k, w).tril()
+            index_scores(q, k, w).tril(k.shape[1] - q.shape[2])
         ),
         "later keys get -inf, where every key is scored: to hide the future is the choice's work": lambda q, k, w: (
             scores := index_scores(q, k, w)
@@ -241,6 +242,23 @@ def without_bound(scores):
     """Every fourth key beats all others."""
     scores = scores.clone()
     scores[..., 1::4] = math.inf
+    return scores
+
+
+def zeros_of_both_signs(scores):
+    """0 and -0, which are equal."""
+    return 0 * scores
+
+
+def hardly_apart(scores):
+    """Scores around 1 that only float64 tells apart."""
+    return 1 + 1e-12 * scores
+
+
+def none_in_a_row(scores):
+    """Every third key is no candidate, and for the second query none is."""
+    scores = without_some(scores)
+    scores[:, 1] = -math.inf
     return scores
 
 
@@ -297,19 +315,16 @@ def ranked_by(prepare=lambda scores, hidden: scores.masked_fill(hidden, -math.in
     return select_top_k
 
 
-def top_left(scores, hidden):
-    n, m = hidden.shape
-    return scores.masked_fill(~torch.ones(n, m, dtype=torch.bool).tril() if hidden.any() else hidden, -math.inf)
+def hidden_from(offset):
+    """The keys from `offset(n, m)` places after each of the first queries on are hidden."""
 
+    def select_top_k(scores, k, *, causal=True):
+        n, m = scores.shape[1:]
+        if causal:
+            scores = scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(offset(n, m)), -math.inf)
+        return ranked_by()(scores, k, causal=False)
 
-def not_itself(scores, hidden):
-    n, m = hidden.shape
-    return scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(m - n) if hidden.any() else hidden, -math.inf)
-
-
-def and_the_next(scores, hidden):
-    n, m = hidden.shape
-    return scores.masked_fill(torch.ones(n, m, dtype=torch.bool).triu(m - n + 2) if hidden.any() else hidden, -math.inf)
+    return select_top_k
 
 
 def itself_always(scores, k, *, causal=True):
@@ -420,16 +435,19 @@ CHOOSE = Exercise(
         choice_case("k = 11 of 7 keys: all of them", 2, 5, 7, k=11),
         choice_case("equal scores", 2, 9, 9, k=4, change=with_ties),
         choice_case("the 4th place has two equals", 2, 8, 11, k=4, causal=False, change=tied_at_the_edge),
-        choice_case("all scores are 0", 1, 20, 20, k=3, change=torch.zeros_like),
+        choice_case("all scores are 0 or -0", 1, 20, 20, k=3, change=zeros_of_both_signs),
         choice_case("all scores are negative", 1, 6, 6, k=3, change=lambda scores: -scores.abs()),
         choice_case("the queries are the last 3 of 8 tokens", 2, 3, 8, k=6),
         choice_case("not causal", 1, 4, 7, k=3, causal=False),
         choice_case("not causal, 7 queries and 3 keys", 1, 7, 3, k=2, causal=False),
-        choice_case("bfloat16", 1, 9, 9, k=4, dtype=torch.bfloat16),
+        choice_case("bfloat16, scores of a million", 1, 9, 9, k=4, change=lambda s: 1e6 * s, dtype=torch.bfloat16),
         choice_case("scores of 1e-9 and of -1e12", 1, 9, 9, k=6, change=of_all_sizes),
         choice_case("-inf: some keys are no candidates", 1, 7, 7, k=5, change=without_some),
         choice_case("some scores are +inf", 1, 6, 6, k=3, change=without_bound),
         choice_case("float64", 1, 8, 8, k=4, dtype=torch.float64),
+        choice_case("float64: scores 1e-12 apart", 1, 5, 9, k=4, change=hardly_apart, dtype=torch.float64),
+        choice_case("not causal, -inf: one query has no key", 1, 4, 7, k=9, causal=False, change=none_in_a_row),
+        choice_case("one query, k = 1", 2, 1, 5, k=1),
     ),
     right_answers=(choice_by_sorting_lists, choice_one_by_one, ranked_by()),
     mistakes={
@@ -440,14 +458,14 @@ CHOOSE = Exercise(
         "hidden scores become 0 and not -inf, and beat all negative ones": ranked_by(
             lambda scores, hidden: scores.masked_fill(hidden, 0)
         ),
-        "the query itself is hidden with the future": ranked_by(not_itself),
+        "the query itself is hidden with the future": hidden_from(lambda n, m: m - n),
         "a query always chooses itself first, where its own key must be chosen like any other": itself_always,
-        "a query may also choose the key after it: the mask is one too late": ranked_by(and_the_next),
+        "a query may also choose the key after it: the mask is one too late": hidden_from(lambda n, m: m - n + 2),
         "keys whose score is -inf are chosen where others are too few: only the future is struck out, by position": (
             struck_by_position
         ),
         "the sort runs down the columns, over the queries (dim=1)": sorted_down_the_columns,
-        "the queries are taken for the first tokens, where they are the last": ranked_by(top_left),
+        "the queries are taken for the first tokens, where they are the last": hidden_from(lambda n, m: 1),
         "the best of all keys are chosen first and the future is struck out afterwards, so that early queries get too "
         "few": best_of_all_then_masked,
         "the best of all keys are chosen first, and the future and scores of -inf are struck out afterwards": (
@@ -507,6 +525,19 @@ CHOOSE = Exercise(
         "hidden scores become 0, which beats negative ones, and are struck out only when they are chosen": (
             struck_when_chosen
         ),
+        "-1 is written only where causal hides, and without it keys of -inf are chosen too": (
+            lambda scores, k, *, causal=True: ranked_by(finish=None if causal else lambda indices, gone: indices)(
+                scores, k, causal=causal
+            )
+        ),
+        "a score of +inf counts as no key too: the test is isfinite, where it is > -inf": (
+            lambda scores, k, *, causal=True: (chosen := select_top_k(scores, k, causal=causal)).masked_fill(
+                scores.gather(-1, chosen.clamp(min=0)).isinf(), -1
+            )
+        ),
+        "scores are compared in float32, where near ones of float64 become equal": (
+            lambda scores, k, *, causal=True: select_top_k(scores.float(), k, causal=causal)
+        ),
         "scores are made different by a little, so that near ones change places": (
             lambda scores, k, *, causal=True: sparse.select_top_k(
                 scores - 1e-6 * torch.arange(scores.shape[-1]), k, causal=causal
@@ -555,10 +586,42 @@ def felt_by_a_query_without_keys(function, q, k, v, indices):
     return torch.cat([each.flatten() for each in torch.autograd.grad((out * weight).sum(), inputs)])
 
 
+def key_0_stands_in(normal):
+    """Key 0 has a score far above those of the keys that are chosen, and stands where none is."""
+    q, k, v = normal(1, 2, 3, 4), normal(1, 2, 5, 4), normal(1, 2, 5, 3)
+    q[..., 0], k[..., 0] = 1, 0
+    k[:, :, 0, 0] = 800
+    return q, k, v, torch.tensor([[[1, -1, 2], [3, 2, -1], [-1, -1, 4]]])
+
+
+class EntriesOfProducts(Watch):
+    """Add up the entries that products of two tensors make, one by one or as matrices."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        name = operation.name().removeprefix("aten::").split(".")[0].rstrip("_")
+        if "scaled_dot_product" in name:
+            self.entries += args[0][..., 0].numel() * args[1].shape[-2]
+        elif name in ("mm", "bmm", "addmm", "baddbmm", "mv", "dot") or (
+            name == "mul" and all(isinstance(each, Tensor) and each.dim() for each in args[:2])
+        ):
+            self.entries += result.numel()
+        return result
+
+
 def only_chosen(function, q, k, v, indices):
-    """The outcome, unless all scores are made, of one head at least."""
+    """The outcome, unless all scores are made: of one head at once, or of all heads one after the other."""
     pairs = q.shape[2] * k.shape[2]
-    return within(pairs - 1, f"fewer than n · m = {pairs:,}", function, q, k, v, indices)
+    with EntriesOfProducts() as products:
+        out = within(pairs - 1, f"fewer than n · m = {pairs:,}", function, q, k, v, indices)
+    if products.entries >= q.shape[1] * pairs:
+        chosen = q.shape[2] * indices.shape[2]
+        raise Rejected(f"your products have n · m = {pairs:,} entries or more a head, where n · k = {chosen:,} suffice")
+    return out
 
 
 def gathered_one_by_one(q, k, v, indices, *, scale=None):
@@ -572,6 +635,18 @@ def gathered_one_by_one(q, k, v, indices, *, scale=None):
                 weights = (k[b, head // group, keys] @ q[b, head, t] * scale).softmax(dim=0)
                 out[b, head, t] = weights @ v[b, head // group, keys]
     return out
+
+
+def scored_in_rows(q, k, v, indices, *, scale=None):
+    """Every query meets all keys, and its chosen scores are taken: n · m scores, a row at a time."""
+    group = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+    rows = []
+    for t in range(q.shape[2]):
+        scores = q[:, :, t : t + 1] @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+        mask = torch.zeros(len(q), k.shape[2] + 1, dtype=torch.bool).scatter(1, indices[:, t] % (k.shape[2] + 1), True)
+        rows.append(softmax(scores.masked_fill(~mask[:, None, None, :-1], -math.inf)) @ v)
+    return torch.cat(rows, dim=2)
 
 
 def gathered_by_einsum(q, k, v, indices, *, scale=None):
@@ -698,6 +773,9 @@ GATHER = Exercise(
         Case("float64", *chosen_keys(1, 2, 1, 8, 8, 6), dtype=torch.float64),
         Case("float16", *chosen_keys(1, 4, 2, 6, 6, 3), dtype=torch.float16),
         Case("a scale of 0: the mean of the chosen values", *chosen_keys(1, 2, 2, 6, 6, 3, scale=0.0)),
+        Case("key 0 has a score of 400 and is not chosen", key_0_stands_in),
+        Case("one query, one key of 5", *chosen_keys(2, 4, 2, 1, 5, 1)),
+        Case("6 heads share 3 heads of keys, a scale of 0.3", *chosen_keys(1, 6, 3, 4, 7, 2, scale=0.3)),
     ),
     right_answers=(gathered_one_by_one, gathered_by_einsum),
     mistakes={
@@ -782,6 +860,15 @@ GATHER = Exercise(
             mask=lambda scores, gone: (scores.masked_fill(gone, -1e4), gone),
             weigh=lambda both: both[0].softmax(dim=-1).masked_fill(both[1], 0),
         ),
+        "the largest score is taken from each before empty places are hidden, and may be key 0's that stands there": (
+            with_gather(
+                mask=lambda scores, gone: (scores - scores.amax(-1, keepdim=True)).exp().masked_fill(gone, 0),
+                weigh=lambda weights: weights / (total := weights.sum(-1, keepdim=True)).where(total > 0, 1),
+            )
+        ),
+        "each query is scored with all keys, and the chosen scores are taken: n · m scores, a part at a time": (
+            scored_in_rows
+        ),
         "empty places are taken to stand at the end of a row, and as many of the last are hidden": (
             lambda q, k, v, indices, *, scale=None: with_gather(mask=hidden_at_the_end)(q, k, v, indices, scale=scale)
         ),
@@ -829,6 +916,18 @@ def next_to_nothing(normal):
     return (1e-30 * normal(2, 3, 5, 8).softmax(dim=-1),)
 
 
+def made_to_sum(function, probabilities):
+    """Whether the rows sum to 1, and the target where they do: what is near 0 everywhere is no sign of a mistake."""
+    target = function(probabilities)
+    there = isinstance(target, Tensor) and target.shape == probabilities[:, 0].shape and bool((target != 0).all())
+    sums = there and bool(((target.sum(dim=-1) - 1).abs() < 1e-4).all())
+    return {
+        "that each key of a row gets its share": there,
+        "that every row sums to 1": sums,
+        "the target": target if sums else None,
+    }
+
+
 def nothing_in_a_row(normal):
     probabilities = normal(1, 2, 4, 3).softmax(dim=-1)
     probabilities[:, :, 1] = 0
@@ -855,7 +954,8 @@ def target_head_by_head(probabilities):
 
 
 def target_by_mean(probabilities):
-    return torch.nn.functional.normalize(probabilities.mean(dim=1).detach(), p=1, dim=-1, eps=1e-37)
+    mean = torch.nn.functional.normalize(wider(probabilities)[0].mean(dim=1).detach(), p=1, dim=-1, eps=1e-37)
+    return mean.to(probabilities.dtype)
 
 
 def target_from(joined, normalise=lambda summed: summed / summed.sum(-1, keepdim=True).clamp(min=1e-37), detach=True):
@@ -891,11 +991,13 @@ TARGET = Exercise(
         Case("3 queries, the last of 7 tokens", attention_of(2, 2, 3, 7)),
         Case("rows that are only a part of the attention", part_of_it),
         Case("rows of which next to nothing was kept", little_in_a_row),
-        Case("rows of which 1e-30 was kept", next_to_nothing),
+        Case("rows of which 1e-30 was kept", next_to_nothing, made_to_sum),
         Case("a row of zeros", nothing_in_a_row),
         Case("what the attention feels of it", attention_of(1, 2, 4, 4), pull_on_attention),
         Case("float64", attention_of(1, 3, 5, 5), dtype=torch.float64),
         Case("float16", attention_of(1, 3, 4, 6), dtype=torch.float16),
+        Case("float16, a row of zeros", nothing_in_a_row, dtype=torch.float16),
+        Case("one query, one candidate", lambda normal: (normal(2, 3, 1, 4).softmax(dim=-1)[..., :1],)),
     ),
     right_answers=(target_head_by_head, target_by_mean),
     mistakes={
@@ -933,6 +1035,14 @@ TARGET = Exercise(
         ),
         "something small is added to the divisor, and rows of which little was kept sum to less": target_from(
             total, lambda summed: summed / (summed.sum(dim=-1, keepdim=True) + 1e-6)
+        ),
+        "the divisor has a least value, and some rows sum to less than that": (
+            lambda probabilities: target_from(
+                total, lambda summed: summed / summed.sum(dim=-1, keepdim=True).clamp(min=1e-9)
+            )(*wider(probabilities)).to(probabilities.dtype)
+        ),
+        "the divisor has a least value that some rows are below, and that float16 rounds to 0": (
+            target_from(total, lambda summed: summed / summed.sum(dim=-1, keepdim=True).clamp(min=1e-9))
         ),
         "a second softmax follows, which flattens the rows": target_from(total, lambda summed: summed.softmax(dim=-1)),
         "a row of zeros becomes nan (0 divided by 0)": target_from(
@@ -992,9 +1102,16 @@ def overlooked(normal):
 
 
 def low_beside_hidden(normal):
-    """Scores that are the logarithms of the target, less 100,000, beside keys that are hidden."""
-    target = normal(1, 4, 5).masked_fill(~causal_mask(4, 5), -math.inf).softmax(dim=-1)
-    return target.log() - 1e5, target
+    """Scores below what anybody takes for minus infinity, beside keys that are hidden."""
+    hidden = ~causal_mask(4, 5)
+    target = normal(1, 4, 5).masked_fill(hidden, -math.inf).softmax(dim=-1)
+    return normal(1, 4, 5).masked_fill(hidden, -math.inf) - 3e9, target
+
+
+def in_float32(function, *inputs):
+    """The outcome to the digits of float32: the difference of two large numbers has no more."""
+    result = function(*inputs)
+    return result.float() if isinstance(result, Tensor) else result
 
 
 def few_or_none(normal):
@@ -1118,8 +1235,11 @@ DIVERGE = Exercise(
         Case("a key that the indexer overlooks by far", overlooked),
         Case("what the scores feel of it there", overlooked, pull_on_scores),
         Case("float64", two_distributions(1, 3, 7), dtype=torch.float64),
-        Case("scores of -100,000 beside keys that are hidden", low_beside_hidden, dtype=torch.float64),
+        Case(
+            "scores of -3,000,000,000 beside keys that are hidden", low_beside_hidden, in_float32, dtype=torch.float64
+        ),
         Case("float16", two_distributions(1, 3, 5), dtype=torch.float16),
+        Case("float16: two queries have no candidate", few_or_none, dtype=torch.float16),
     ),
     right_answers=(divergence_row_by_row, divergence_by_parts),
     mistakes={
@@ -1211,6 +1331,21 @@ def sparse_stage(batch, heads, n, m, k, *, without=()):
         return 2 * scores, sparse.chosen_probabilities(q, keys, indices), indices
 
     return inputs
+
+
+def unpaid(normal):
+    """Chosen keys to which attention pays exactly 0."""
+    indices = torch.tensor([[[0, 1, -1], [2, 0, 1], [3, 1, 2]]])
+    probabilities = torch.tensor([[[1.0, 0, 0], [0.75, 0, 0.25], [0, 1, 0]], [[1, 0, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]])
+    return normal(1, 3, 5), probabilities[None].to(normal(1).dtype), indices
+
+
+def low_and_unchosen(normal):
+    """Scores of -3,000,000,000, but for key 0, which is far above them and not chosen where a place is empty."""
+    scores = normal(1, 3, 5) - 3e9
+    scores[..., 0] = 0
+    indices = torch.tensor([[[1, 2, -1], [-1, 4, 3], [2, -1, 1]]])
+    return scores, normal(1, 2, 3, 3).masked_fill((indices < 0)[:, None], -math.inf).softmax(dim=-1), indices
 
 
 def pull_of_stage(function, scores, probabilities, indices):
@@ -1320,6 +1455,16 @@ STAGE = Exercise(
         Case("who feels it when one query has none", sparse_stage(1, 2, 5, 9, 3, without=1), pull_of_stage),
         Case("float64", sparse_stage(1, 4, 8, 8, 4), dtype=torch.float64),
         Case("float16", sparse_stage(1, 3, 6, 6, 4), dtype=torch.float16),
+        Case("keys are chosen to which attention pays 0", unpaid),
+        Case("who feels it when attention pays 0", unpaid, pull_of_stage),
+        Case(
+            "chosen scores of -3,000,000,000, and key 0 is not chosen",
+            low_and_unchosen,
+            in_float32,
+            dtype=torch.float64,
+        ),
+        Case("one query of 9 tokens", sparse_stage(2, 2, 1, 9, 4)),
+        Case("float16, one query has no key", sparse_stage(1, 2, 5, 9, 3, without=1), dtype=torch.float16),
     ),
     right_answers=(stage_row_by_row, stage_by_mask),
     mistakes={
@@ -1387,6 +1532,11 @@ STAGE = Exercise(
         ),
         "the squared difference of the weights is taken": squared,
         "the target is sorted, so that its entries belong to other keys": at_choice(picked, best_first_target),
+        "a chosen key to which attention pays 0 is left out of the softmax, and nothing pushes it down": (
+            lambda scores, probabilities, indices: divergence(
+                picked(scores, indices).masked_fill((target := index_target(probabilities)) == 0, -math.inf), target
+            )
+        ),
         "only the first head is looked at": at_choice(picked, lambda each: index_target(each[:, :1])),
         "a second softmax flattens the scores": at_choice(
             lambda scores, indices: picked(scores, indices).softmax(dim=-1).masked_fill(indices < 0, -math.inf)
@@ -1552,6 +1702,7 @@ ROTATE = Exercise(
         Case("a product at distance 5, from the start", *products_at(5, 0, 3)),
         Case("a product at distance 5, from 30 on", *products_at(5, 30, 3)),
         Case("float64", to_turn(3, 8, pairs=2, start=1), dtype=torch.float64),
+        Case("one token of one head", to_turn(1, 1, 1, 6, pairs=2, start=7)),
     ),
     right_answers=(rotate_complex, rotate_halves),
     mistakes={
@@ -1629,6 +1780,26 @@ def codes(batch, heads, n, m, d, *, even=False):
         )
 
     return inputs
+
+
+def few_bit_codes(batch, heads, n, m, d, rounding):
+    """Codes that are no whole numbers, as those of e2m1 and e4m3 are."""
+    whole = codes(batch, heads, n, m, d)
+
+    def inputs(normal):
+        _, _, *scales = whole(normal)
+        return rounding(normal(batch, heads, n, d)), rounding(normal(batch, m, d)), *scales
+
+    return inputs
+
+
+def to_e2m1(x):
+    return nearest_e2m1(3 * x)
+
+
+def to_e4m3(x):
+    """Of all sizes up to 448, the largest."""
+    return (40 * x**3).clamp(-448, 448).to(torch.float8_e4m3fn).to(x.dtype)
 
 
 class ProductsSeen(Watch):
@@ -1734,6 +1905,9 @@ FOLD = Exercise(
         Case("all scales are the same", codes(1, 2, 3, 5, 4, even=True)),
         Case("every product is between codes", codes(2, 3, 4, 7, 5), between_codes),
         Case("float64", codes(1, 4, 3, 5, 16), dtype=torch.float64),
+        Case("codes of e2m1: 0.5 and 1.5 among them", few_bit_codes(1, 2, 5, 4, 6, to_e2m1)),
+        Case("codes of e4m3, up to 448", few_bit_codes(1, 3, 4, 5, 16, to_e4m3), dtype=torch.float64),
+        Case("one query, one head", codes(2, 1, 1, 5, 3)),
     ),
     right_answers=(scaled_after, folded_by_head),
     mistakes={
@@ -1778,6 +1952,13 @@ FOLD = Exercise(
             lambda q, k, w, q_scale, k_scale: (
                 (torch.einsum("bhnd,bmd->bhnm", q, k) * (w.mT[..., None] * q_scale)).relu().sum(dim=1) * k_scale.mT
             )
+        ),
+        "codes are cut to whole numbers, where those of e2m1 and e4m3 have halves and less": (
+            lambda q, k, w, q_scale, k_scale: folded()(q.trunc(), k.trunc(), w, q_scale, k_scale)
+        ),
+        "the products are made in bfloat16, which does not hold their sums": lambda q, k, w, q_scale, k_scale: (
+            torch.einsum("bhnm,bnh->bnm", fits_of(q.bfloat16(), k.bfloat16()).to(q.dtype), w * q_scale[..., 0].mT)
+            * k_scale.mT
         ),
         "ReLU is forgotten": lambda q, k, w, q_scale, k_scale: (
             torch.einsum("bhnd,bmd,bnh->bnm", q, k, w * q_scale[..., 0].mT) * k_scale.mT
@@ -1875,6 +2056,7 @@ BOUND = Exercise(
         Case("40 dimensions: nothing of n · pages · d", to_bound(n=7, pages=6, d=40), by_two_products),
         Case("20 pages: nothing of n · pages · d", to_bound(n=9, pages=20, d=12), by_two_products),
         Case("float64", to_bound(1, n=3, pages=3, d=8), dtype=torch.float64),
+        Case("one query, one page", to_bound(2, n=1, pages=1, d=3)),
     ),
     right_answers=(bound_by_sign, bound_by_middle, bound_by_one_product),
     mistakes={
@@ -2085,7 +2267,7 @@ def mean_of(combine):
 def steps(side):
     def area(stops, costs):
         pieces = zip(stops, stops[1:], costs[side:], strict=False)
-        return sum((stop - start) * cost for start, stop, cost in pieces) / max(stops[-1], 1)
+        return sum((stop - start) * cost for start, stop, cost in pieces) / (stops[-1] or 1)
 
     return area
 
@@ -2127,6 +2309,8 @@ MEAN = Exercise(
         mean_case("position 0", 0, "decode", V31),
         mean_case("decode, V3.2 up to 104,046, a corner", 104_046, "decode", V32_EXP),
         mean_case("prefill, V3.2 up to 9,000.5", 9000.5, "prefill", V32_EXP),
+        mean_case("decode, V3.2 up to 0.5", 0.5, "decode", V32_EXP),
+        mean_case("decode, V3.2 up to 2.5", 2.5, "decode", V32_EXP),
     ),
     right_answers=(mean_by_simpson, mean_by_trapezoid),
     mistakes={
@@ -2147,7 +2331,7 @@ MEAN = Exercise(
             lambda stops, costs: steps(1)(stops, costs) if stops[-1] else costs[0]
         ),
         "the area is not divided by the position": (
-            lambda position, phase, model: sparse.figure_mean(position, phase, model) * max(position, 1)
+            lambda position, phase, model: sparse.figure_mean(position, phase, model) * (position or 1)
         ),
         "position 0 gives 0, where it gives the cost there": lambda position, phase, model: (
             sparse.figure_mean(position, phase, model) if position else 0.0

@@ -5,6 +5,7 @@ about every pair of a real head, in float64, and about pairs that do not come in
 longer text is asked in `serving`.
 """
 
+import copy
 import math
 from itertools import pairwise
 
@@ -15,9 +16,9 @@ from torch.nn.functional import cross_entropy, pad, scaled_dot_product_attention
 from solutions import positions
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import felt
+from solutions.checks.tools import far_below, felt, wider
 from solutions.positions import tempered_attention
-from solutions.quadratic import attention
+from solutions.quadratic import attention, causal_mask
 from solutions.tiny import Config, TinyTransformer
 
 # never_turned ----------------------------------------------------------------------------------------------------
@@ -82,6 +83,8 @@ NEVER_TURNED = Exercise(
         Case("20 tokens, and a pair that turns in 19.9", lambda normal: (8, 10.0, 20)),
         Case("19 tokens, and a pair that turns in 19.9", lambda normal: (8, 10.0, 19)),
         Case("11 tokens, and a pair that turns in 11.2", lambda normal: (8, 10.0, 11)),
+        Case("a head of 128 and 2 tokens, in which none has", lambda normal: (128, 10_000.0, 2)),
+        Case("a head of 96 and 5 tokens", lambda normal: (96, 1000.0, 5)),
     ),
     right_answers=(never_turned_one_by_one, never_turned_by_logarithm),
     mistakes={
@@ -128,6 +131,11 @@ NEVER_TURNED = Exercise(
         "the number that is solved for is not kept between 0 and the number of pairs": lambda head_dim, base, length: (
             head_dim // 2 - math.ceil(head_dim / 2 * math.log(length / (2 * math.pi), base))
         ),
+        "the number that is solved for is not kept at 0 or more, and a short text has more pairs than there are": (
+            lambda head_dim, base, length: max(
+                0, head_dim // 2 - math.ceil(head_dim / 2 * math.log(length / (2 * math.pi), base))
+            )
+        ),
         "the count is a tensor, where it is a whole number: int(...) takes it out": lambda *given: torch.tensor(
             positions.never_turned(*given)
         ),
@@ -141,6 +149,11 @@ NEVER_TURNED = Exercise(
 def squeezed(first, last, pairs, factor):
     """A case: the positions from first to last, random frequencies, the factor."""
     return lambda normal: (torch.arange(first, last), normal(pairs).abs(), factor)
+
+
+def far_out(normal):
+    """A position and a factor that float32 rounds."""
+    return torch.tensor([131_070.7], dtype=torch.float64), normal(4).abs(), 3.3
 
 
 def angles_by_slower_pairs(position, frequencies, factor):
@@ -198,6 +211,7 @@ INTERPOLATED = Exercise(
         Case("positions out of order", lambda normal: (torch.tensor([900, 3, 41]), normal(6).abs(), 8.0)),
         Case("float64", squeezed(0, 8, 6, 7.0), dtype=torch.float64),
         Case("positions in float64", lambda normal: (torch.arange(6.0).double(), normal(4).abs(), 3.5)),
+        Case("float64, position 131,070.7 alone, a factor of 3.3", far_out, dtype=torch.float64),
         Case(
             "positions between the whole ones", lambda normal: (torch.tensor([0.5, 7.75, 3.25]), normal(5).abs(), 4.0)
         ),
@@ -594,6 +608,12 @@ def tempered(queries, keys, factor, *leading):
     return lambda normal: (normal(*leading, queries, 8), normal(*leading, keys, 8), normal(*leading, keys, 3), factor)
 
 
+def ever_higher(normal):
+    q, k, v = normal(4, 6), normal(6, 6), normal(6, 3)
+    q[:, 0], k[:, 0] = 1, 1000 * torch.arange(6)
+    return q, k, v, 2.0
+
+
 def tempered_by_scale(q, k, v, factor):
     scale = (0.1 * math.log(factor) + 1) ** 2 / math.sqrt(q.shape[-1])
     visible = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril(k.shape[-2] - q.shape[-2])
@@ -618,6 +638,13 @@ def tempered_with(on_logits, causal=True, scale=None, on_values=lambda t: 1):
         return attention(on_logits(t) * q, k, on_values(t) * v, causal=causal, scale=scale)
 
     return tempered_attention
+
+
+def tempered_with_a_floor(q, k, v, factor):
+    hidden = ~causal_mask(q.shape[-2], k.shape[-2])
+    scale = positions.yarn_temperature(factor) ** 2 / math.sqrt(q.shape[-1])
+    dtype, (q, k, v) = q.dtype, wider(q, k, v)
+    return ((scale * q @ k.mT).masked_fill(hidden, -1e4).softmax(dim=-1) @ v).to(dtype)
 
 
 def tempered_of_the_first(q, k, v, factor):
@@ -649,6 +676,9 @@ TEMPERED = Exercise(
         Case("float64, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float64),
         Case("float16, a factor of 40", tempered(6, 6, 40.0), dtype=torch.float16),
         Case("bfloat16, a factor of 40", tempered(5, 7, 40.0), dtype=torch.bfloat16),
+        Case("scores of -2,500,000,000 and less, a factor of 8", lambda normal: (*far_below(normal, 3, 5, 4), 8.0)),
+        Case("one query of 5 tokens", tempered(1, 5, 4.0, 2)),
+        Case("every later key has a score that is some hundreds higher, a factor of 2", ever_higher),
     ),
     right_answers=(tempered_by_scale, tempered_row_by_row),
     mistakes={
@@ -689,6 +719,9 @@ TEMPERED = Exercise(
         "the output of half precision stays float32: round it to the dtype of q": lambda q, k, v, factor: (
             tempered_attention(*(each.to(torch.promote_types(each.dtype, torch.float32)) for each in (q, k, v)), factor)
         ),
+        "a large negative number stands for -inf, and scores below it are less than those of hidden keys": (
+            tempered_with_a_floor
+        ),
         "the factor itself multiplies the logits": tempered_with(lambda t: math.exp((t - 1) / 0.1)),
         "the logits are not divided by √d": tempered_with(lambda t: t**2, scale=1.0),
         "nothing is hidden: every query looks at what comes after it": tempered_with(lambda t: t**2, causal=False),
@@ -706,24 +739,24 @@ TEMPERED = Exercise(
 # loss_by_position ------------------------------------------------------------------------------------------------
 
 READER = TinyTransformer(Config(11, ("full",), width=16, heads=2, rope_share=1.0, seed=4)).requires_grad_(False)
+READER_64 = copy.deepcopy(READER).double()
 
 
-def read(texts, n, edges, asked=False):
-    """A case: random texts for READER, bins, and perhaps only some of the tokens."""
+def read(texts, n, edges, asked=False, model=READER):
+    """A case: random texts for a model, bins, and perhaps only some of the tokens."""
 
     def inputs(normal):
         tokens = (normal(texts, n).double().abs() * 1e4).long() % READER.config.vocabulary
         return tokens.tolist(), edges, asked
 
+    def by_reader(function, texts, edges, asked):
+        tokens = torch.tensor(texts)
+        if not asked:
+            return function(model, tokens, edges)
+        rows, places = torch.arange(len(texts))[:, None], torch.arange(tokens.shape[1])
+        return function(model, tokens, edges, (places % (3 + 2 * rows)) < 2)
+
     return inputs, by_reader
-
-
-def by_reader(function, texts, edges, asked):
-    tokens = torch.tensor(texts)
-    if not asked:
-        return function(READER, tokens, edges)
-    rows, places = torch.arange(len(texts))[:, None], torch.arange(tokens.shape[1])
-    return function(READER, tokens, edges, (places % (3 + 2 * rows)) < 2)
 
 
 def surprise_of(model, tokens):
@@ -741,7 +774,7 @@ def loss_text_by_text(model, tokens, edges, counted=None):
                 bin = next(i for i, edge in enumerate(edges) if place < edge)
                 sums[bin] -= right[place - 1, text[place]].item()
                 numbers[bin] += 1
-    return torch.tensor(sums) / torch.tensor(numbers)
+    return torch.tensor(sums, dtype=right.dtype) / torch.tensor(numbers)
 
 
 @torch.no_grad()
@@ -749,8 +782,8 @@ def loss_by_bucket(model, tokens, edges, counted=None):
     nats = surprise_of(model, tokens)
     keep = torch.ones_like(nats) if counted is None else counted[:, 1:].to(nats.dtype)
     bin = torch.bucketize(torch.arange(1, tokens.shape[1]), torch.tensor(edges), right=True).expand_as(nats)
-    sums = torch.zeros(len(edges) + 1).index_add(0, bin.flatten(), (nats * keep).flatten())
-    return (sums / torch.zeros(len(edges) + 1).index_add(0, bin.flatten(), keep.flatten()))[:-1]
+    sums = nats.new_zeros(len(edges) + 1).index_add(0, bin.flatten(), (nats * keep).flatten())
+    return (sums / nats.new_zeros(len(edges) + 1).index_add(0, bin.flatten(), keep.flatten()))[:-1]
 
 
 def loss_with(nats=surprise_of, bins=None, mean=None, mask=lambda counted: counted[:, 1:], after=None, texts=None):
@@ -834,6 +867,7 @@ LOSS_BY_POSITION = Exercise(
         Case("one bin, shorter than the text", *read(3, 20, [7])),
         Case("some tokens counted, other ones in each text", *read(4, 26, [9, 18, 26], asked=True)),
         Case("one text", *read(1, 20, [6, 12, 20])),
+        Case("a model in float64, some tokens counted", *read(3, 22, [6, 15], asked=True, model=READER_64)),
     ),
     right_answers=(loss_text_by_text, loss_by_bucket),
     mistakes={
@@ -878,6 +912,9 @@ LOSS_BY_POSITION = Exercise(
         "`counted` is not shifted: the token before decides": loss_with(mask=lambda counted: counted[:, :-1]),
         "tokens that do not count are zeros in the mean": loss_with(mean=lambda cost, keep: (cost * keep).mean()),
         "each logit is scored on the token that it has read, not on the next": loss_with(nats=of_the_same_token),
+        "the losses are float32, where they have the dtype of the model's output": loss_with(
+            after=lambda losses: losses.float()
+        ),
         "the loss is a perplexity, e to its power": loss_with(after=torch.exp),
         "the loss is in bits, where it is in nats": loss_with(after=lambda losses: losses / math.log(2)),
     },

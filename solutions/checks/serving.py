@@ -65,6 +65,23 @@ def fair(function, n, ranks):
     return True
 
 
+def pieces_in_turn(function, n, ranks):
+    """Where the pieces can't be equal: does every rank hold its two, whichever of the pieces are longer by one?"""
+    parts, short, low, high = parts_of(function(n, ranks), ranks), n // (2 * ranks), 0, n
+    for rank, part in enumerate(parts):
+        held = part.tolist()
+        for first, last in ((one, len(held) - one) for one in (short, short + 1)):
+            if last in (short, short + 1) and held == [*range(low, low + first), *range(high - last, high)]:
+                low, high = low + first, high - last
+                break
+        else:
+            raise Rejected(
+                f"rank {rank} holds the rows {few(part)}; expected {short} or {short + 1} from row {low:,} on, and as "
+                f"many up to row {high - 1:,}"
+            )
+    return True
+
+
 def rows_by_arithmetic(n, ranks):
     edges = [n * piece // (2 * ranks) for piece in range(2 * ranks + 1)]
     held = []
@@ -98,7 +115,7 @@ def whole_pieces(n, ranks):
 def cut_by_size(n, ranks, end):
     """Pieces of n // (2 · ranks) rows in order, the last up to end(n, what they hold together)."""
     size = n // (2 * ranks)
-    edges = [*range(0, 2 * ranks * size, size), end(n, 2 * ranks * size)]
+    edges = [*(piece * size for piece in range(2 * ranks)), end(n, 2 * ranks * size)]
     pieces = [torch.arange(*each) for each in pairwise(edges)]
     return [torch.cat((pieces[rank], pieces[-1 - rank])) for rank in range(ranks)]
 
@@ -139,6 +156,7 @@ ZIGZAG = Exercise(
         Case("1,003 rows, 5 ranks: pieces of unequal length", lambda normal: (1003, 5), fair),
         Case("520 rows, 16 ranks: pieces of 16 and of 17", lambda normal: (520, 16), fair),
         Case("2,050 rows, 64 ranks: pieces of 16 and of 17", lambda normal: (2050, 64), fair),
+        Case("47 rows, 5 ranks: pieces of 4 and of 5", lambda normal: (47, 5), pieces_in_turn),
     ),
     right_answers=(rows_by_arithmetic, rows_by_piece_number),
     mistakes={
@@ -194,6 +212,7 @@ ZIGZAG = Exercise(
 # kv_bytes --------------------------------------------------------------------------------------------------------
 
 ODD = Model("odd", layers=5, heads=1, kv_heads=1, head_dim=3, parameters=1)
+BOTH = Model("both", 4, 8, 8, 16, 1, window=4, global_every=2, latent=8, rope_latent=4)
 TINY = Model("tiny", layers=6, heads=6, kv_heads=3, head_dim=32, parameters=1, window=10, global_every=3)
 
 
@@ -330,6 +349,8 @@ KV_BYTES = Exercise(
         cached("5 layers, 1 KV head of 3, one token in 3 bits: 90 bits in all", ODD, 1, bits=3),
         cached("5 layers, 1 KV head of 3, two tokens in 3 bits: 180 bits in all", ODD, 2, bits=3),
         cached("Llama 3.1 8B, 1,000 tokens in 4.5 bits", "Llama-3.1-8B", 1000, bits=4.5),
+        cached("27 tokens of the small model in 16 bits, groups of 50", TINY, 27, group=50),
+        cached("a latent, a window of 4 in two layers of four, 100 tokens", BOTH, 100),
     ),
     right_answers=(bytes_layer_by_layer, bytes_by_token),
     mistakes={
@@ -357,6 +378,9 @@ KV_BYTES = Exercise(
         ),
         "the latent is counted without the rotated key beside it": bytes_with(
             each=latent_as(lambda model: model.latent)
+        ),
+        "a model with a latent keeps every token in all layers, also in its local ones": bytes_with(
+            slots=lambda model, tokens: model.layers * tokens if model.latent else slots_of(model, tokens)
         ),
         "full heads are counted where one latent is stored for all of them": bytes_with(
             each=latent_as(lambda model: 2 * model.kv_heads * model.head_dim)
@@ -423,8 +447,12 @@ KV_BYTES = Exercise(
 # requests_that_fit -----------------------------------------------------------------------------------------------
 
 
+SMALL = Model("small", layers=1, heads=1, kv_heads=1, head_dim=1, parameters=1000)
+
+
 def node(label, model, tokens, **given):
-    return Case(label, lambda normal: (MODELS[model], tokens), lambda function, *which: function(*which, **given))
+    model = MODELS.get(model, model)
+    return Case(label, lambda normal: (model, tokens), lambda function, *which: function(*which, **given))
 
 
 def fit_one_by_one(
@@ -502,6 +530,10 @@ FIT = Exercise(
         ),
         node("Gemma 3 12B on two devices, 70 % usable", "Gemma-3-12B", 32_768, devices=2, usable=0.7),
         node("DeepSeek-V3 on 24 devices: experts that rest lie there too", "DeepSeek-V3", 131_072, devices=24),
+        node(
+            "405B in 4 bits at 8,192 tokens, the cache in groups of 64", "Llama-3.1-405B", 8192, group=64, weight_bits=4
+        ),
+        node("three requests of 40 bytes, and room for 120", SMALL, 10, device_bytes=1060, devices=2, usable=1.0),
     ),
     right_answers=(fit_one_by_one, fit_by_device),
     mistakes={
@@ -533,6 +565,9 @@ FIT = Exercise(
         ),
         "requests are half as long, as in the mean, and all of them may grow to the end": fit(
             cache=lambda model, tokens, bits, group: kv_bytes(model, max(1, tokens // 2), bits=bits, group=group)
+        ),
+        "a request that fits exactly, to the last byte, is not counted": fit(
+            whole=lambda requests: max(0, math.ceil(requests) - 1)
         ),
         "the last request fits only in part": fit(whole=lambda requests: max(0, math.ceil(requests))),
         "requests are rounded to the nearest whole number": fit(whole=lambda requests: max(0, round(requests))),

@@ -25,7 +25,7 @@ def index_scores(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     w: (batch, n, index_heads): how much each head counts for this query, all factors such as 1 / √d in it; of either
     sign, so a score may be negative
     Returns (batch, n, m), of which only the order matters; of half precision the products and sums are made in float32,
-    and rounded to q's dtype once at the end. On the way it holds index_heads scores of every pair, so of a long text
+    and rounded back once, at the end. On the way it holds index_heads scores of every pair, so of a long text
     give it a few queries at a time, as `sparse_attention` does.
     """
     fit = torch.einsum("bhnd,bmd->bhnm", wide(q), wide(k)).relu()

@@ -113,7 +113,8 @@ def saving_limit(phase: str, sizes: Sizes = V32) -> float:
 def flops_crossover(phase: str, sizes: Sizes = V32) -> float:
     """The position from which sparse attention takes fewer FLOPs than dense, whole or not.
 
-    sizes: of a model whose dense pair costs more than the indexer's; otherwise there is no such position.
+    sizes: of a model whose dense pair costs more than the indexer's (else there is no such position), and at most as
+    much as an absorbed pair and the indexer's (else sparse attention takes fewer from the first key on)
     """
     return sizes.top_k * sizes.absorbed / (sizes.dense[phase] - sizes.indexer)
 
