@@ -125,7 +125,7 @@ def attention(
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value), with the same "..."
     causal: hide the keys after each query, where the queries are the last tokens
     mask: boolean, broadcasts to (..., queries, keys), True where a query may look
-    scale: as in `attention_scores`, 1 / √d where none is given
+    scale: as in `attention_scores`, which stays finite in float16; 1 / √d where none is given
     Returns (..., queries, d_value), in the dtype of q. A query that may look at no key gets 0, and its gradients are 0.
     """
     scores = attention_scores(q, k, scale)

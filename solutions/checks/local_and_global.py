@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from solutions import local_global
 from solutions.checks.exercise import Case, Exercise
 from solutions.checks.running import Rejected
-from solutions.checks.tools import LargestTensor, far_below, felt, large_products
+from solutions.checks.tools import LargestTensor, far_below, felt
 from solutions.local_global import WindowCache, grouped_attention, keys_in_reach, pattern_pairs, window_mask
 from solutions.quadratic import attention
 
@@ -1240,11 +1240,6 @@ BAND = Exercise(
         Case("float64", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float64),
         Case("float16", band_of_tokens(19, 4, 8, (2,)), blocks(), dtype=torch.float16),
         Case(
-            "float16, dot products of 100,000",
-            lambda normal: (large_products(normal, 1, 9), large_products(normal, 1, 9), normal(1, 9, 3).half(), 4, 3),
-            blocks(),
-        ),
-        Case(
             "scores of -2,500,000,000",
             lambda normal: (*(each[None, None] for each in far_below(normal, 11, 11, 3)), 4, 4),
             blocks(),
@@ -2124,18 +2119,6 @@ CACHE = Exercise(
         Case("the gradients through chunks of 3", stream_in(4, 1, 3, 3, 2), gradients_of_stream),
         Case("float64", stream_in(3, 1, 4, 5), streamed, dtype=torch.float64),
         Case("float16", stream_in(3, 1, 4, 5), streamed, dtype=torch.float16),
-        Case(
-            "float16, dot products of 100,000",
-            lambda normal: (
-                large_products(normal, 2, 7),
-                large_products(normal, 2, 7),
-                normal(2, 7, 3).half(),
-                4,
-                1,
-                (4, 3),
-            ),
-            streamed,
-        ),
     ),
     right_answers=(cached_one_by_one, cached_fused, cached_by()),
     mistakes={
