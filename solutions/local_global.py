@@ -179,8 +179,9 @@ def cached_window_attention(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache)
     """Causal window attention for the next tokens of a sequence, of whose past the cache holds what may still be seen.
 
     q: (..., heads, chunk, d); k: (..., kv_heads, chunk, d); v: (..., kv_heads, chunk, d_value): the new tokens only
-    Returns (..., heads, chunk, d_value), the same rows as `sliding_window_attention` over the whole sequence. Between
-    calls the cache holds what the next token may see of the past: window - 1 tokens and the sinks.
+    Returns (..., heads, chunk, d_value), the same rows as `sliding_window_attention` over the whole sequence, with the
+    same gradients. Between calls the cache holds what the next token may see of the past: window - 1 tokens and the
+    sinks, in their dtype.
     """
     all_k, all_v = cache.append(k, v)
     chunk_position = cache.position[-q.shape[-2] :]

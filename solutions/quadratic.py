@@ -38,7 +38,7 @@ from solutions.shapes import counts, in_float32, on_method, shapes
 def uniform_attention(values: Tensor) -> Tensor:
     """Attend to every token equally: the mean of the rows.
 
-    values: (n, d)
+    values: (n, d), float32 or float64
     Returns (d,), in the dtype of values.
     """
     return values.mean(dim=0)
@@ -93,7 +93,7 @@ def log_sum_exp(scores: Tensor) -> Tensor:
 def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
     """How well each query fits each key: their dot product, times the scale.
 
-    q: (..., queries, d); k: (..., keys, d); scale: 1 / √d when it is None
+    q: (..., queries, d); k: (..., keys, d); scale: any number, 1 / √d when it is None
     Returns (..., queries, keys), in the dtype of q and k: finite also where the dot product alone is beyond 65,504, the
     last number of float16.
     """
@@ -107,7 +107,7 @@ def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor
 def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
     """Who may look at whom when nobody may look ahead.
 
-    The queries are the last tokens of the keys, so query i stands at position keys - queries + i.
+    The queries, as many as the keys or fewer, are their last tokens: query i stands at position keys - queries + i.
     Returns a boolean (queries, keys) on `device`, True where the key does not come after the query.
     """
     query_position = torch.arange(queries, device=device) + (keys - queries)
@@ -122,10 +122,10 @@ def attention(
 ) -> Tensor:
     """Every query averages the values, weighted by how well it fits their keys (Vaswani et al., 2017, equation 1).
 
-    q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
+    q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value), with the same "..."
     causal: hide the keys after each query, where the queries are the last tokens
     mask: boolean, broadcasts to (..., queries, keys), True where a query may look
-    scale: as in `attention_scores`, 1 / √d where none is given
+    scale: as in `attention_scores`, which stays finite in float16; 1 / √d where none is given
     Returns (..., queries, d_value), in the dtype of q. A query that may look at no key gets 0, and its gradients are 0.
     """
     scores = attention_scores(q, k, scale)
@@ -236,8 +236,8 @@ def cached_attention(q: Tensor, k: Tensor, v: Tensor, cache: KVCache) -> Tensor:
 
     q: (..., heads, chunk, d); k: (..., kv_heads, chunk, d); v: (..., kv_heads, chunk, d_value): the new tokens only,
     one or many; kv_heads divides heads, as in `grouped_attention`
-    Returns (..., heads, chunk, d_value), the same rows as causal attention over the whole sequence. The cache then
-    holds the chunk too, its keys in `cache.k` and its values in `cache.v`, with kv_heads heads.
+    Returns (..., heads, chunk, d_value), the same rows as causal attention over the whole sequence, with the same
+    gradients. The cache then holds the chunk too, its keys in `cache.k` and its values in `cache.v`, as they came.
     """
     all_k, all_v = cache.append(k, v)
     return grouped_attention(q, all_k, all_v, causal=True)

@@ -323,7 +323,7 @@ def others(block: str, name: str) -> list[str]:
 
 
 def in_lines(source: str) -> str:
-    """"5 lines": those of its functions' bodies that hold code, no docstring, no blank line, no comment alone."""
+    """ "5 lines": those of its functions' bodies that hold code, no docstring, no blank line, no comment alone."""
     lines, count = source.splitlines(), 0
     for function in ast.parse(source).body:
         if isinstance(function, ast.FunctionDef):

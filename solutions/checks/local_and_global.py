@@ -194,6 +194,11 @@ def near_by_cut(query_position, key_position, window, **pattern):
     return sides(query_position, key_position, window, **pattern)
 
 
+def all_keys_given(query_position, key_position, window, **pattern):
+    wide = 10**9 if window >= len(key_position) else window
+    return window_mask(query_position, key_position, wide, **pattern)
+
+
 def places_for_positions(query_position, key_position, window, pattern):
     places = torch.arange(len(key_position))
     return window_mask(places[len(places) - len(query_position) :], places, window, **pattern)
@@ -224,6 +229,16 @@ MASK = Exercise(
         mask_case("query 9, keys 0, 4 and 9, a window of 7", (9,), (0, 4, 9), 7),
         mask_case("query 9, keys 0, 4 and 9, two-sided, a window of 12", (9,), (0, 4, 9), 12, causal=False),
         mask_case("keys 3 to 9, 2 sinks that are not among them", range(6, 10), range(3, 10), 3, sinks=2),
+        mask_case("query 10, keys 3 and 6, 4 sinks", (10,), (3, 6), 2, sinks=4),
+        mask_case(
+            "two-sided, 4 sinks, of which the first queries come before some",
+            range(8),
+            range(8),
+            2,
+            causal=False,
+            sinks=4,
+        ),
+        mask_case("query 5,000, keys 0, 4,996, 4,997 and 5,000, 1 sink", (5000,), (0, 4996, 4997, 5000), 4, sinks=1),
         mask_case("two-sided, a window of 4", range(9), range(9), 4, causal=False),
         mask_case("two-sided, a window of 5", range(9), range(9), 5, causal=False),
         mask_case("two-sided, a window of 1", range(5), range(5), 1, causal=False),
@@ -376,6 +391,7 @@ MASK = Exercise(
             )
         ),
         "the window is cut to the number of keys given, which may stand far apart": near_by_cut,
+        "a window of as many keys as are given sees all of them, wherever they stand": all_keys_given,
         "a global token is a row and a column of the mask by its number, where its position decides": changed(
             rows_by_number
         ),
@@ -443,6 +459,8 @@ PAIRS = Exercise(
         Case("512 tokens, a window of 64", lambda normal: (512, 64)),
         Case("9 tokens, two-sided, a window of 4", lambda normal: (9, 4), two_sided),
         Case("9 tokens, two-sided, a window of 5", lambda normal: (9, 5), two_sided),
+        Case("11 tokens, two-sided, a window of 7", lambda normal: (11, 7), two_sided),
+        Case("9 tokens, two-sided, a window of 8", lambda normal: (9, 8), two_sided),
         Case("two-sided, a window longer than the text", lambda normal: (4, 19), two_sided),
         Case("two-sided, a window as long as the text", lambda normal: (10, 10), two_sided),
         Case("two-sided, a window of 1", lambda normal: (7, 1), two_sided),
@@ -481,6 +499,11 @@ PAIRS = Exercise(
         "a two-sided window of n or more is taken to see every pair, though it reaches only window // 2 to each side": (
             lambda n, window, *, causal=True: (
                 n * n if window >= n and not causal else pairs_of()(n, window, causal=causal)
+            )
+        ),
+        "two-sided, every pair counts once a token in the middle sees all, though those at the ends do not": (
+            lambda n, window, *, causal=True: (
+                n * n if 2 * (window // 2) + 1 >= n and not causal else pairs_of()(n, window, causal=causal)
             )
         ),
         "the triangle is divided with / and not //: a float, which holds whole numbers up to 2**53 only": pairs_of(
@@ -681,6 +704,14 @@ def all_where(sees_all):
     return reach
 
 
+def of_the_ends(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
+    """The keys that the first or the last query sees; a two-sided block with a global token fetches all."""
+    if not causal and any(start <= token < stop for token in global_tokens or ()):
+        return torch.arange(n)
+    given = dict(causal=causal, sinks=sinks, global_tokens=global_tokens)
+    return torch.cat([keys_in_reach(at, at + 1, n, window, **given) for at in (start, stop - 1)]).unique()
+
+
 def from_key_0(start, stop, n, window, *, causal=True, sinks=0, global_tokens=None):
     keys = keys_in_reach(start, stop, n, window, causal=causal, sinks=sinks, global_tokens=global_tokens)
     near = keys_in_reach(start, stop, n, window, causal=causal, sinks=sinks)
@@ -736,6 +767,8 @@ REACH = Exercise(
         Case("a window of 1", lambda normal: (5, 7, 9, 1), reach_of()),
         Case("a window wider than the block", lambda normal: (10, 12, 14, 7), reach_of()),
         Case("two-sided, a window of 4", lambda normal: (6, 9, 20, 4), reach_of(causal=False)),
+        Case("a block much longer than the window", lambda normal: (20, 45, 60, 3), reach_of()),
+        Case("a block much longer than the window, two-sided", lambda normal: (20, 45, 60, 4), reach_of(causal=False)),
         Case("two-sided, at the end of the text", lambda normal: (16, 20, 20, 5), reach_of(causal=False)),
         Case("2 sinks", lambda normal: (9, 12, 20, 3), reach_of(sinks=2)),
         Case("2 sinks that the band holds already", lambda normal: (2, 4, 20, 3), reach_of(sinks=2)),
@@ -819,6 +852,7 @@ REACH = Exercise(
         "the band starts one key too late, and the first query loses its oldest": reach_from(
             lambda start, stop, window, causal: start_of_band(start, stop, window, causal) + 1, end_of_band
         ),
+        "the first and the last query are asked, and what only those between them see is not fetched": of_the_ends,
         "the band reaches below 0": reach_from(start_of_band, end_of_band, cut_left=uncut),
         "the band runs past the end of the text": reach_from(start_of_band, end_of_band, cut_right=uncut),
         "the band is cut at neither end of the text": reach_from(
@@ -962,18 +996,19 @@ def in_linear_memory_and_time(**pattern):
     def outcome(function, q, k, v, window, block):
         with LargestTensor() as largest, FlopCounterMode(display=False) as counter:
             out = with_pattern(function, q, k, v, window, block=block, pattern=pattern)
-        budget = q[..., 0].numel() * (2 * window + block)
-        if largest.entries > budget:
-            raise Rejected(
-                f"the largest tensor made has {largest.entries:,} entries ({largest.what}), "
-                f"and the budget is {budget:,}, n · (2 window + block) for each head"
-            )
         tokens = pattern.get("global_tokens", ())
+        most = q[..., 0].numel() * (2 * window + block)
         sinks = pattern.get("sinks", 0) + len(tokens)
         pairs = q[..., 0].numel() * (2 * window + block + sinks)
         seeing_all = set() if pattern.get("causal", True) else {token // block for token in tokens}
         pairs += q[..., 0].numel() * block * len(seeing_all)
         spent, budget = counter.get_total_flops() // 2, pairs * (q.shape[-1] + v.shape[-1])
+        if largest.entries > most:
+            raise Rejected(
+                f"the largest tensor made has {largest.entries:,} entries ({largest.what}), "
+                f"and the budget is {most:,}, n · (2 window + block) for each head"
+                + ("; more is multiplied than needed, too" if spent > budget else "")
+            )
         if spent > budget:
             more = f", and for all keys in {len(seeing_all)} of the blocks" * bool(seeing_all)
             raise Rejected(
@@ -1068,6 +1103,14 @@ def masked_whole(q, k, v, window, *, causal=True, sinks=0, global_tokens=None, b
     position = torch.arange(q.shape[-2])
     mask = window_mask(position, position, window, causal=causal, sinks=sinks, global_tokens=global_tokens)
     return grouped_attention(q, k, v, mask=mask)
+
+
+def pieces_of_a_whole_mask(q, k, v, window, *, block=64, **pattern):
+    position = torch.arange(q.shape[-2])
+    whole = window_mask(position, position, window, **pattern)
+    return by_blocks(mask=lambda rows, keys, window, **pattern: whole[rows][:, keys])(
+        q, k, v, window, block=block, **pattern
+    )
 
 
 def all_keys(start, stop, n, window, **pattern):
@@ -1168,7 +1211,7 @@ BAND = Exercise(
         Case("one block is longer than the text", band_of_tokens(10, 3, 64), blocks()),
         Case("two-sided, a window of 6", band_of_tokens(21, 6, 4), blocks(causal=False)),
         Case("2 sinks", band_of_tokens(22, 4, 8), blocks(sinks=2)),
-        Case("3 sinks, two-sided", band_of_tokens(22, 4, 8), blocks(causal=False, sinks=3)),
+        Case("3 sinks, two-sided", band_of_tokens(22, 2, 8), blocks(causal=False, sinks=3)),
         Case("one token", band_of_tokens(1, 3, 4), blocks()),
         Case(
             "2 sinks and global token 9, two-sided",
@@ -1182,6 +1225,7 @@ BAND = Exercise(
             blocks(causal=False, global_tokens=[5, 14]),
         ),
         Case("global token 0, causal", band_of_tokens(23, 3, 5), blocks(global_tokens=[0])),
+        Case("2 sinks and global token 0, causal", band_of_tokens(17, 3, 5), blocks(sinks=2, global_tokens=[0])),
         Case("a window wider than the text", band_of_tokens(11, 40, 4), blocks()),
         Case("two-sided, a window wider than the text", band_of_tokens(11, 40, 4), blocks(causal=False)),
         Case("more sinks than tokens", band_of_tokens(7, 2, 3), blocks(sinks=12)),
@@ -1228,6 +1272,7 @@ BAND = Exercise(
     right_answers=(by_blocks(), unfolded, row_by_row),
     mistakes={
         "the whole score matrix is made and masked: the right numbers, and nothing saved": masked_whole,
+        "only the keys in reach are scored, but the mask is made for all pairs at once": pieces_of_a_whole_mask,
         "every block scores all keys: the memory is saved, the time is not": by_blocks(reach=all_keys),
         "every block scores all keys up to its end: half of the time is saved, and no more": by_blocks(
             reach=lambda start, stop, n, window, causal, **others: torch.arange(stop if causal else n)
@@ -1299,7 +1344,7 @@ BAND = Exercise(
             reach=lambda start, stop, n, window, sinks, **others: keys_in_reach(start, stop, n, window, **others)
         ),
         "attention is called, which knows no shared key heads (grouped_attention does)": by_blocks(attend=attention),
-        "`block` is not looked at: 64 queries are always taken": (
+        "64 queries are taken at a time also where `block` says fewer": (
             lambda q, k, v, window, *, block=64, **pattern: by_blocks()(q, k, v, window, **pattern)
         ),
         "`block` is taken for the number of blocks, where it is the queries of one": as_many_as_block,
@@ -1311,6 +1356,13 @@ BAND = Exercise(
         ),
         "a window wider than a block makes the whole score matrix": whole_if(
             lambda window, block, causal, tokens: window > block
+        ),
+        "in a two-sided block that holds a global token every query sees every key": by_blocks(
+            mask=lambda rows, keys, window, causal, sinks, global_tokens: (
+                None
+                if not causal and set(rows.tolist()) & set(global_tokens or ())
+                else window_mask(rows, keys, window, causal=causal, sinks=sinks, global_tokens=global_tokens)
+            )
         ),
         "global tokens make the whole score matrix, also for blocks that hold none": whole_if(
             lambda window, block, causal, tokens: bool(tokens)
@@ -1380,6 +1432,8 @@ FIELD = Exercise(
         Case("5 layers, a window of 1", lambda normal: (5, 1)),
         Case("32 layers, a window of 4,096", lambda normal: (32, 4096)),
         Case("3 layers, two-sided, a window of 5", lambda normal: (3, 5), two_sided),
+        Case("1 layer, two-sided, a window of 3", lambda normal: (1, 3), two_sided),
+        Case("2 layers, two-sided, a window of 7", lambda normal: (2, 7), two_sided),
         Case("14 layers, two-sided, a window of 128", lambda normal: (14, 128), two_sided),
         Case("7 layers, two-sided, a window of 1", lambda normal: (7, 1), two_sided),
     ),
@@ -1440,6 +1494,9 @@ FIELD = Exercise(
         ),
         "layers · window is halved, where it is the window: odd ones reach too far": (
             lambda layers, window, *, causal=True: 1 + (layers * (window - 1) if causal else 2 * (layers * window // 2))
+        ),
+        "half of a two-sided window is rounded to an even number by round(), where it is rounded down": (
+            lambda layers, window, *, causal=True: 1 + layers * (window - 1 if causal else 2 * round(window / 2))
         ),
         "half of a two-sided window is rounded up": lambda layers, window, *, causal=True: (
             1 + layers * (window - 1 if causal else 2 * ((window + 1) // 2))
@@ -1780,6 +1837,7 @@ KV_BYTES = Exercise(
         Case("10**15 + 1 tokens, 11 heads of 13", held("GLL", 7, 10**15 + 1, 129, 11, 13)),
         Case("all full", held("G", 3, 100, 8, 2, 4)),
         Case("all local, 4 bytes each", held("L", 3, 100, 8, 2, 4, 4)),
+        Case("GLL, 5 layers, 1 byte each", held("GLL", 5, 90, 7, 3, 4, 1)),
     ),
     right_answers=(
         kv_layer_by_layer,
@@ -1902,6 +1960,12 @@ def kept_positions(function, q, k, v, window, sinks, lengths):
     for chunk in chunks_of(lengths, q, k, v):
         function(*chunk, cache)
     return cache.position
+
+
+def gradients_of_stream(function, q, k, v, window, sinks, lengths):
+    """Of all tokens; later ones reach the earlier through the cache."""
+    whole = lambda q, k, v: streamed(function, q, k, v, window, sinks, lengths)  # noqa: E731
+    return felt("q", "k", "v")(whole, q, k, v)
 
 
 def kept_tensor(name):
@@ -2050,6 +2114,9 @@ CACHE = Exercise(
         Case("what the cache holds with a window of 1 and 1 sink", stream_in(1, 1, 2, 3), kept_positions),
         Case("what cache.k holds", stream_in(4, 2, 6, 5, 3, heads=6, kv_heads=2), kept_tensor("k")),
         Case("what cache.v holds", stream_in(4, 2, 6, 5, 3, heads=6, kv_heads=2), kept_tensor("v")),
+        Case("what cache.k holds, float16", stream_in(4, 2, 6, 5, 3), kept_tensor("k"), dtype=torch.float16),
+        Case("what cache.v holds, float16", stream_in(4, 2, 6, 5, 3), kept_tensor("v"), dtype=torch.float16),
+        Case("the gradients through chunks of 3", stream_in(4, 1, 3, 3, 2), gradients_of_stream),
         Case("float64", stream_in(3, 1, 4, 5), streamed, dtype=torch.float64),
         Case("float16", stream_in(3, 1, 4, 5), streamed, dtype=torch.float16),
     ),

@@ -96,11 +96,18 @@ TURN = Exercise(
         ),
         Case("the gradient", lambda normal: (normal(2), 3, 0.5), felt("pair")),
         Case("bfloat16", lambda normal: (normal(2), 4, 0.4), dtype=torch.bfloat16),
+        Case("bfloat16, position 1,003, theta = 1", lambda normal: (normal(2), 1003, 1.0), dtype=torch.bfloat16),
     ),
     right_answers=(turn_by_matrix, turn_by_complex),
     mistakes={
         "the angle is a float32, which has lost its third digit at position 131,071": lambda pair, position, theta: (
             quadratic.turn_pair(pair, float(torch.tensor(position * theta, dtype=torch.float32)), 1.0)
+        ),
+        "the angle has the dtype of the pair, and so loses digits": lambda pair, position, theta: quadratic.turn_pair(
+            pair, float(torch.tensor(position * theta, dtype=pair.dtype)), 1.0
+        ),
+        "the position has the dtype of the pair, and bfloat16 knows no 1,003": lambda pair, position, theta: (
+            quadratic.turn_pair(pair, float(torch.tensor(position, dtype=pair.dtype)), theta)
         ),
         "the numbers are copied into a new tensor, which loses their gradient (torch.stack keeps it)": copied,
         "the pair turns the other way, clockwise": turned_by(lambda position, theta: -position * theta),
@@ -208,6 +215,24 @@ def sum_of_narrow_terms(scores):
     return (weights / total.clamp(min=1)).to(scores.dtype)
 
 
+def no_row_without_key(place):
+    """A row that hides the key at that place counts as empty."""
+
+    def softmax(scores):
+        (wide,) = wider(scores)
+        hides = (wide[..., place] == -INF).unsqueeze(-1)
+        return wide.masked_fill(hides, 0).softmax(-1).masked_fill(hides, 0).to(scores.dtype)
+
+    return softmax
+
+
+def finite_beside_scores(scores):
+    """A hidden key takes part with -1e9, and its weight becomes 0 afterwards."""
+    (wide,) = wider(scores)
+    hidden = wide == -INF
+    return wide.masked_fill(hidden, -1e9).softmax(-1).masked_fill(hidden, 0).to(scores.dtype)
+
+
 def nothing_beside_minus_inf(scores):
     (wide,) = wider(scores)
     some = (wide == -INF).any(-1, keepdim=True)
@@ -298,6 +323,15 @@ SOFTMAX = Exercise(
         Case("very negative scores", lambda normal: (normal(3, 5) - 200,)),
         Case("one key, with a score of -200,000", lambda normal: (torch.tensor([[-200_000.0], [1.5]]),)),
         Case("some scores are -inf", lambda normal: (normal(3, 4).masked_fill(causal_mask(3, 4).logical_not(), -INF),)),
+        Case(
+            "the first, the third and the last score of a row are -inf",
+            lambda normal: (normal(3, 5).masked_fill(torch.eye(5)[[0, 2, 4]].bool(), -INF),),
+        ),
+        Case("one score far below the rest", lambda normal: (torch.tensor([[-200.0, 1.0, 2.0]]),)),
+        Case(
+            "scores of -2 · 10**30 beside -inf",
+            lambda normal: (torch.tensor([[-2e30, -3e30, -INF], [-2e30, -INF, -3e30]]),),
+        ),
         Case("a row of nothing but -inf", lambda normal: (torch.tensor([[0.5, 1.0, -INF], [-INF, -INF, -INF]]),)),
         Case("a transposed matrix", lambda normal: (normal(5, 3).T,)),
         Case("one row, no leading axes", lambda normal: (normal(7),)),
@@ -416,6 +450,11 @@ SOFTMAX = Exercise(
         "-1e9 stands in for -inf: float16 cannot hold it, and an empty row looks at every key": lambda scores: (
             torch.softmax(scores.masked_fill(scores == -INF, -1e9), dim=-1)
         ),
+        "-1e9 stands in for -inf, in float32: an empty row looks at every key, and lower scores lose to it": (
+            lambda scores: torch.softmax((wide := wider(scores)[0]).masked_fill(wide == -INF, -1e9), dim=-1).to(
+                scores.dtype
+            )
+        ),
         "the exponentials are returned as they are, without a maximum and without a sum": torch.exp,
         "the scores are divided by their sum, without an exponential": lambda scores: (
             scores / scores.sum(-1, keepdim=True)
@@ -430,6 +469,9 @@ SOFTMAX = Exercise(
         "the largest size of a score is subtracted, |s| for s, so that rows of very negative scores become 0": (
             of_safe_sum(lambda scores: scores.masked_fill(scores == -INF, 0).abs().amax(-1, keepdim=True))
         ),
+        "the maximum is never less than 0, and the exponentials of rows far below are all 0": of_safe_sum(
+            lambda scores: row_max(scores).clamp(min=0)
+        ),
         "the maximum is never less than 0 and the sum never less than 1, so that weights of low rows are too small": (
             lambda scores: (
                 (weights := torch.exp(wider(scores)[0] - row_max(wider(scores)[0]).clamp(min=0)))
@@ -438,6 +480,9 @@ SOFTMAX = Exercise(
         ),
         "a row whose scores are all below -10,000 counts as empty": lambda scores: no_row_below(-1e4, scores),
         "a row that holds -inf anywhere counts as empty": nothing_beside_minus_inf,
+        "a row whose first key is hidden counts as empty": no_row_without_key(0),
+        "a row whose last key is hidden counts as empty": no_row_without_key(-1),
+        "a finite number stands in for -inf, and outweighs scores far below it": finite_beside_scores,
         "powers of 2 are taken, where they are powers of e": of_safe_sum(finite_max, torch.exp2),
         "0.000001 is added to the sum, and the weights of a row add to a little less than 1": lambda scores: (
             (weights := torch.exp(wider(scores)[0] - finite_max(wider(scores)[0])))
@@ -504,6 +549,7 @@ SCORES = Exercise(
         Case("d = 1", lambda normal: (normal(2, 1), normal(3, 1))),
         Case("a scale of 0.3", lambda normal: (normal(5, 11), normal(3, 11), 0.3)),
         Case("a scale of 0", lambda normal: (normal(5, 11), normal(3, 11), 0.0)),
+        Case("a scale of -0.3", lambda normal: (normal(5, 11), normal(3, 11), -0.3)),
         Case("transposed q and k", lambda normal: (normal(8, 5).T, normal(8, 3).T)),
         Case("the gradients", lambda normal: (normal(3, 5), normal(4, 5)), felt("q", "k")),
         Case("one query, 3 keys", lambda normal: (normal(1, 5), normal(3, 5))),
@@ -634,6 +680,7 @@ MASK = Exercise(
         Case("1 query, 6 keys", lambda normal: (1, 6)),
         Case("2 queries, 6 keys", lambda normal: (2, 6)),
         Case("7 queries, 8 keys", lambda normal: (7, 8)),
+        Case("2 queries, 5,000 keys", lambda normal: (2, 5000)),
         Case("on a device other than the CPU", lambda normal: (3, 5), on_another_device),
     ),
     right_answers=(
@@ -684,6 +731,9 @@ MASK = Exercise(
         "the rows are upside down: query 0 is taken for the last token": from_ones(
             lambda ones, ahead: ones.tril(ahead).flip(0)
         ),
+        "a single query sees everything, and several are taken for the first tokens": from_ones(
+            lambda ones, ahead: ones if len(ones) == 1 else ones.tril()
+        ),
         "nothing is hidden where there are fewer queries than keys": from_ones(
             lambda ones, ahead: ones if ahead else ones.tril()
         ),
@@ -729,7 +779,7 @@ def attention_query_by_query(q, k, v, *, causal=False, mask=None, scale=None):
     visible = visible_pairs(q, k, causal, mask).expand(*q.shape[:-1], k.shape[-2])
     rows = []
     for i, query in enumerate(q.unbind(-2)):
-        scores = (k @ query[..., None]).squeeze(-1) * (root(q) if scale is None else scale)
+        scores = (k @ (query * (root(q) if scale is None else scale))[..., None]).squeeze(-1)
         weights = torch.softmax(scores.masked_fill(~visible[..., i, :], -INF), dim=-1)
         weights = weights.masked_fill(~visible[..., i, :], 0)
         rows.append((weights[..., None] * v).sum(-2))
@@ -874,6 +924,14 @@ ATTENTION = Exercise(
             causally_masked,
         ),
         Case(
+            "causal, and a mask of keys for each of 2 texts, the same for all queries",
+            lambda normal: (
+                *(normal(2, 3, 4, size) for size in (7, 7, 5)),
+                torch.tensor([[True, True, False, True], [False, True, True, True]])[:, None, None],
+            ),
+            causally_masked,
+        ),
+        Case(
             "a mask for each of 2 texts, the same for their 3 heads",
             lambda normal: (
                 *(normal(2, 3, 4, size) for size in (7, 7, 5)),
@@ -905,7 +963,12 @@ ATTENTION = Exercise(
             "float16, 70,000 keys that fit alike",
             lambda normal: (torch.zeros(1, 3).half(), normal(70_000, 3).half(), torch.ones(70_000, 2).half()),
         ),
+        Case(
+            "float16, dot products of 100,000",
+            lambda normal: (large_products(normal, 5), large_products(normal, 7), normal(7, 3).half()),
+        ),
         Case("a scale of 0.7", lambda normal: (normal(5, 11), normal(7, 11), normal(7, 3), 0.7), scaled),
+        Case("a scale of -0.7", lambda normal: (normal(5, 11), normal(7, 11), normal(7, 3), -0.7), scaled),
         Case("a scale of 0: the mean", lambda normal: (normal(5, 11), normal(7, 11), normal(7, 3), 0.0), scaled),
         Case(
             "a mask, and visible scores of -2,500,000,000",
@@ -928,6 +991,9 @@ ATTENTION = Exercise(
         "the scores are scaled twice": assembled(scores=lambda q, k, scale: attention_scores(q, k, scale) * root(q)),
         "the scores are divided by d and not by its square root": assembled(
             scores=lambda q, k, scale: attention_scores(q, k, 1 / q.shape[-1] if scale is None else scale)
+        ),
+        "the scale comes after the product, which float16 cannot hold beyond 65,504: it is inf by then": assembled(
+            scores=scaled_after
         ),
         "the given scale is not used": assembled(scores=lambda q, k, scale: attention_scores(q, k)),
         "the softmax runs over the queries and not over the keys": assembled(
@@ -986,12 +1052,17 @@ ATTENTION = Exercise(
         "every call is causal, asked for or not": assembled(
             visible=lambda q, k, causal, mask: visible_pairs(q, k, True, mask)
         ),
-        "a large negative number stands in for -inf: float16 can't hold it, and an empty row is a mean": assembled(
+        "a large negative number stands in for -inf: lower scores lose to it, and an empty row is a mean": assembled(
             weights=lambda scores, visible: torch.softmax(scores.masked_fill(~visible, -1e9), dim=-1)
         ),
         "a finite number stands in for -inf, so that an empty row averages all values": assembled(
             weights=lambda scores, visible: torch.softmax(
                 scores.masked_fill(~visible, torch.finfo(scores.dtype).min), dim=-1
+            )
+        ),
+        "a finite number stands in for -inf, and outweighs scores far below it": assembled(
+            weights=lambda scores, visible: (
+                torch.softmax(scores.masked_fill(~visible, -1e4), dim=-1) * visible.any(-1, keepdim=True)
             )
         ),
         "-inf is added to the scores and the nan of an empty row replaced afterwards: its gradient stays nan": (
@@ -1227,7 +1298,7 @@ HEADS = Exercise(
         ),
         Case(
             "float64",
-            lambda normal: (normal(1, 5, 8), *weights_for(normal, 8, 3, 4, 2), 4, 2),
+            lambda normal: (normal(2, 5, 8), *weights_for(normal, 8, 3, 4, 2), 4, 2),
             causal_heads,
             dtype=torch.float64,
         ),
@@ -1288,6 +1359,13 @@ HEADS = Exercise(
             lambda x, *weights, causal=False: in_heads(
                 attend=lambda q, k, v, causal: quadratic.attention(q, k, v, causal=causal, scale=root(x))
             )(x, *weights, causal=causal)
+        ),
+        "the scores are divided by the square root of d_model // heads, which need not be head_dim": (
+            lambda x, w_q, w_k, w_v, w_o, heads, kv_heads=None, *, causal=False: in_heads(
+                attend=lambda q, k, v, causal: quadratic.attention(
+                    q, k, v, causal=causal, scale=(x.shape[-1] // heads) ** -0.5
+                )
+            )(x, w_q, w_k, w_v, w_o, heads, kv_heads, causal=causal)
         ),
         "the scores are not divided by √head_dim": in_heads(
             attend=lambda q, k, v, causal: quadratic.attention(q, k, v, causal=causal, scale=1.0)
@@ -1361,6 +1439,13 @@ def tokens_cached(function, q, k, v):
     for chunk in zip(q.split(2, -2), k.split(2, -2), v.split(2, -2), strict=True):
         function(*chunk, cache)
     return len(cache)
+
+
+def gradients_of_chunks(function, q, k, v):
+    """Of all tokens when they come in chunks of 2; later ones reach the earlier through the cache."""
+    n = q.shape[-2]
+    whole = lambda q, k, v: in_chunks(function, q, k, v, *[2] * (n // 2), *[1] * (n % 2))  # noqa: E731
+    return felt("q", "k", "v")(whole, q, k, v)
 
 
 def held(name, chunk):
@@ -1555,6 +1640,9 @@ CACHE = Exercise(
         Case("how many tokens the cache holds after 7", text(7), tokens_cached),
         Case("what cache.k holds after chunks of 2", text(5, heads=6, kv_heads=2), held("k", 2)),
         Case("what cache.v holds after chunks of 2", text(5, heads=6, kv_heads=2), held("v", 2)),
+        Case("what cache.k holds, float16", text(5), held("k", 2), dtype=torch.float16),
+        Case("what cache.v holds, float16", text(5), held("v", 2), dtype=torch.float16),
+        Case("the gradients through chunks of 2", text(5), gradients_of_chunks),
         Case("float64", text_in(2, 3), in_chunks, dtype=torch.float64),
         Case("float16", text_in(2, 3), in_chunks, dtype=torch.float16),
     ),
@@ -1798,7 +1886,7 @@ def blocks_fused(q, k, v, *, causal=False, block=64):
 def fused_whole(q, k, v, *, causal=False, block=64):
     queries, keys = q.shape[-2], k.shape[-2]
     if causal and queries < keys:
-        return scaled_dot_product_attention(q, k, v, attn_mask=causal_mask(queries, keys))
+        return blocks_fused(q, k, v, causal=True, block=block)
     return scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
@@ -1841,12 +1929,15 @@ def unlike_each_other(q_block, k, v, causal, start, offset):
     return quadratic.attention(q_block, k, v, mask=mask | own)
 
 
-def in_half_all_the_way(q_block, k, v, causal, start, offset):
-    scores = q_block @ k.mT * root(k)
-    if causal:
-        positions = torch.arange(q_block.shape[-2])[:, None] + start + offset
-        scores = scores.masked_fill(torch.arange(k.shape[-2]) > positions, -INF)
-    return scores.softmax(-1) @ v
+def in_half_all_the_way(softmax):
+    def attend(q_block, k, v, causal, start, offset):
+        scores = q_block @ k.mT * root(k)
+        if causal:
+            positions = torch.arange(q_block.shape[-2])[:, None] + start + offset
+            scores = scores.masked_fill(torch.arange(k.shape[-2]) > positions, -INF)
+        return softmax(scores) @ v
+
+    return attend
 
 
 def weights_joined(q, k, v, *, causal=False, block=64):
@@ -1872,6 +1963,15 @@ def each_from_its_own_maximum(q, k, v, *, causal=False, block=64):
         sums.append(terms @ wide_v[..., columns, :])
         totals.append(terms.sum(-1, keepdim=True))
     return (torch.stack(sums).sum(0) / torch.stack(totals).sum(0)).to(q.dtype)
+
+
+def even_pieces(q, k, v, *, causal=False, block=64):
+    seen, out = k.shape[-2] - q.shape[-2], []
+    for rows in q.chunk(max(1, q.shape[-2] // block), dim=-2):
+        seen += rows.shape[-2]
+        last = seen if causal else k.shape[-2]
+        out.append(quadratic.attention(rows, k[..., :last, :], v[..., :last, :], causal=causal))
+    return torch.cat(out, dim=-2)
 
 
 def as_many_as_block(q, k, v, *, causal=False, block=64):
@@ -2013,6 +2113,12 @@ BLOCKS = Exercise(
         ),
         Case("memory: 200 tokens, causal", long_text, within_budget(True)),
         Case("memory: 250 tokens, blocks of 7", many_blocks, within_budget(True)),
+        Case(
+            "memory: 90 queries, 210 keys in bfloat16, causal, blocks of 8",
+            lambda normal: (normal(1, 2, 90, 4), normal(1, 2, 210, 4), normal(1, 2, 210, 4), 8),
+            within_budget(True),
+            dtype=torch.bfloat16,
+        ),
         Case("memory: 250 tokens in bfloat16, blocks of 7", many_blocks, within_budget(False), dtype=torch.bfloat16),
     ),
     right_answers=(blocks_preallocated, blocks_fused, fused_whole, by_blocks(rows_of)),
@@ -2041,7 +2147,7 @@ BLOCKS = Exercise(
                 *(each.to(torch.promote_types(each.dtype, torch.float32)) for each in (q, k, v)), **others
             )
         ),
-        "`block` is not looked at: 64 queries are always taken": lambda q, k, v, *, causal=False, block=64: (
+        "64 queries are taken at a time also where `block` says fewer": lambda q, k, v, *, causal=False, block=64: (
             quadratic.blocked_attention(q, k, v, causal=causal)
         ),
         "queries and keys are multiplied entry by entry, a tensor of block × keys × d": by_blocks(entry_by_entry),
@@ -2079,6 +2185,7 @@ BLOCKS = Exercise(
         "each block of queries sees only the keys of its own block": by_blocks(own_keys_only),
         "blocks of keys are averaged, each with a softmax of its own": averaged_over_key_blocks,
         "`block` is taken for the number of blocks, where it is the queries of one": as_many_as_block,
+        "the queries are cut into queries // block even pieces, some of them longer than `block`": even_pieces,
         "the last, shorter block is not causal": rest_not_causal,
         "the queries of a block see what stands before it and themselves, but not each other": by_blocks(
             unlike_each_other
@@ -2086,7 +2193,10 @@ BLOCKS = Exercise(
         "blocks of keys are added up, each measured from its own maximum": each_from_its_own_maximum,
         "the weights of all blocks are joined to the whole matrix before they meet the values": weights_joined,
         "products of half precision stay in it: large ones are inf, and softmax makes nan of them": by_blocks(
-            in_half_all_the_way
+            in_half_all_the_way(lambda scores: scores.softmax(-1))
+        ),
+        "products of half precision stay in it: large ones are inf, which softmax refuses": by_blocks(
+            in_half_all_the_way(quadratic.softmax)
         ),
         "the output is float32, whatever dtype q has": lambda q, k, v, **others: quadratic.blocked_attention(
             q, k, v, **others

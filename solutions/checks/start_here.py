@@ -47,6 +47,10 @@ EXERCISES = (
             Case("float64", lambda normal: (normal(7, 2),), dtype=torch.float64),
             Case("a transposed matrix", lambda normal: (normal(3, 6).T,)),
             Case("5 rows, some of them 0", lambda normal: (normal(5, 4) * torch.tensor([1, 0, 1, 1, 0])[:, None],)),
+            Case(
+                "5 rows, none of them 0, with numbers that are",
+                lambda normal: (normal(5, 3).clamp(min=0) + torch.tensor([0, 0, 1]),),
+            ),
         ),
         right_answers=(
             lambda values: values.sum(0) / values.shape[0],
@@ -93,6 +97,9 @@ EXERCISES = (
             ),
             "entries of 0 are not counted among the rows": lambda values: (
                 values.sum(0) / (values != 0).sum(0).clamp(min=1)
+            ),
+            "rows of nothing but 0 are not counted": lambda values: (
+                values.sum(0) / (values != 0).any(1).sum().clamp(min=1)
             ),
             "each column has a softmax of its own for weights, where all weights are equal": lambda values: (
                 values.softmax(0) * values
