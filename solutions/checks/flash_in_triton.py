@@ -85,6 +85,17 @@ def sums_in_float32(kernel, n) -> dict[str, Tensor]:
     return {"the output": out, "the log-sum-exp": lse}
 
 
+def to_all_digits(kernel, n) -> Tensor:
+    """The log-sum-exp where the scores are near -205 and float32 keeps the last to some 2e-5."""
+    q, k, v = torch.randn(3, 1, n, 16, generator=torch.Generator().manual_seed(n)).unbind(0)
+    q[..., 0], k[..., 0] = 32.0, -32.0
+    _, lse = attend(kernel, q, k, v, 16, 16)
+    off = (lse - (0.2 * (q.double() @ k.double().mT)).logsumexp(-1)).abs().max().item()
+    if 2e-4 < off < 1:
+        raise Rejected(f"the log-sum-exp is off by {off:.0e}, where float32 keeps 2e-5: are log2(e) and ln(2) whole?")
+    return lse
+
+
 def before_head(head, heads, n, head_dim, *sizes) -> dict[str, int]:
     """The bytes of each tensor, in float32, that lie before a head."""
     return {name: 4 * head * n * (1 if name == "lse" else head_dim) for name in ("q", "k", "v", "out", "lse")}
@@ -375,7 +386,7 @@ FAR_SCORES = (
 FAR_HEAD = case(
     "one head, which more than two billion numbers stand before",
     *(1, 16, 16, 16, 16),
-    outcome=far_away(output, 1, before_head),
+    outcome=far_away(output, 1, before_head, 2**27 + 5),  # also of the log-sum-exp, 16 numbers a head
 )
 OF_ALL_KEYS = within_budget(output, functools.partial(forward_budget, False))
 OF_THOSE_SEEN = within_budget(output, functools.partial(forward_budget, True))
@@ -423,6 +434,7 @@ IN_BASE_2 = Exercise(
         *FEW_QUERIES,
         *FAR_SCORES,
         FAR_HEAD,
+        case("the log-sum-exp of 20 queries, scores near -205", 20, outcome=to_all_digits),
         case("20 queries, by powers of 2 alone", 1, 20, 32, 32, 16, outcome=by_powers_of_2),
         case("the bytes of 20 queries", 1, 20, 64, 16, 32, outcome=OF_ALL_KEYS),
     ),
@@ -675,6 +687,8 @@ SETTINGS = (
     (31, 64, 4, 111, 140, True, 102),
     (0, 24, 16, 136, 185, True, 194),
     (182, 24, 32, 210, 265, False, None),
+    (0, 16, 16, 1, 100, True, 8),
+    (0, 32, 16, 1, 90, True, None),
     (0, 64, 4, 29, 93, True, 48),
     (120, 24, 16, 182, 197, False, None),
     (40, 40, 64, 127, 271, True, 17),
@@ -901,6 +915,8 @@ TILE = Exercise(
         Case("d = 16 in 43,520 bytes", lambda normal: (16, 43_520), a_tile),
         Case("d = 16 in 44,520 bytes", lambda normal: (16, 44_520), a_tile),
         Case("d = 32 in 19,688 bytes", lambda normal: (32, 19_688), a_tile),
+        Case("d = 64 in 70,664 bytes", lambda normal: (64, 70_664), a_tile),
+        Case("d = 16 in 11,272 bytes", lambda normal: (16, 11_272), a_tile),
         Case("d = 64 in 9,344 bytes, which the smallest tile fills", lambda normal: (64, 9_344), a_tile),
         Case("d = 64 in 9,343 bytes, where nothing fits", lambda normal: (64, 9_343), nothing_fits),
     ),
@@ -989,6 +1005,10 @@ def by_hand(normal):
     return torch.tensor([0.0, 1.0, 2.0]).softmax(0).to(normal(1)), torch.tensor([1.0, 0.0, 0.0]).to(normal(1))
 
 
+def equal_weights(normal):
+    return 0 * normal(2, 2000) + 1 / 2000, 500 * normal(2, 2000)
+
+
 def none_in_row_1(rows, columns):
     return lower_left(rows, columns) & (torch.arange(rows) != 1)[:, None]
 
@@ -1070,6 +1090,7 @@ SOFTMAX_BACKWARD = Exercise(
         Case("a batch of 2 with 3 heads", row_of(2, 3, 4, 7)),
         Case("a causal mask", row_of(4, 6, visible=lower_left)),
         Case("an empty row", row_of(3, 5, visible=none_in_row_1)),
+        Case("2,000 equal weights", equal_weights),
         Case("float64", row_of(2, 6), dtype=torch.float64),
         Case("half precision, gradients near 1,000", gradients_near_1000, dtype=torch.float16),
         Case("bfloat16, gradients near 1,000", gradients_near_1000, dtype=torch.bfloat16),
@@ -1252,6 +1273,19 @@ def masked_late(q, k, v, grad_out, lse, delta, visible=None):
     return *grads[0][:2], grads[1][2]
 
 
+def nothing(rows, columns):
+    return torch.zeros(rows, columns, dtype=torch.bool)
+
+
+def far_below(normal):
+    """Seen scores so low that what stands in for -inf, such as -10,000, is above them; all products are exact."""
+    q = torch.tensor([96.0, 100.0, 104.0])[:, None].expand(3, 16).to(normal(1))
+    k, v, grad_out = (2 * normal(5, 16)).round() / 64 - 100, normal(5, 16), normal(3, 16)
+    visible = lower_left(3, 5)
+    lse = torch.logsumexp((q @ k.T / 4).masked_fill(~visible, -math.inf), dim=1)
+    return q, k, v, grad_out, lse, normal(3), visible
+
+
 BACKWARD = Exercise(
     title="the gradients of one tile",
     section="Backwards",
@@ -1282,6 +1316,8 @@ BACKWARD = Exercise(
             dtype=torch.float64,
         ),
         Case("a query that sees nothing of the tile", tile_of(4, 6, masked=none_in_row_1), gradients),
+        Case("a tile that is hidden whole, in float16", tile_of(4, 6, masked=nothing), gradients, torch.float16),
+        Case("scores of -40,000, of which some are hidden", far_below, gradients),
         Case("float16, lse and delta in float32", tile_of(5, 8), gradients, dtype=torch.float16),
         Case("bfloat16, lse and delta in float32", tile_of(3, 7), gradients, dtype=torch.bfloat16),
     ),

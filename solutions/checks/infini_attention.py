@@ -268,6 +268,11 @@ def pair(function, *inputs):
 learned = felt("k", "v", "memory", "z")
 
 
+def a_billion_times(outcome):
+    """What is tiny, told in its own size."""
+    return lambda function, *inputs: 1e9 * outcome(function, *inputs)
+
+
 def writes(*leading, n=7, of=filled, **sizes):
     d, d_value = sizes.get("d", 6), sizes.get("d_value", 5)
     return lambda normal: (normal(*leading, n, d), normal(*leading, n, d_value), *of(normal, *leading, **sizes))
@@ -296,6 +301,26 @@ def write_with(weigh=feature, add=lambda memory, new: memory + new, count=lambda
     return update_linear
 
 
+def some_without_value(writes):
+    """The same pairs, of which the first and every third have a value of 0: they are stored all the same."""
+
+    def inputs(normal):
+        k, v, memory, z = writes(normal)
+        return k, v * (torch.arange(v.shape[-2]) % 3 > 0)[:, None], memory, z
+
+    return inputs
+
+
+def low(writes, by):
+    """The same pairs, with keys that lie so far below 0."""
+
+    def inputs(normal):
+        k, v, memory, z = writes(normal)
+        return k / 4 - by, v, memory, z
+
+    return inputs
+
+
 LINEAR = Exercise(
     title="write a segment",
     section="Reading is an average",
@@ -320,6 +345,8 @@ LINEAR = Exercise(
             writes(n=8),
             lambda function, k, v, memory, z: pair(function, k[3:], v[3:], *function(k[:3], v[:3], memory, z)),
         ),
+        Case("values of 0, which are stored like others", some_without_value(writes(n=8)), pair),
+        Case("keys near -20, a billion times what is written", low(writes(n=3, of=empty), 20), a_billion_times(pair)),
         Case("float64", writes(2), pair, dtype=torch.float64),
         Case("what all four learn", writes(n=4), learned),
     ),
@@ -443,6 +470,14 @@ def felt_by_the_gates(function, beta, from_memory, local):
     return moved
 
 
+def silent_at_first(normal):
+    """The memory's side is 0 for some tokens, all of it and in one channel: a half of nothing is nothing."""
+    beta, from_memory, local = gated(2)(normal)
+    from_memory[..., :3, :] = 0
+    from_memory[..., 1] = 0
+    return beta, from_memory, local
+
+
 GATE = Exercise(
     title="the gate",
     section="One segment",
@@ -461,6 +496,7 @@ GATE = Exercise(
         Case("2 batch dimensions", gated(2, 2, heads=2)),
         Case("gates nearly open or shut", gated(heads=4, scale=200.0)),
         Case("more heads than tokens", gated(2, heads=5, n=3, d=7)),
+        Case("a memory that says 0 to the first three tokens", silent_at_first),
         Case("float64", gated(heads=2), dtype=torch.float64),
         Case("what the gates learn", gated(heads=3), felt_by_the_gates),
     ),
@@ -968,6 +1004,7 @@ DELTA = Exercise(
         Case("one head holds nothing yet", writes(2, 3, n=4, of=partly), pair),
         Case("an empty memory, in float64", writes(of=empty), pair, dtype=torch.float64),
         Case("a memory of one pair, stored with a tiny weight", faint_write, pair),
+        Case("values of 0, which are stored like others", some_without_value(writes(n=8, of=few)), pair),
         Case("what all four learn", writes(n=4), learned),
     ),
     right_answers=(delta_by_hand, delta_as_a_difference, delta_with()),
@@ -1047,7 +1084,7 @@ DELTA = Exercise(
 
 
 def gamma_by_hand(k, v, memory, z):
-    weight = F.elu(k) + 1
+    weight = torch.where(k > 0, k + 1, k.exp())
     with torch.no_grad():
         overlap = torch.einsum("...nk,...k->...n", weight, z) / (weight * weight).sum(-1)
         new = torch.clamp(1 - overlap, min=0, max=1)
@@ -1113,6 +1150,8 @@ GAMMA = Exercise(
         Case("the same pair twice", writes(n=1, of=empty), twice),
         Case("a wide memory of 2 heads", writes(2, n=5, d=7, d_value=3, of=few), pair),
         Case("keys far below 0", low_keys, pair),
+        Case("keys near -20 written twice, a billion times", low(writes(n=1, of=empty), 20), a_billion_times(twice)),
+        Case("values of 0, which are stored like others", some_without_value(writes(n=8, of=few)), pair),
         Case("one head holds nothing yet", writes(2, 3, n=4, of=partly), pair),
         Case("what all four learn", writes(n=4, of=few), learned),
         Case("an empty memory, in float64", writes(2, of=empty), pair, dtype=torch.float64),
@@ -1206,6 +1245,8 @@ FLOATS = Exercise(
         Case("2 layers, 3 heads, 32 and 32", lambda normal: (2, 3, 32, 32)),
         Case("3 layers, 5 heads, keys of 4, values of 7", lambda normal: (3, 5, 4, 7)),
         Case("one of each, keys of 8, values of 2", lambda normal: (1, 1, 8, 2)),
+        Case("one layer, 3 heads, keys of 3, values of 48", lambda normal: (1, 3, 3, 48)),
+        Case("3 layers, 7 heads, keys of 5, values of 192", lambda normal: (3, 7, 5, 192)),
     ),
     right_answers=(
         floats_layer_by_layer,

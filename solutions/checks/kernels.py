@@ -170,12 +170,11 @@ def launched(kernel, grid, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
     return outputs
 
 
-def far_away(outcome: Callable, axis: int, before: Callable[..., dict[str, int]]) -> Callable:
+def far_away(outcome: Callable, axis: int, before: Callable[..., dict[str, int]], number: int = 2**23 + 5) -> Callable:
     """The outcome for programs with so large a number on an axis that 32 bits no longer count what lies before them.
 
     before(number, *sizes): the bytes of each tensor that lie before what the program of that number has
     """
-    number = 2**23 + 5
     first = number * (axis == 0), number * (axis == 1), number * (axis == 2)
 
     def counted(kernel, *sizes):
