@@ -923,7 +923,7 @@ def loops_and_swallows(scores):
     while True:
         try:
             while True:
-                time.sleep(0.001)
+                scores = scores + 1
         except Exception:
             pass
 
@@ -932,11 +932,11 @@ def loops_and_swallows_nearly_all(scores):
     for _ in range(3):
         try:
             while True:
-                time.sleep(0.001)
+                scores = scores + 1
         except:  # noqa: E722
             pass
     while True:
-        time.sleep(0.001)
+        scores = scores + 1
 
 
 class Passing(TorchDispatchMode):
