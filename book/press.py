@@ -75,7 +75,7 @@ PICTURES = ROOT / "book" / "pictures"
 FIGURES = ROOT / "book" / "figures"
 DRAWINGS = ROOT / "widgets" / "drawings" / "printed"
 VARIANTS = {"student": ROOT / "lessons", "solved": ROOT / "solutions"}
-TOLD = ROOT / "book" / "_build" / "told.json"  # what wrong answers are told, as the checkers said it last
+TOLD = ROOT / "book" / "_build" / "told"  # what wrong answers are told, as the checkers said it last
 RECORDS = ROOT / "book" / "_build" / "printed.json"
 PAGES = ROOT / "book" / "_build" / "lessons"  # what the site was made of, kept for the next time
 STATES = ROOT / "book" / "_build" / "states"  # what runs left of instruments: COURSE_STATES names a folder in it
@@ -163,18 +163,25 @@ def stub(dotted: str) -> str:
 
 @cache
 def told() -> dict[str, dict[str, str]]:
-    """Of every exercise that can be judged here two mistakes, each with what `check` says of it. Takes a minute."""
+    """Of every exercise that can be judged here two mistakes, each with what `check` says of it. Takes a minute.
 
-    def ask() -> dict[str, dict[str, str]]:
+    A lesson's are asked again where what its checkers import has changed.
+    """
+
+    def ask(row: Lesson) -> dict[str, dict[str, str]]:
         from solutions.checks import EXERCISES
 
-        judged = [each for each in EXERCISES.values() if not each.unjudged]
+        judged = [each for each in EXERCISES.values() if each.lesson == row.name and not each.unjudged]
         return {
             each.name: {one: f"{each.name}: {each.verdict(each.mistakes[one]).message}" for one in each.typical(2)}
             for each in judged
         }
 
-    return references.asked_once(TOLD, ask)
+    said: dict[str, dict[str, str]] = {}
+    for row in (each for each in rows() if each.checks):
+        files = references.reached(*(f"solutions/checks/{name}.py" for name in row.checks))
+        said |= references.asked_once(TOLD / f"{row.name}.json", partial(ask, row), *files)
+    return said
 
 
 def refusals(name: str, row: Lesson) -> str:

@@ -251,12 +251,15 @@ def exercises() -> dict[str, Facts]:
         asked = Facts.__dataclass_fields__
         return {name: {each: getattr(exercise, each) for each in asked} for name, exercise in EXERCISES.items()}
 
-    return {name: Facts(**facts) for name, facts in asked_once(FACTS, ask).items()}
+    return {name: Facts(**facts) for name, facts in asked_once(FACTS, ask, "solutions").items()}
 
 
-def asked_once(path: Path, ask: Callable[[], dict]) -> dict:
-    """What checkers say, as JSON has it: kept in a file, and asked again where they are others."""
-    now = digest(ROOT, "solutions")
+def asked_once(path: Path, ask: Callable[[], dict], *names: str) -> dict:
+    """What checkers say, as JSON has it: kept in a file, and asked again where they are others.
+
+    names: of all files and folders that have a say in it
+    """
+    now = digest(ROOT, *names)
     with suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["made from"] == now:
@@ -265,6 +268,31 @@ def asked_once(path: Path, ask: Callable[[], dict]) -> dict:
     with suppress(OSError):  # a course that can't be written into is asked each time
         write_whole(path, json.dumps({"made from": now, "said": said}, indent=1))
     return said
+
+
+IMPORT = re.compile(r"\bfrom (solutions[\w.]*) import (\([^)]*\)|.*)|\b(solutions\.[\w.]+)")
+
+
+@cache
+def imports(name: str) -> set[str]:
+    """The files of `solutions/` that one of them imports, with those that its text names in passing."""
+    found = set()
+    for origin, names, dotted in IMPORT.findall((ROOT / name).read_text(encoding="utf-8")):
+        for module in [f"{origin}.{each}" for each in re.findall(r"\w+", names)] or [dotted]:
+            place = ROOT
+            for part in module.split("."):
+                place /= part
+                found |= {file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()}
+    return {str(file.relative_to(ROOT)) for file in found}
+
+
+def reached(*names: str) -> list[str]:
+    """Files of `solutions/`, and all that they import, at whatever remove."""
+    found, next_ones = set(), {*names}
+    while next_ones:
+        found |= next_ones
+        next_ones = {each for name in next_ones for each in imports(name)} - found
+    return sorted(found)
 
 
 def digest(root: Path, *names: str) -> str:

@@ -140,9 +140,28 @@ def test_right_answers_are_right(exercise, answer):
     assert verdict.ok, verdict.message
 
 
+@pytest.fixture(scope="module")
+def outcomes():
+    return {}
+
+
+@pytest.fixture
+def each_runs_once(outcomes, monkeypatch):
+    """A mistake is the answer, and one of those that it and the others are compared with."""
+    run = Exercise._run
+
+    def remembered(exercise, function, case, dtype=None):
+        key = exercise.name, function, case.label, dtype
+        if key not in outcomes:
+            outcomes[key] = run(exercise, function, case, dtype)
+        return outcomes[key]
+
+    monkeypatch.setattr(Exercise, "_run", remembered)
+
+
 @every_mistake
 @pytest.mark.seconds
-def test_mistakes_are_rejected_by_name(exercise, sentence):
+def test_mistakes_are_rejected_by_name(exercise, sentence, each_runs_once):
     verdict = exercise.verdict(exercise.mistakes[sentence])
     assert not verdict.ok and verdict.attempted
     assert verdict.mistake == sentence, verdict.message
@@ -904,7 +923,7 @@ def loops_and_swallows(scores):
     while True:
         try:
             while True:
-                time.sleep(0.001)
+                scores = scores + 1
         except Exception:
             pass
 
@@ -913,11 +932,11 @@ def loops_and_swallows_nearly_all(scores):
     for _ in range(3):
         try:
             while True:
-                time.sleep(0.001)
+                scores = scores + 1
         except:  # noqa: E722
             pass
     while True:
-        time.sleep(0.001)
+        scores = scores + 1
 
 
 class Passing(TorchDispatchMode):

@@ -173,6 +173,7 @@ def python(folder: Path, *arguments: str) -> str:
 
 
 def copied(folder: Path) -> Path:
+    """A copy of the course, and of what its checkers have told: in it only those that change are asked again."""
     folders = ("solutions", "widgets", "book", "lessons", "tests", "binder")
     files = ("pyproject.toml", "conftest.py", "README.md", "course.py", *(path.name for path in ROOT.glob("*.txt")))
     for name in (*folders, *files):
@@ -181,6 +182,7 @@ def copied(folder: Path) -> Path:
             shutil.copytree(ROOT / name, folder / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(press.TOLD, folder / press.TOLD.relative_to(ROOT))
     return folder
 
 
@@ -212,7 +214,7 @@ def before() -> dict:
 
 
 @pytest.fixture(scope="module")
-def longer(tmp_path_factory) -> Path:
+def longer(before, tmp_path_factory) -> Path:
     """A copy of the course with one lesson more, in its middle."""
     folder = copied(tmp_path_factory.mktemp("longer"))
     place = f'\n[[lesson]]\nname = "{lessons()[[each.name for each in lessons()].index(AFTER) + 1].name}"'

@@ -1,5 +1,6 @@
 """The press: one text, three notebooks, the same bytes each time."""
 
+import ast
 import dataclasses
 import shutil
 import subprocess
@@ -149,6 +150,23 @@ def test_it_is_what_check_says(tmp_path, monkeypatch, capsys):
     press.told.cache_clear()
     assert press.told() == {}
     press.told.cache_clear()
+
+
+def test_it_is_asked_again_where_a_file_has_changed_that_its_checkers_import():
+    """An import is found by its words; Python's grammar finds no other."""
+    for path in (ROOT / "solutions").rglob("*.py"):
+        nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        needed = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom):
+                needed |= {node.module or "", *(f"{node.module}.{each.name}" for each in node.names)}
+        places = [ROOT.joinpath(*name.split(".")) for name in needed if name.startswith("solutions")]
+        files = {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")}
+        found = references.imports(str(path.relative_to(ROOT)))
+        assert {str(file.relative_to(ROOT)) for file in files if file.exists()} <= found, path
+    found = references.reached("solutions/checks/flash_attention.py")
+    assert {f"solutions/{name}.py" for name in ("checks/tools", "checks/comparing", "flash/machine")} <= {*found}
+    assert "solutions/infini.py" not in found
 
 
 def test_a_prediction_is_folded_away(house):

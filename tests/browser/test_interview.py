@@ -10,7 +10,7 @@ from solutions.lessons import lesson
 from widgets import Mock, Practice, predict
 from widgets.interview import bank
 
-from .pages import faults, pale, write
+from .pages import faults, write
 
 MORNING = datetime.datetime(2026, 5, 1, 9)
 WIDE = """() => [...document.querySelectorAll('.al *')].filter((el) => {
@@ -83,21 +83,21 @@ def test_practice_has_no_faults_in_any_state(visit, theme, width):
     assert page.locator(f".al:not([data-theme='{theme}'])").count() == 0
     make(page, 0)
     press(page, "overview")
-    assert faults(page) + pale(page) == []
+    assert faults(page) == []
     page.get_by_role("textbox").fill("I would say")
     press(page, "Reveal")
     page.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true })")
-    assert faults(page) + pale(page) == []
+    assert faults(page) == []
     assert page.evaluate(WIDE) == [] and page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 1000)])
 def test_the_mock_has_no_faults_in_any_state(visit, theme, width):
     page = visit("mock", width, theme)
-    assert faults(page) + pale(page) == []
+    assert faults(page) == []
     press(page, "Begin")
     press(page, "Reveal")
-    assert faults(page) + pale(page) == []
+    assert faults(page) == []
     press(page, "0 of 9")
     make(page, 1)
     press(page, "Reveal")
@@ -107,7 +107,7 @@ def test_the_mock_has_no_faults_in_any_state(visit, theme, width):
     page.locator(".al-iv-first:visible").click()  # a question or a follow-up; the time for questions is over
     assert page.evaluate(WIDE) == [] and page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     press(page, "not yet")
-    assert faults(page) + pale(page) == []
+    assert faults(page) == []
     assert page.evaluate(WIDE) == [] and page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -178,7 +178,7 @@ def test_an_answer_after_the_time_is_kept_and_marked(visit):
     press(page, "Start the clock")
     page.clock.fast_forward((60 * first.minutes + 42) * 1000)
     assert page.get_by_role("timer").inner_text() == "0:42 over"
-    assert faults(page) + pale(page) == []
+    assert faults(page) == []
     make(page, len(first.points))
     assert f"{first.number} kept, late: " in told(page) and "back tomorrow" in told(page)
     assert kept(page)["answers"][0]["late"] is True
