@@ -298,6 +298,31 @@ LESSONS: dict[str, list[Run]] = {
             Figure("Bytes that the lesson's model keeps of a million tokens", "it finds the key",
                    "infini/state_bytes", "KiB"),
         ]),
+        Run("gated prose", "half an hour", kept("gated_prose"), [
+            Figure("Digits found in prose by the gated delta rule, 131,072 tokens",
+                   "trained on 512 tokens, text it never saw, key in the middle; Infini-attention: see above",
+                   "runs/*/cells/kind=as trained&tokens=131072&depth=0.5/digits", "%"),
+            Figure("What it keeps for that", "two layers, two heads of 32",
+                   "runs/0/cells/kind=as trained&tokens=131072&depth=0.5/state_bytes", "B"),
+            Figure("The same models, a key said three times, the last counts", "8,192 tokens, not trained on it",
+                   "runs/*/cells/kind=said 3 times, the last counts&depth=0.5/digits", "%"),
+            Figure("Training", "350 steps of 16, one thread, processor time", "runs/*/cpu_seconds", "s"),
+        ]),
+        Run("train gated", "a quarter of an hour", shipped("gated-*"), [
+            Figure("Training a shipped model of the gated delta rule", "processor time, seed 0",
+                   "result/cpu_seconds", "s"),
+        ]),
+        Run("gated capacity", "half a minute", kept("gated_capacity"), [
+            Figure("Pairs given back by a sum, 64 of them", "random keys, one matrix of 64², nearest of 100 values",
+                   "rows/d=64&rule=addition/right/pairs=64/seeds/*", "%"),
+            Figure("The same, corrected, one pass", "the delta rule",
+                   "rows/d=64&rule=delta, 1 pass/right/pairs=64/seeds/*", "%"),
+            Figure("The same, corrected, 30 passes", "the delta rule",
+                   "rows/d=64&rule=delta, 30 passes/right/pairs=64/seeds/*", "%"),
+            Figure("By a sum, 128 of them", "the same matrix", "rows/d=64&rule=addition/right/pairs=128/seeds/*", "%"),
+            Figure("Corrected, 30 passes, 128 of them", "the same matrix",
+                   "rows/d=64&rule=delta, 30 passes/right/pairs=128/seeds/*", "%"),
+        ]),
     ],
     "deepseek_sparse_attention": [
         Run("train sparse", "five minutes", shipped("sparse"), [
