@@ -144,6 +144,13 @@ def test_prose_is_found_at_131072_tokens_with_a_state_of_21_kb():
     assert all(cell["exact"] < 0.5 for cell in lost["cells"] if cell["tokens"] == 131_072)
 
 
+def test_the_last_of_three_is_found_and_random_words_are_a_failure():
+    """Trained on sentences alone, it reads their words in another order as if it had never seen the key."""
+    for run in found_in("last-of-three")["runs"]:
+        assert all(cell["exact"] > 0.8 for cell in cells(run).values())
+        assert all(cell["digits"] < 0.3 for cell in cells(run, "random words").values())
+
+
 # Capacity ----------------------------------------------------------------------------------------------------------
 
 CAPACITY = {(row["d"], row["rule"]): {each["pairs"]: each["seeds"] for each in row["right"]}
@@ -196,3 +203,18 @@ def test_shipped_hybrids_do_what_is_written_of_them(kind):
     assert again["recall"] == pytest.approx(written["recall"], abs=5e-3)
     assert again["word_loss"] == pytest.approx(written["word_loss"], abs=5e-3)
     assert again["nbytes"] == written["nbytes"]
+
+
+def test_order_comes_from_the_states_and_recall_from_one_full_layer():
+    """At eight times the trained length, in every seed."""
+    far = {kind: [run["found"][2] for run in about("hybrid")["runs"] if run["kind"] == kind] for kind in hybrid.KINDS}
+    assert all(found["tokens"] == 768 for runs in far.values() for found in runs)
+    for place in ("full-first", "states"):
+        assert max(found["word_loss"] for found in far[place]) < min(found["word_loss"] for found in far["full-rope"])
+    for found in far["full-first"]:
+        assert found["recall"] > 0.95 and found["word_loss"] < 1.2
+    for found in far["states"]:
+        assert found["recall_by_distance"][-1] < 0.15
+    for found in far["full-nope"]:
+        assert found["recall"] > 0.95 and found["word_loss"] > 1.5
+    assert far["full-nope"][0]["nbytes"] > 3 * far["full-first"][0]["nbytes"] > 30 * far["states"][0]["nbytes"]

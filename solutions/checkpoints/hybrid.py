@@ -93,6 +93,14 @@ def quality(model: TinyTransformer, n: int) -> dict:
     }
 
 
+def settings() -> dict:
+    return {
+        "layers": LAYERS, "width": WIDTH, "heads": HEADS, "batch": BATCH, "tokens": 3 * TRIPLES, "learning_rate": 3e-3,
+        "state": STATE, "tests": TESTS, "edges": EDGES, "word_entropy": streams.WORD_ENTROPY,
+        "chance": 1 / streams.VALUES,
+    }  # fmt: skip
+
+
 def make(folder: Path) -> None:
     """Train every model, keep the weights of the first seed, and tell about each: 15 minutes on one thread."""
     done = json.loads((folder / FOUND).read_text()) if (folder / FOUND).exists() else []
@@ -109,10 +117,5 @@ def make(folder: Path) -> None:
             for found in result["found"]:
                 print(f"   {found['tokens']}: recall {found['recall']:.3f}, words {found['word_loss']:.3f}", end="")
             print(flush=True)
-    settings = {
-        "layers": LAYERS, "width": WIDTH, "heads": HEADS, "batch": BATCH, "tokens": 3 * TRIPLES, "learning_rate": 3e-3,
-        "state": STATE, "tests": TESTS, "edges": EDGES, "word_entropy": streams.WORD_ENTROPY,
-        "chance": 1 / streams.VALUES,
-    }  # fmt: skip
-    note("hybrid", folder, settings=settings, runs=done)
+    note("hybrid", folder, settings=settings(), runs=done)
     (folder / FOUND).unlink()
