@@ -15,8 +15,12 @@ Harder haystacks: filler of random words or of real text, several keys of which 
 
 import copy
 import math
+import re
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -191,6 +195,43 @@ def key_in(tokens: Tensor) -> Tensor:
             "Make it with prompts(...)."
         )
     return found[hit.nonzero()[-1, 0], 3:] - FIRST_DIGIT
+
+
+# Prose -------------------------------------------------------------------------------------------------------------
+
+
+class Prose(NamedTuple):
+    """A text for filler, in numbers: a part to train on, one to try; and the words that it is made of."""
+
+    training: Tensor
+    other: Tensor
+    words: tuple[str, ...]
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that there are: the task's, and the words that the task doesn't have."""
+        return VOCABULARY + len({*self.words} - {*NUMBER})
+
+
+COMMON, HELD_OUT = 1000, 0.2  # words of the prose that are kept, and the share of it that training doesn't see
+
+
+def prose(words: Sequence[str] | None = None) -> Prose:
+    """Python's reference as `help()` shows it, in its commonest words.
+
+    words: those that a model was trained with, since another Python's reference has others; None for the commonest of
+    this one
+    """
+    from pydoc_data.topics import topics
+
+    spoken = re.findall(r"[a-z]+|[.?]", " ".join(topics[name] for name in sorted(topics)).lower())
+    known = tuple(words or (word for word, _ in Counter(spoken).most_common(COMMON)))
+    new = [word for word in known if word not in NUMBER]
+    number = NUMBER | {word: VOCABULARY + i for i, word in enumerate(new)}
+    kept = {*known}
+    tokens = torch.tensor([number[word] for word in spoken if word in kept])
+    cut = round((1 - HELD_OUT) * len(tokens))
+    return Prose(tokens[:cut], tokens[cut:], known)
 
 
 # Training ----------------------------------------------------------------------------------------------------------

@@ -67,23 +67,14 @@ def train_one(
     prompt: what the prompts are like, as in `passkey.prompts`
     """
     seed, has_gates = model.config.seed, "infini" in model.config.layers
-    told: dict[str, Any] = {"right": [], "gates": [], "most": FEWEST, "since": 0, "seconds": 0.0}
+    told: dict[str, Any] = {**begun(), "gates": [], "seconds": 0.0}
     draft = Draft(label, folder, told=told) if folder else None
     began, cpu_began = time.perf_counter(), time.process_time()
 
     def loss(model: TinyTransformer, step: int) -> Tensor:
-        lately = told["right"][told["since"] :][-LATELY:]
-        if len(lately) == LATELY and sum(lately) / LATELY > GOOD and told["most"] < MOST:
-            told["most"], told["since"] = told["most"] + 2, step
         if has_gates and step % EVERY == 0:
             told["gates"].append([[round(share, 4) for share in layer] for layer in gates(model).tolist()])
-        generator = torch.Generator().manual_seed(1_000_003 * seed + step)
-        segments = int(torch.randint(FEWEST, told["most"] + 1, (), generator=generator))
-        simulated = simulate and has_gates and told["most"] > FEWEST
-        batch = passkey.training_batch(BATCH, segments, SEGMENT, generator, simulate=simulated, **prompt)
-        value, right = passkey.loss(model, batch)
-        told["right"].append(round(right, 4))
-        return value
+        return lesson(model, step, told, BATCH, simulate and has_gates, **prompt)
 
     def show() -> dict[str, str]:
         lately = told["right"][-LATELY:]
@@ -113,6 +104,26 @@ def train_one(
         "right": [round(sum(part) / len(part), 4) for part in chunks(told["right"], EVERY)],
         **({"gates": told["gates"], "gates_at_the_end": gates(model).tolist()} if has_gates else {}),
     }
+
+
+def begun() -> dict[str, Any]:
+    """What a run keeps of itself: the share of digits of each step, the segments it has come to, and since when."""
+    return {"right": [], "most": FEWEST, "since": 0, "tokens": 0}
+
+
+def lesson(model: TinyTransformer, step: int, told: dict, batch: int, simulate: bool, **prompt) -> Tensor:
+    """One step's loss, on prompts as long as the model is good for; told: see `begun`."""
+    lately = told["right"][told["since"] :][-LATELY:]
+    if len(lately) == LATELY and sum(lately) / LATELY > GOOD and told["most"] < MOST:
+        told["most"], told["since"] = told["most"] + 2, step
+    generator = torch.Generator().manual_seed(1_000_003 * model.config.seed + step)
+    segments = int(torch.randint(FEWEST, told["most"] + 1, (), generator=generator))
+    simulate = simulate and told["most"] > FEWEST
+    made = passkey.training_batch(batch, segments, SEGMENT, generator, simulate=simulate, **prompt)
+    value, right = passkey.loss(model, made)
+    told["right"].append(round(right, 4))
+    told["tokens"] += made.tokens.numel()
+    return value
 
 
 def told_as(setting: str | int | Tensor) -> str | int:

@@ -18,9 +18,7 @@ processor time where they are called seconds.
 import argparse
 import hashlib
 import json
-import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
@@ -46,11 +44,13 @@ CELLS = {512: 20, 2048: 20, 8192: 20, 32_768: 20, 131_072: 20, 1_000_000: 10}  #
 CHANCE = 0.1
 
 
-def trained(name: str, make: Callable[[], tuple[TinyTransformer, dict]]) -> tuple[TinyTransformer, dict]:
+def trained(
+    name: str, make: Callable[[], tuple[TinyTransformer, dict]], recipe: str = "infini"
+) -> tuple[TinyTransformer, dict]:
     """A model and how its training went, from work/bench or made now."""
     if not (MODELS / f"{name}.json").exists():
         model, result = make()
-        save(model, name, MODELS, recipe="infini", result=result)
+        save(model, name, MODELS, recipe=recipe, result=result)
     return load(name, MODELS), about(name, MODELS)["result"]
 
 
@@ -283,20 +283,9 @@ def speed_part() -> dict:
     return {"streams": found}
 
 
-COMMON, HELD_OUT = 1000, 0.2  # words of the prose that are kept, and the share of it that training doesn't see
-
-
-def prose() -> tuple[Tensor, Tensor, int]:
-    """Python's reference as `help()` shows it, in its commonest words: a text to train on, one to try, all tokens."""
-    from pydoc_data.topics import topics
-
-    words = re.findall(r"[a-z]+|[.?]", " ".join(topics[name] for name in sorted(topics)).lower())
-    known = [word for word, _ in Counter(words).most_common(COMMON)]
-    new = [word for word in known if word not in passkey.NUMBER]
-    number = passkey.NUMBER | {word: passkey.VOCABULARY + i for i, word in enumerate(new)}
-    tokens = torch.tensor([number[word] for word in words if word in {*known}])
-    cut = round((1 - HELD_OUT) * len(tokens))
-    return tokens[:cut], tokens[cut:], passkey.VOCABULARY + len(new)
+def told_of(text: passkey.Prose) -> str:
+    parts = f"{len(text.training):,} and {len(text.other):,} words"
+    return f"{parts} of Python's reference, {len(text.words):,} different ones"
 
 
 def haystacks_part() -> Iterator[dict]:
@@ -325,10 +314,9 @@ def haystacks_part() -> Iterator[dict]:
         slug = "haystack-" + "-".join(f"{key}-{value}" for key, value in prompt.items())
         found.append(tried(label, *variant(slug, **prompt), prompt, **prompt))
         yield {"tasks": found}
-    training, other, vocabulary = prose()
-    model = variant("haystack-prose", vocabulary=vocabulary, filler=training)
-    said = {"filler": f"{len(training):,} and {len(other):,} words of Python's reference, {COMMON:,} different ones"}
-    found.append(tried("prose", *model, said, filler=other))
+    text = passkey.prose()
+    model = variant("haystack-prose", vocabulary=text.vocabulary, filler=text.training)
+    found.append(tried("prose", *model, {"filler": told_of(text)}, filler=text.other))
     yield {"tasks": found}
 
 
