@@ -426,7 +426,7 @@ def mean_is_an_area(page: Canvas) -> str:
     for cost in (0, 0.5, 1, 1.5, 2, 2.5):
         page.text(left - 8, at(0, cost)[1] + 5, f"{cost:g}", SMALL, "ink-2", "end")
         page.line([at(0, cost), at(last, cost)], "line")
-    for words, position in (("0", 0), ("64 K", last / 2), ("128 K", last)):
+    for words, position in (("0", 0), ("64K", last / 2), ("128K", last)):
         page.text(at(position, 0)[0], floor + 20, words, SMALL, "ink-2", "middle")
     page.text(left + wide / 2, floor + 40, "position, tokens", SMALL, "ink-2", "middle")
     labels = []
@@ -436,7 +436,7 @@ def mean_is_an_area(page: Canvas) -> str:
         page.line(corners, colour, 2.5)
         mean, end = price.figure_mean(last, "decode", model), price.figure_cost(last, "decode", model)
         page.line([at(0, mean), at(last, mean)], colour, 1.5, "6 4")
-        labels += [(end, f"{end:.3f}", page.choose(f"{model}, at 128 K", model[:4]), colour)]
+        labels += [(end, f"{end:.3f}", page.choose(f"{model}, at 128K", model[:4]), colour)]
         labels += [(mean, f"{mean:.3f}", page.choose("its mean", "mean"), colour)]
     for cost in price.CLAIM:
         page.line([at(0, cost), at(last, cost)], "bad", 1.5, "2 4")

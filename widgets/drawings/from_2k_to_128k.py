@@ -37,7 +37,7 @@ def training_memory(page: Canvas) -> str:
     sizes = kept()
     values = list(sizes.values())
     top = page.title(
-        page.choose("What one text of 128 K leaves in memory", "What one text of 128 K leaves"),
+        page.choose("What one text of 128K leaves in memory", "What one text of 128K leaves"),
         f"Activations kept for the backward pass, 8 B model, {count(TOKENS)} tokens. Log scale.",
     )
     low, high = 1e9, 1e14
@@ -134,11 +134,11 @@ def what_breaks_when(page: Canvas) -> str:
         side = "end" if x > page.width - 90 else "start"
         page.text(x + (-7 if side == "end" else 7), at - page.choose(9, 8), count(tokens), SMALL + 1, bold=True,
                   anchor=side, halo=True)  # fmt: skip
-    page.text(wanted, bottom + 40, "128 K, asked for", SMALL, "ink", "middle", bold=True)
+    page.text(wanted, bottom + 40, "128K, asked for", SMALL, "ink", "middle", bold=True)
     listed = "; ".join(f"{name}: {count(tokens)}" for name, tokens in lengths.items())
     return (
-        "Six rows on a logarithmic axis of lengths from 1 K to 1 M: from how many tokens of one text on something is "
-        f"too much for an 8 B model on one H100. {listed}. The first four lie below the 128 K that are asked for."
+        "Six rows on a logarithmic axis of lengths from 1K to 1 M: from how many tokens of one text on something is "
+        f"too much for an 8 B model on one H100. {listed}. The first four lie below the 128K that are asked for."
     )
 
 
@@ -198,7 +198,7 @@ def rounded_positions(page: Canvas) -> str:
     for apart in (1, 8, 64, 512):
         page.line([at(0, apart), at(POWERS, apart)], "line")
         page.text(left - 8, at(0, apart)[1] + 4, str(apart), SMALL, "ink-2", "end")
-    for power, name in {0: "position 1", 8: "256", 11: "2 K", POWERS: "128 K"}.items():
+    for power, name in {0: "position 1", 8: "256", 11: "2K", POWERS: "128K"}.items():
         page.line([at(power, 1), at(power, 512)], "line")
         side = {0: "start", POWERS: "end"}.get(power, "middle")
         page.text(at(power, 1)[0], bottom + 19, name, SMALL, "ink-2", side)
@@ -224,7 +224,7 @@ def rounded_positions(page: Canvas) -> str:
     return (
         f"Positions from {AROUND[0]} to {AROUND[-1]}, with arrows to those that bfloat16 has: up to 256 each has its "
         f"own, above it only the even ones, so that {shared} become one. Below, the step to the next position by type, "
-        f"up to 128 K: bfloat16 doubles its step from 256 on, to {found[torch.bfloat16][-1]}; float16 from 2 K on, to "
+        f"up to 128K: bfloat16 doubles its step from 256 on, to {found[torch.bfloat16][-1]}; float16 from 2K on, to "
         f"{found[torch.float16][-1]}, and ends at {largest}; float32 keeps every position."
     )
 

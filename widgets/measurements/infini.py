@@ -1,6 +1,6 @@
 """What Infini-attention finds, forgets and costs, on one thread: `python3 course.py measure infini PART ...`.
 
-passkey     three seeds, 2 K to 1 M tokens, key at the start, in the middle, at the end; and with the memory emptied
+passkey     three seeds, 2K to 1 M tokens, key at the start, in the middle, at the end; and with the memory emptied
 baselines   the same prompts through a window with sinks, Transformer-XL's cache, a kNN memory, the whole KV cache, and
             through a model that is asked of one piece of the text after the other
 controls    Infini-attention trained without simulated repetition, with slow gates, with other rules
