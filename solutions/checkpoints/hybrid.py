@@ -102,7 +102,7 @@ def settings() -> dict:
 
 
 def make(folder: Path) -> None:
-    """Train every model, keep the weights of the first seed, and tell about each: 15 minutes on one thread."""
+    """Train every model, keep the weights of the first seed, and tell about each: half an hour on one thread."""
     done = json.loads((folder / FOUND).read_text()) if (folder / FOUND).exists() else []
     for seed in SEEDS:
         for kind in KINDS:

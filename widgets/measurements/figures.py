@@ -298,9 +298,9 @@ LESSONS: dict[str, list[Run]] = {
             Figure("Bytes that the lesson's model keeps of a million tokens", "it finds the key",
                    "infini/state_bytes", "KiB"),
         ]),
-        Run("gated prose", "half an hour", kept("gated_prose"), [
+        Run("gated prose", "a quarter of an hour", kept("gated_prose"), [
             Figure("Digits found in prose by the gated delta rule, 131,072 tokens",
-                   "trained on 512 tokens, text it never saw, key in the middle; Infini-attention: see above",
+                   "trained on 512 tokens, text it never saw, key in the middle",
                    "runs/*/cells/kind=as trained&tokens=131072&depth=0.5/digits", "%"),
             Figure("What it keeps for that", "two layers, two heads of 32",
                    "runs/0/cells/kind=as trained&tokens=131072&depth=0.5/state_bytes", "B"),
@@ -312,7 +312,7 @@ LESSONS: dict[str, list[Run]] = {
             Figure("Training a shipped model of the gated delta rule", "processor time, seed 0",
                    "result/cpu_seconds", "s"),
         ]),
-        Run("gated last-of-three", "half an hour", kept("gated_last_of_three"), [
+        Run("gated last-of-three", "a quarter of an hour", kept("gated_last_of_three"), [
             Figure("Digits of the last of three sayings, 131,072 tokens",
                    "trained on it in periodic sentences, 512 tokens, key in the middle",
                    "runs/*/cells/kind=as trained&tokens=131072&depth=0.5/digits", "%"),
