@@ -139,7 +139,7 @@ COPY = Exercise(
             "the numbers are rounded to half precision on the way": ("other=0.0)", "other=0.0).to(tl.float16)"),
         },
     )
-    | {"every program copies all rows": all_rows_each},
+    | {"programs copy rows of others too: all rows, or all from their own first one on": all_rows_each},
     unjudged=interpreter.why_not,
 )
 
@@ -399,10 +399,11 @@ SCORES = Exercise(
 # row_log_sums ----------------------------------------------------------------------------------------------------
 
 
-def log_sums(kernel, n, width, block_m, block_n, shift=0.0, size=2.0, hidden=(0, 0)):
-    """hidden: from where to where the scores of row 1 are -inf."""
+def log_sums(kernel, n, width, block_m, block_n, shift=0.0, size=2.0, hidden=(0, 0), late=0.0):
+    """hidden: from where to where the scores of row 1 are -inf; late: what the last score of each row is higher."""
     s = size * drawn(n, width) + shift
     s[1:2, slice(*hidden)] = -math.inf
+    s[:, -1] += late
     grid, meta = (triton.cdiv(n, block_m),), {"BLOCK_M": block_m, "BLOCK_N": block_n}
     outputs, parts = {"lse": unwritten(n)}, rows_each(n, 1, block_m)
     return launched(kernel, grid, {"s": s}, outputs, n, width, parts=parts, **meta)["lse"]
@@ -471,6 +472,7 @@ LOG_SUMS = Exercise(
         case("3 rows of 7, 8 a program, all in one piece", 3, 7, 8, 16, outcome=log_sums),
         case("scores around -500, one in the last piece", 3, 9, 4, 8, -500.0, outcome=log_sums),
         case("scores of several hundred, up and down", 3, 10, 4, 8, 0.0, 400.0, outcome=log_sums),
+        case("a last score 120 above the others", 3, 21, 4, 8, 0.0, 2.0, (0, 0), 120.0, outcome=log_sums),
         case("scores around -20,000", 3, 13, 4, 8, -20_000.0, outcome=log_sums),
         case("a first piece that is all -inf", 3, 20, 4, 8, 0.0, 2.0, (0, 8), outcome=log_sums),
         case("a later piece that is all -inf", 3, 22, 4, 8, 0.0, 2.0, (8, 16), outcome=log_sums),
@@ -507,7 +509,7 @@ LOG_SUMS = Exercise(
                 ", other=-1e30",
                 "",
             ),
-            "m begins at 0, above scores that are all negative": (
+            "m begins at 0, or meets a 0 in a masked column, above scores that are all negative": (
                 "tl.full([BLOCK_M], -1e30, tl.float32)",
                 "tl.zeros([BLOCK_M], tl.float32)",
             ),
@@ -519,6 +521,10 @@ LOG_SUMS = Exercise(
             "no maximum is subtracted, and large scores overflow": (
                 "m_new = tl.maximum(m, tl.max(piece, 1))",
                 "m_new = tl.zeros([BLOCK_M], tl.float32)",
+            ),
+            "the unit is the first piece's maximum and never moves, and a later score far above it overflows": (
+                "m_new = tl.maximum(m, tl.max(piece, 1))",
+                "m_new = tl.where(m < -1e29, tl.maximum(m, tl.max(piece, 1)), m)",
             ),
             "one maximum is taken for all rows of the tile": ("tl.max(piece, 1)", "tl.max(tl.max(piece, 1), 0)"),
             "the log-sum-exp is the logarithm of ell alone, without the maximum": ("m + tl.log(ell)", "tl.log(ell)"),

@@ -48,6 +48,18 @@ def row_in_chunks(function, scores, sizes):
     return torch.stack([maximum.masked_fill(empty, -math.inf), total])
 
 
+def total_alone(function, scores, sizes):
+    """The total, beside a maximum so large that nobody would see it."""
+    return row_in_chunks(function, scores, sizes)[1]
+
+
+def very_low(normal):
+    """Rows of one score that is finite, and lower than any usual floor."""
+    scores = torch.full((2, 3), -math.inf)
+    scores[0, 0], scores[1, 1] = -1e35, torch.finfo(torch.float32).min
+    return scores, [1, 2]
+
+
 class Turns(Watch):
     """Remember in which order the numbers of some tensors are read; looking at one several times in a row is one turn.
 
@@ -235,6 +247,7 @@ ONLINE = Exercise(
         Case("a later chunk that is hidden from a row", hidden_chunk(slice(3, 6)), row_in_chunks),
         Case("a row that sees nothing", all_hidden, row_in_chunks),
         Case("a row that sees nothing, in float16", all_hidden, row_in_chunks, dtype=torch.float16),
+        Case("rows of one score, -1e35 or the most negative number", very_low, total_alone),
         Case("2 heads of 3 rows", split_row((2, 3, 2), 2, 3), row_in_chunks),
         Case("a row that nothing stands in front of", split_row((3, 1, 4)), row_in_chunks),
         Case("float64", split_row((3, 4), 4), row_in_chunks, dtype=torch.float64),
@@ -309,6 +322,10 @@ ONLINE = Exercise(
             add=lambda total, part, alpha: torch.where(part == 0, 0 * total, alpha * total) + part
         ),
         "the maximum begins at -1e30, not at the most negative finite number": streamed(begin=lambda chunk: -1e30),
+        "a row whose scores are all below -1e30 counts as nothing but -inf": streamed(
+            begin=lambda chunk: -1e30,
+            back=lambda m, total: (m.masked_fill(total == 0, torch.finfo(m.dtype).min), total),
+        ),
     },
 )
 
@@ -835,6 +852,11 @@ def a_block_of_queries(queries, keys, block_n, d=8, scale=1.0, apart=0.0):
     return without_block_m
 
 
+def below_half(normal):
+    """q, k and v of one key, whose scores are lower than any number of float16, and exact."""
+    return 0 * normal(4, 64) + 400, 0 * normal(1, 64) - 400, normal(1, 64)
+
+
 ONES = torch.ones_like
 
 ONLINE_ATTENTION = Exercise(
@@ -860,6 +882,12 @@ ONLINE_ATTENTION = Exercise(
         Case("float64", a_block_of_queries(3, 10, 4), out_and_lse, dtype=torch.float64),
         Case("scores around -20,000", a_block_of_queries(5, 12, 4, apart=240), out_and_lse, dtype=torch.float64),
         Case("half precision", a_block_of_queries(3, 20, 6), out_and_lse, dtype=torch.float16),
+        Case(
+            "half precision, one key, scores of -1,280,000",
+            lambda normal: (*below_half(normal), 4),
+            out_and_lse,
+            dtype=torch.float16,
+        ),
         Case(
             "half precision, 1,000 equal scores, values around 60,000",
             lambda normal: (normal(2, 4), 0 * normal(1000, 4), 100 * normal(1000, 4) + 60_000, 300),
@@ -1154,6 +1182,7 @@ def tiled(
     q_again=False,
     v_with_k=False,
     store_each_time=False,
+    max_of_seen=True,
 ):
     """Tiled attention in which a mistake can replace a part."""
 
@@ -1190,7 +1219,7 @@ def tiled(
                         scores = machine.hold("s", scores.masked_fill(ahead(key, row, offset), hidden))
                     if drop_k:
                         machine.drop("keys")
-                    new_max = machine.hold("new maximum", latest(m, scores))
+                    new_max = machine.hold("new maximum", latest(m, scores if max_of_seen else plain))
                     for_sum, for_acc = unit(torch.exp(m - new_max))
                     weights = (machine.hold if hold_weights else unheld)(weights_name, weigh(scores, new_max))
                     counted = summed(weights, torch.exp(plain - new_max[:, None]))
@@ -1316,6 +1345,12 @@ IN_TILES = Exercise(
         ),
         Case("bfloat16", one_head(6, 20, 4, 8), rounded_on_machine, **BFLOAT),
         Case(
+            "half precision, one key, scores of -1,280,000",
+            lambda normal: (*below_half(normal), 4, 4),
+            rounded_on_machine,
+            **HALF,
+        ),
+        Case(
             "half precision in 64 KB: 200 tokens, d = 64, blocks of 32 × 128",
             one_head(200, 200, 32, 128, d=64, capacity=KB_64),
             within_budgets(),
@@ -1358,6 +1393,9 @@ IN_TILES = Exercise(
             unit=lambda a: (torch.zeros_like(a), torch.zeros_like(a))
         ),
         "the maximum begins at 0, above scores that are all negative": full(begin=lambda dtype: 0.0),
+        "the maximum begins at the most negative number of q's dtype, and in float16 scores can be lower": full(
+            begin=lambda wide: lowest(torch.float16 if wide == torch.float32 else wide)
+        ),
         "the log-sum-exp adds a logarithm in base 2 to the natural maximum": full(
             finish=lambda acc, m, total: (acc / total[:, None], m + torch.log2(total))
         ),
@@ -1398,7 +1436,7 @@ IN_TILES = Exercise(
         "the new output is not held, and the machine keeps the one of the beginning": full(hold_acc=(True, False)),
         "the output so far is not held, from the beginning on": full(hold_acc=(False, True)),
         "the queries are turned to float32 at once, and kept beside those that were loaded": full(wide_q=True),
-        "the output so far is rounded to half precision after every block": full(
+        "the output so far is rounded to half precision, after every block or before it is divided": full(
             rounded=lambda acc, dtype: acc.to(dtype)
         ),
         "the weights are held beside the scores, and do not take their place": full(weights_beside=True, drop_k=False),
@@ -1427,6 +1465,16 @@ TILED = Exercise(
         Case("19 queries, 10 keys, blocks of 8 × 4", one_head(19, 10, 8, 4), on_machine()),
         Case("causal, 50 tokens, blocks of 16 × 8", one_head(50, 50, 16, 8), on_machine(causal=True)),
         Case("causal, 9 queries, 38 keys, blocks of 4 × 8", one_head(9, 38, 4, 8), on_machine(causal=True)),
+        Case(
+            "causal, hidden scores 400 above those seen",
+            lambda normal: (
+                0 * normal(2, 16) + 10,
+                0 * normal(2, 16) + torch.tensor([[0.0], [10.0]]),
+                normal(2, 16),
+                *(2, 2),
+            ),
+            on_machine(causal=True),
+        ),
         Case("one token", one_head(1, 1, 16, 16), on_machine(causal=True)),
         Case("scores 30 times as large", one_head(20, 20, 8, 8, scale=30.0), on_machine(causal=True)),
         Case(
@@ -1450,6 +1498,12 @@ TILED = Exercise(
             **HALF,
         ),
         Case("bfloat16", one_head(6, 20, 4, 8), rounded_on_machine, **BFLOAT),
+        Case(
+            "half precision, one key, scores of -1,280,000",
+            lambda normal: (*below_half(normal), 4, 4),
+            rounded_on_machine,
+            **HALF,
+        ),
         Case(
             "half precision in 48 KiB: 200 tokens, d = 64, blocks of 32 × 128",
             one_head(200, 200, 32, 128, d=64, capacity=KB_48),
@@ -1475,6 +1529,7 @@ TILED = Exercise(
         "causal is not asked, and taken for true": tiled(causal_is=lambda causal: True),
         "hidden scores are 0, which still counts: the exponential of 0 is 1": tiled(hidden=0.0),
         "hidden scores are -10,000, above scores that are smaller": tiled(hidden=-1e4),
+        "the maximum is taken of hidden scores too, and rows far below them are 0 / 0": tiled(max_of_seen=False),
         "the row's sum is taken of all weights, also of the hidden ones": tiled(summed=lambda weights, plain: plain),
         "the causal loop ends in time, and its last blocks are not masked": tiled(
             ahead=lambda key, row, offset: key > row + math.inf
@@ -1560,7 +1615,7 @@ TILED = Exercise(
         "the new output is not held, and the machine keeps the one of the beginning": tiled(hold_acc=(True, False)),
         "the output so far is not held, from the beginning on": tiled(hold_acc=(False, True)),
         "the queries are turned to float32 at once, and kept beside those that were loaded": tiled(wide_q=True),
-        "the output so far is rounded to half precision after every block": tiled(
+        "the output so far is rounded to half precision, after every block or before it is divided": tiled(
             rounded=lambda acc, dtype: acc.to(dtype)
         ),
         "the weights are held beside the scores, and do not take their place": tiled(weights_beside=True),
@@ -2028,6 +2083,13 @@ def decoding(queries, keys, splits, heads=(), d=8, d_value=6, scale=1.0, shift=0
     return inputs
 
 
+def equal_by_two_ways(normal):
+    """1.25 · 1728 = 1.125 · 1920, and divided by √128 in bfloat16 the one is rounded down, the other up."""
+    q, k = 0 * normal(2, 128), 0 * normal(10, 128)
+    q[:, 0], q[:, 1], k[0::2, 0], k[1::2, 1] = 1.25, 1.125, 1728, 1920
+    return q, k, normal(10, 6), 3
+
+
 SPLIT = Exercise(
     title="split the keys",
     section="One query at a time",
@@ -2052,6 +2114,8 @@ SPLIT = Exercise(
         Case("2 sequences of 3 heads, 2 queries", decoding(2, 23, 3, heads=(2, 3), d_value=5)),
         Case("scores 20 times as large", decoding(3, 30, 4, scale=20.0)),
         Case("scores around 800, in float64", decoding(2, 17, 4, shift=800.0), dtype=torch.float64),
+        Case("scores around -20,000, in float64", decoding(2, 17, 4, shift=-20_000.0), dtype=torch.float64),
+        Case("bfloat16, equal scores of 191, made of two channels", equal_by_two_ways, **BFLOAT),
         Case("values that cancel, 2,000 keys in 3 parts, bfloat16", that_cancel(3, 2_000, 3), dtype=torch.bfloat16),
         Case("16,387 keys in 132 parts in bfloat16", a_long_row(1, 16_387, 132), dtype=torch.bfloat16),
         Case("float16, scores around 100", decoding(2, 23, 3, shift=100.0, level=5.0), dtype=torch.float16),
@@ -2135,6 +2199,10 @@ SPLIT = Exercise(
         ),
         "what is merged begins with a log-sum-exp of 0, as if a part had found zeros with a mass of 1": parts_of(
             begin=0.0
+        ),
+        "what is merged begins with a finite log-sum-exp, above parts whose scores are lower": parts_of(begin=-1e3),
+        "the queries are divided by √d in half precision": parts_of(
+            made=lambda q, k: wider(q / math.sqrt(q.shape[-1]))[0] @ wider(k)[0].mT * math.sqrt(q.shape[-1])
         ),
         "what is merged is rounded to half precision after each part": parts_of(kept=lambda out, dtype: out.to(dtype)),
         "the dtype of what is merged is returned, not that of q": parts_of(back=lambda out, dtype: out),

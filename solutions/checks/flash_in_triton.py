@@ -264,7 +264,7 @@ def mistakes_of_the_loop(*chosen: str) -> dict:
             "tl.max(scores, 1)",
             "tl.max(tl.max(scores, 1), 0)",
         ),
-        "m begins at 0, above scores that are all negative": (
+        "m begins at 0, or meets the 0 of a key beyond the end, above scores that are all negative": (
             "tl.full([BLOCK_M], -1e30, tl.float32)",
             "tl.zeros([BLOCK_M], tl.float32)",
         ),
@@ -295,7 +295,7 @@ def mistakes_of_the_loop(*chosen: str) -> dict:
         "exp2 is taken of scores that are not multiplied by log2(e)": ("scale * 1.4426950408889634", "scale"),
         "the natural exp is taken of scores that are multiplied by log2(e)": ("tl.math.exp2", "tl.exp"),
         "acc is stored without being divided by ell": ("acc / ell[:, None]", "acc"),
-        "the output so far is rounded to the dtype of v in every step": (
+        "the output so far is rounded to the dtype of v, in every step or before it is divided by ell": (
             "    tl.store(out + q_at",
             "        acc = acc.to(v_tile.dtype).to(tl.float32)\n    tl.store(out + q_at",
         ),

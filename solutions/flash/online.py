@@ -91,7 +91,7 @@ def split_attention(q: Tensor, k: Tensor, v: Tensor, splits: int) -> Tensor:
 
     q: (..., queries, d); k: (..., keys, d); v: (..., keys, d_value)
     Returns (..., queries, d_value) in q's dtype. No part has more than ceil(keys / splits) keys; some may have fewer,
-    or none. Nothing it makes is larger than all keys, all values, the output or the scores of one part. Of half
+    or none. Nothing it makes is larger than all keys, all values, all parts' outputs or the scores of one part. Of half
     precision scores, weights, log-sum-exps and what is merged are float32 or better, and the result is rounded once.
     (Ours merges in float64, since 200 roundings in float32 add up; Apple's MPS has none.)
     """
