@@ -306,7 +306,7 @@ def mass_fits(target: Tensor, indices: Tensor, **_) -> None:
 # A memory that corrects and forgets --------------------------------------------------------------------------------
 
 GATES = {"linear": None, "delta": None, "decay": "head", "gated": "head", "channel": "channel"}
-"""The rules of `solutions.gated_delta`, and whether each forgets by head, by channel or not at all."""
+"""The rules of `gated_delta`, and whether each forgets by head, by channel or not at all."""
 
 
 def first(found: Tensor) -> list[int]:

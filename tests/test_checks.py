@@ -850,7 +850,7 @@ def test_mistakes_are_named_however_they_are_written(name, wrong, start):
             attend(
                 hide_both,
                 scores=lambda a, b, s=None: (
-                    torch.einsum("...id,...jd->...ij", a, b) * (a.shape[-1] ** -0.5 if s is None else s)
+                    torch.einsum("...id,...jd->...ij", a * (a.shape[-1] ** -0.5 if s is None else s), b)
                 ),
             ),
         ),

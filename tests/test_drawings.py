@@ -345,7 +345,7 @@ def mean_and_sum():
 
 def squares_of_the_lessons():
     near = [min(6, i + 1) for i in range(24)]
-    far = f"Lesson 7 2K {131_072 // 2_048} times longer than the trained 2K {sum(near)} pairs in two of the lessons:"
+    far = f"Lesson 7 2 K {131_072 // 2_048} times longer than the trained 2 K {sum(near)} pairs in two of the lessons:"
     return [f"all {24 * 25 // 2} pairs", f"{4 * 6 * 7 // 2}, and a memory of", f"{far} the nearest, or the chosen."]
 
 
