@@ -35,9 +35,9 @@ from solutions import checks, infini, quadratic, references, whole
 from solutions.blanks import bare
 from solutions.checks import EXERCISES, Case, Exercise, case, check, hint, progress, showing
 from solutions.checks import exercise as exercise_module
-from solutions.checks.comparing import close
+from solutions.checks.comparing import close, same
 from solutions.checks.exercise import TIME_LIMIT
-from solutions.checks.running import is_blank, written
+from solutions.checks.running import is_blank, within, written
 from solutions.lessons import lessons
 
 running_module = importlib.import_module("solutions.checks.running")
@@ -161,8 +161,12 @@ def each_runs_once(outcomes, monkeypatch):
 
 @every_mistake
 @pytest.mark.seconds
-def test_mistakes_are_rejected_by_name(exercise, sentence, each_runs_once):
+def test_mistakes_are_rejected_by_name(exercise, sentence, each_runs_once, outcomes):
     verdict = exercise.verdict(exercise.mistakes[sentence])
+    case = exercise.cases[verdict.refused]
+    del outcomes[exercise.name, exercise.mistakes[sentence], case.label, None]
+    again = within(None, lambda: exercise._run(exercise.mistakes[sentence], case))
+    assert same(verdict.run, again, exercise.scalar)  # it gives the same each time
     assert not verdict.ok and verdict.attempted
     assert verdict.mistake == sentence, verdict.message
     assert f"Your output equals what you get when {sentence}. (case '" in verdict.message
@@ -932,11 +936,11 @@ def loops_and_swallows_nearly_all(scores):
     for _ in range(3):
         try:
             while True:
-                scores = scores + 1
+                time.sleep(0.001)
         except:  # noqa: E722
             pass
     while True:
-        scores = scores + 1
+        time.sleep(0.001)
 
 
 class Passing(TorchDispatchMode):

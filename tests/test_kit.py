@@ -11,6 +11,7 @@ import pytest
 import traitlets
 
 import widgets
+from solutions.lessons import lessons
 from widgets import predict
 from widgets.kit import base, link
 from widgets.kit import format as kit_format
@@ -116,7 +117,12 @@ def test_a_page_loads_the_kit_and_the_kinds_that_it_holds_and_both_are_small():
     size = {name: len(text.encode()) for name, text in (assets | kinds).items()}
     shared = sum(size[name] for name in assets)
     assert shared < 60_000 and max(size[name] for name in kinds) < 85_000
-    assert shared + size["ledger.js"] + size["predict.js"] < 90_000
+    own = {kind: KINDS[kind] for kind in ("ledger", "predict")}
+    styles = [view.with_suffix(".css") for view in own.values()]
+    assert len(link.script(own).encode()) + len(link.stylesheet(styles).encode()) < 70_000
+    for row in lessons():
+        held = [f"{kind}.js" for kind in {*row.instruments, "predict", "order"} if kind in KINDS]
+        assert shared + sum(size[name] for name in held) < 200_000, row.name
 
 
 def test_assets_ask_for_nothing_and_can_stand_inside_a_page():

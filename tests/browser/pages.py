@@ -107,14 +107,6 @@ def settle(page) -> None:
     )
 
 
-def at_each(page, *widths: int) -> Iterator[int]:
-    """The page as it is, one width after the other."""
-    for width in widths:
-        page.set_viewport_size({"width": width, "height": page.viewport_size["height"]})
-        settle(page)
-        yield width
-
-
 def told(page) -> str:
     return page.locator(".al-say").first.inner_text()
 
